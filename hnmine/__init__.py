@@ -1,0 +1,5 @@
+"""Mine hard negatives: candidates, evidence, verdicts and training files."""
+
+from __future__ import annotations
+
+__version__ = "0.1.0"

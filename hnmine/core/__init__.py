@@ -1,0 +1,1 @@
+"""Pure core: arrays in, arrays out; no files, no clock."""

@@ -1,0 +1,1 @@
+"""Engines: encoders, rerankers, index back ends. Heavy imports live inside functions."""

@@ -1,0 +1,1 @@
+"""Where blocks run. Knows nothing about mining."""

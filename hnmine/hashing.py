@@ -1,0 +1,76 @@
+"""Stable hashes: equal input gives equal output on every machine, Python version and run.
+
+Three uses: content fingerprints (SHA-256, hex), the `text_key` of a text (64 bit), and keyed draws (64 bit), which
+make random choices depend on identity (`seed`, `query_id`, `doc_id`) and never on the order of work.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import sys
+import unicodedata
+from collections.abc import Iterable
+from functools import lru_cache
+from pathlib import Path
+
+
+def canonical_json(value: object) -> str:
+    """Equal values give equal text: sorted keys, no white space, no NaN."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def digest_json(value: object) -> str:
+    """SHA-256 (hex) of the canonical JSON of `value`."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+def digest_bytes(data: bytes) -> str:
+    """SHA-256 (hex) of `data`."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def digest_file(path: Path) -> str:
+    """SHA-256 (hex) of a file's bytes, read in chunks; the same number `sha256sum` prints."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def keyed_hash(seed: int, *parts: str) -> int:
+    """A uniform 64-bit draw that depends on (seed, parts) alone.
+
+    Parts are length-prefixed, so ("ab", "c") and ("a", "bc") differ.
+    """
+    state = hashlib.blake2b(digest_size=8, key=seed.to_bytes(8, "little", signed=True))
+    for part in parts:
+        raw = part.encode("utf-8", "surrogatepass")
+        state.update(len(raw).to_bytes(8, "little"))
+        state.update(raw)
+    return int.from_bytes(state.digest(), "little")
+
+
+@lru_cache(maxsize=1)
+def _white_space_and_punctuation() -> re.Pattern[str]:
+    codes = (
+        char
+        for char in map(chr, range(sys.maxunicode + 1))
+        if unicodedata.category(char)[0] in "PZ" or unicodedata.category(char) in ("Cc", "Cf") or char.isspace()
+    )
+    return re.compile("[" + "".join(re.escape(char) for char in codes) + "]+")
+
+
+def text_key(text: str) -> int:
+    """Two texts share a key iff they are equal after NFKC, case folding, and removal of white space and punctuation.
+
+    Returns an unsigned 64-bit integer. Control and format characters count as white space. Symbols (`+`, `$`) stay, so
+    "C" and "C++" differ. A text of nothing but punctuation keeps its punctuation, so "?" and "!" differ.
+    """
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    bare = _white_space_and_punctuation().sub("", folded) or folded.strip()
+    return int.from_bytes(hashlib.blake2b(bare.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
+
+
+def text_keys(texts: Iterable[str]) -> list[int]:
+    """`text_key` of each text, in order."""
+    return [text_key(text) for text in texts]

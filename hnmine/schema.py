@@ -1,0 +1,80 @@
+"""The words every part shares: artefact kinds, column names, verdicts, reasons, score scales.
+
+This module and `errors`, `hashing`, `options` are the leaves: they import nothing of hnmine but each other.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+FORMAT_VERSION = 1
+"""Version of the artefact layout. A reader refuses any other version."""
+
+
+class Kind(StrEnum):
+    """What an artefact is."""
+
+    COLLECTION = "collection"
+    BM25_INDEX = "index-bm25"
+    DENSE_INDEX = "index-dense"
+    CANDIDATES = "candidates"
+    DECISIONS = "decisions"
+    EXPORT = "export"
+
+
+class Scale(StrEnum):
+    """What a score means; recorded with every score column."""
+
+    COSINE = "cosine"
+    DOT = "dot"
+    BM25 = "bm25"
+    LOGIT = "logit"
+    PROBABILITY = "probability"
+
+
+class Verdict(StrEnum):
+    """What `filter` decided about a candidate."""
+
+    POSITIVE = "positive"
+    NEGATIVE = "negative"
+    RESERVE = "reserve"
+    DROPPED = "dropped"
+
+
+class Side(StrEnum):
+    """Which of the two texts of a pair is meant; models prompt them differently."""
+
+    QUERY = "query"
+    DOCUMENT = "document"
+
+
+DOC_ID = "doc_id"
+QUERY_ID = "query_id"
+TITLE = "title"
+TEXT = "text"
+TEXT_KEY = "text_key"
+RELEVANCE = "relevance"
+IS_POSITIVE = "is_positive"
+SOURCES = "sources"
+VERDICT = "verdict"
+REASON = "reason"
+PICK_RANK = "pick_rank"
+STEP = "step"
+
+RANDOM_SOURCE = "random"
+CURATED_SOURCE = "curated"
+
+
+def rank_column(name: str) -> str:
+    """The candidates column that holds the rank under the retriever called `name`."""
+    return f"rank_{name}"
+
+
+def score_column(name: str) -> str:
+    """The candidates column that holds the score under the index or reranker called `name`."""
+    return f"score_{name}"
+
+
+def sim_positive_column(name: str) -> str:
+    """The candidates column with the highest similarity to another positive of the query."""
+    return f"sim_positive_{name}"

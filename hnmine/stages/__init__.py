@@ -1,0 +1,1 @@
+"""Stages: frozen options in, artefact and report out."""
