@@ -1,0 +1,300 @@
+"""Every option of every stage, once: the CLI flags, the TOML keys and the Python arguments are made from these records.
+
+A field's default is the documented default; its metadata carry the help text and, for the command line, the flags.
+`None` means "decide from the data" or "off", and the help says which.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, TypeVar
+
+from hnmine.errors import UsageError
+
+T = TypeVar("T")
+
+
+def option(default: Any, help: str, *, flags: tuple[str, ...] = (), cli: bool = True) -> Any:
+    """A field with its help text; `flags` replaces the flag made from the field's name, `cli=False` hides it."""
+    return field(default=default, metadata={"help": help, "flags": flags, "cli": cli})
+
+
+class OnError(StrEnum):
+    """What `ingest` does with a bad record."""
+
+    FAIL = "fail"
+    SKIP = "skip"
+
+
+class Bm25Method(StrEnum):
+    """The BM25 variants of Kamphuis et al. 2020, "Which BM25 do you mean?"."""
+
+    LUCENE = "lucene"
+    ROBERTSON = "robertson"
+    ATIRE = "atire"
+    BM25L = "bm25l"
+    BM25PLUS = "bm25+"
+
+
+class Bm25Engine(StrEnum):
+    """What computes BM25."""
+
+    BM25S = "bm25s"
+    RANK_BM25 = "rank-bm25"
+
+
+class Dtype(StrEnum):
+    """Arithmetic of a model; `auto` takes bf16 or fp16 where the hardware has it."""
+
+    AUTO = "auto"
+    FP32 = "fp32"
+    BF16 = "bf16"
+    FP16 = "fp16"
+
+
+class Store(StrEnum):
+    """How vectors are kept."""
+
+    FP16 = "fp16"
+    FP32 = "fp32"
+
+
+class Backend(StrEnum):
+    """What runs a sentence-transformers model."""
+
+    TORCH = "torch"
+    ONNX = "onnx"
+    OPENVINO = "openvino"
+
+
+class Anchor(StrEnum):
+    """Which positive's score a margin is measured from when a query has several."""
+
+    MIN = "min"
+    MAX = "max"
+    MEAN = "mean"
+
+
+class Pick(StrEnum):
+    """How negatives are chosen from the survivors."""
+
+    TOP = "top"
+    RANDOM = "random"
+
+
+class Short(StrEnum):
+    """What happens to a query with fewer survivors than `--num-negatives`."""
+
+    KEEP = "keep"
+    DROP = "drop"
+    RELAX = "relax"
+    RANDOM = "random"
+
+
+class Format(StrEnum):
+    """The layouts of a training file (sentence-transformers)."""
+
+    TRIPLET = "triplet"
+    N_TUPLE = "n-tuple"
+    LABELED_PAIR = "labeled-pair"
+    LABELED_LIST = "labeled-list"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputOptions:
+    """How DATA is read: its parts, its columns, what to do with bad records."""
+
+    corpus: str | None = option(None, "Corpus file that replaces DATA's own (any compression).")
+    queries: str | None = option(None, "Queries file that replaces DATA's own.")
+    qrels: str | None = option(None, "Qrels file that replaces DATA's own (BEIR or TREC).")
+    split: str | None = option(None, "Split of the qrels [default: train, else the only one].")
+    anchor_column: str = option("anchor", "Pairs file: the column with the query's text.")
+    positive_column: str = option("positive", "Pairs file: the column with the positive's text.")
+    anchor_id_column: str | None = option(
+        None, "Pairs file: the column with the query's id [default: hash of the text]."
+    )
+    positive_id_column: str | None = option(
+        None, "Pairs file: the column with the positive's id [default: hash of the text]."
+    )
+    title_separator: str = option(
+        " ", "What joins a document's title and text into the text that is indexed and exported."
+    )
+    on_error: OnError = option(OnError.FAIL, "Bad records: fail with all of them listed, or skip and count them.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bm25Options:
+    """`index bm25`."""
+
+    language: str = option("auto", "Analyser: auto, none, cjk, or a Snowball language such as english or german.")
+    method: Bm25Method = option(Bm25Method.LUCENE, "BM25 variant.")
+    k1: float = option(1.5, "Term frequency saturation.")
+    b: float = option(0.75, "Length normalisation.")
+    delta: float = option(0.5, "Lower bound of bm25l and bm25+.")
+    engine: Bm25Engine = option(Bm25Engine.BM25S, "bm25s is the engine; rank-bm25 the slow reference.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelOptions:
+    """How a model is loaded and run; shared by encoders and rerankers."""
+
+    revision: str | None = option(None, "Revision of the model on the Hub.")
+    dtype: Dtype = option(Dtype.AUTO, "Arithmetic [auto: bf16 or fp16 where the hardware has it, else fp32].")
+    backend: Backend = option(Backend.TORCH, "What runs the model.")
+    device: str | None = option(None, "Device, such as cpu or cuda:0 [default: the GPU if there is one].")
+    max_length: int | None = option(None, "Longest input in tokens [default: the model's own].")
+    batch_tokens: int = option(4096, "Tokens a batch, padding counted; batches are sorted by length.")
+    trust_remote_code: bool = option(False, "Run Python code that the model's repository brings.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DenseOptions(ModelOptions):
+    """`index dense`."""
+
+    model: str = option("sentence-transformers/all-MiniLM-L6-v2", "Model name or path.")
+    query_prompt: str | None = option(None, "Prompt before each query: a text, or one of the model's own prompt names.")
+    document_prompt: str | None = option(
+        None, "Prompt before each document: a text, or one of the model's prompt names."
+    )
+    truncate_dim: int | None = option(None, "Keep the first N dimensions, renormalised (Matryoshka).")
+    store: Store = option(Store.FP16, "How vectors are kept on disk.")
+    vectors: str | None = option(None, "Ready-made document vectors (.npy, .parquet) instead of a model.")
+    query_vectors: str | None = option(None, "Ready-made query vectors; goes with --vectors.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MineOptions:
+    """`mine`."""
+
+    top_k: int = option(100, "Candidates a retriever brings per query, positives counted.", flags=("--top-k", "-k"))
+    run: tuple[str, ...] = option((), "TREC run(s) as further sources: FILE or NAME=FILE, 3 or 6 columns.")
+    random: int = option(0, "Random documents per query (keyed draw); evidence, and the fill of --short random.")
+    rank_by: str | None = option(None, "Score that orders candidates [default: first dense index, else BM25].")
+    min_relevance: int = option(1, "Lowest grade that makes a document a positive.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreOptions(ModelOptions):
+    """`score`."""
+
+    reranker: str = option("cross-encoder/ms-marco-MiniLM-L6-v2", "Cross-encoder name or path.")
+    name: str | None = option(None, "Name of the score's column [default: the reranker's directory or model name].")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilterOptions:
+    """`filter`."""
+
+    num_negatives: int = option(7, "Negatives per query.", flags=("--num-negatives", "-n"))
+    absolute_margin: float | None = option(None, "Drop n unless s(n) < s(p) - m.")
+    relative_margin: float | None = option(None, "Drop n unless s(n) < s(p) - r*|s(p)|.")
+    no_margin: bool = option(False, "No margin, not even the default of the score's scale.")
+    anchor: Anchor = option(Anchor.MIN, "Which positive's score is s(p) when there are several.")
+    skip_top: int = option(0, "Drop the first N of the --rank-by list, positives counted, before any other rule.")
+    max_score: float | None = option(None, "Drop n with s(n) above this.")
+    min_score: float | None = option(None, "Drop n with s(n) below this.")
+    judge_by: str | None = option(
+        None, "Score that rules compare [default: reranker, else first dense index, else BM25]."
+    )
+    rank_by: str | None = option(None, "Score that orders the pick [default: first dense index, else BM25].")
+    pick: Pick = option(Pick.TOP, "Choose the hardest survivors, or a keyed random draw of them.")
+    short: Short = option(
+        Short.KEEP,
+        "Too few survivors: keep what there is, drop the query, relax the margin, or fill with --random rows.",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportOptions:
+    """`export`."""
+
+    format: Format = option(Format.TRIPLET, "Layout of the training file.")
+    scores: bool = option(False, "Add the judge's scores (MarginMSE, distillation).")
+    max_positives: int | None = option(None, "At most N positives per query, the best by rank [default: all].")
+    num_negatives: int | None = option(None, "Use at most N of the chosen negatives [default: all].", cli=False)
+    rows_per_file: int | None = option(
+        None, "Write a directory of shards of N rows, named as the Hugging Face Hub likes them."
+    )
+
+
+def option_fields(kind: type) -> dict[str, dataclasses.Field[Any]]:
+    """The fields of an options record by name, in order."""
+    return {item.name: item for item in dataclasses.fields(kind)}
+
+
+def nearest(word: str, known: list[str]) -> str | None:
+    """The known word closest to a mistyped one, or None."""
+    import difflib
+
+    found = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    return found[0] if found else None
+
+
+def as_plain(options: Any) -> dict[str, Any]:
+    """An options record as JSON values: what a plan records."""
+    plain: dict[str, Any] = {}
+    for name in option_fields(type(options)):
+        value = getattr(options, name)
+        plain[name] = value.value if isinstance(value, StrEnum) else list(value) if isinstance(value, tuple) else value
+    return plain
+
+
+def from_mapping(kind: type[T], values: Mapping[str, Any], *, where: str) -> T:
+    """Build an options record from plain values; unknown keys and wrong values are refused by name.
+
+    `where` names the origin (a file and table) in error messages. Raises `UsageError` with every problem at once.
+    """
+    import typing
+
+    hints = typing.get_type_hints(kind)
+    known = option_fields(kind)
+    problems: list[str] = []
+    clean: dict[str, Any] = {}
+    for key, value in values.items():
+        name = key.replace("-", "_")
+        if name not in known:
+            guess = nearest(name, list(known))
+            problems.append(f"{where}: unknown key {key!r}" + (f"; did you mean {guess!r}?" if guess else ""))
+            continue
+        try:
+            clean[name] = _coerce(value, hints[name])
+        except (TypeError, ValueError) as error:
+            problems.append(f"{where}: {key} = {value!r}: {error}")
+    if problems:
+        raise UsageError("\n".join(problems), expected=f"keys: {', '.join(known)}")
+    return kind(**clean)
+
+
+def _coerce(value: Any, hint: Any) -> Any:
+    import types
+    import typing
+
+    arguments = typing.get_args(hint)
+    if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
+        if value is None:
+            return None
+        return _coerce(value, next(item for item in arguments if item is not type(None)))
+    if typing.get_origin(hint) is tuple:
+        items = [value] if isinstance(value, str) else list(value)
+        return tuple(_coerce(item, arguments[0]) for item in items)
+    if isinstance(hint, type) and issubclass(hint, StrEnum):
+        try:
+            return hint(value)
+        except ValueError:
+            raise ValueError(f"not one of {', '.join(hint)}") from None
+    if hint is bool:
+        if not isinstance(value, bool):
+            raise TypeError("not true or false")
+        return value
+    if hint is int and (isinstance(value, bool) or not isinstance(value, int)):
+        raise TypeError("not a whole number")
+    if hint is float:
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise TypeError("not a number")
+        return float(value)
+    if hint is str and not isinstance(value, str):
+        raise TypeError("not a text")
+    return value
