@@ -1,0 +1,119 @@
+"""What every index can do: find candidates, and score given pairs. The base keeps the promises, a back end computes.
+
+Search uses a fast kernel and over-fetches; the *pair kernel* then scores every found row again, and order and ranks
+follow from that score alone. So a score depends on the pair (query, document) and never on the batch it was found in.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from hnmine.schema import Scale
+
+OVERFETCH = 32
+"""Rows a kernel brings beyond k, so that near ties at the cut are decided by the pair kernel."""
+
+Rows = npt.NDArray[np.int64]
+Scores = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Queries:
+    """A block of queries: their row numbers in the collection and their texts, in equal order."""
+
+    rows: Rows
+    texts: Sequence[str]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ragged:
+    """Document rows of a block of queries: query i owns `rows[offsets[i]:offsets[i + 1]]`; `scores` are parallel."""
+
+    offsets: Rows
+    rows: Rows
+    scores: Scores
+
+    def lengths(self) -> Rows:
+        """How many documents each query has."""
+        return np.diff(self.offsets)
+
+
+class Retriever(ABC):
+    """An opened index over a collection's documents, addressed by row number (0-based, collection order).
+
+    `name` labels its columns; `tie_order[row]` is the position of the row's doc_id among all doc_ids in ascending
+    order, and decides between equal scores.
+    """
+
+    scale: Scale
+
+    def __init__(self, *, name: str, tie_order: Rows) -> None:
+        self.name = name
+        self.tie_order = tie_order
+
+    @property
+    def size(self) -> int:
+        """Number of documents in the index."""
+        return len(self.tie_order)
+
+    def search(self, queries: Queries, k: int) -> Ragged:
+        """The k best documents of each query, by (score descending, doc_id ascending).
+
+        Never more than `size` rows a query, never a row twice, never padding; rows that do not match (BM25 score 0,
+        NaN, infinities) are left out, so a query may have fewer than k. Scores are those of `pair_scores`.
+        """
+        wanted = min(self.size, k + OVERFETCH)
+        if not len(queries) or wanted <= 0:
+            return Ragged(
+                offsets=np.zeros(len(queries) + 1, np.int64), rows=np.empty(0, np.int64), scores=np.empty(0, np.float32)
+            )
+        found, kernel_scores = self._search(queries, wanted)
+        real = (found >= 0) & np.isfinite(kernel_scores)
+        counts = real.sum(axis=1)
+        owner = np.repeat(np.arange(len(queries)), counts)
+        rows = found[real].astype(np.int64, copy=False)
+        offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        scores = self.pair_scores(queries, offsets, rows)
+        good = np.isfinite(scores) & self._is_hit(scores)
+        owner, rows, scores = owner[good], rows[good], scores[good]
+        order = np.lexsort((self.tie_order[rows], -scores.astype(np.float64), owner))
+        owner, rows, scores = owner[order], rows[order], scores[order]
+        starts = np.searchsorted(owner, np.arange(len(queries) + 1))
+        place = np.arange(len(owner)) - starts[owner]
+        keep = place < k
+        lengths = np.minimum(np.diff(starts), k)
+        return Ragged(
+            offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+            rows=rows[keep],
+            scores=scores[keep],
+        )
+
+    def _is_hit(self, scores: Scores) -> npt.NDArray[np.bool_]:
+        return np.ones(len(scores), np.bool_)
+
+    @abstractmethod
+    def _search(self, queries: Queries, k: int) -> tuple[Rows, Scores]:
+        """Kernel: (rows, scores), each of shape (len(queries), k), any order; row -1 where there is nothing."""
+
+    @abstractmethod
+    def pair_scores(self, queries: Queries, offsets: Rows, rows: Rows) -> Scores:
+        """The score of each pair (query i, rows[j]) for j in offsets[i]..offsets[i + 1], float32, in that order.
+
+        A pair's score is the same whatever else is in the call. NaN where it cannot be computed.
+        """
+
+    def positive_similarity(self, offsets: Rows, rows: Rows, positives: Rows, positive_offsets: Rows) -> Scores | None:
+        """Highest similarity of each row to *another* document that is a positive of its query; None if not defined.
+
+        Query i owns rows[offsets[i]:offsets[i+1]] and positives[positive_offsets[i]:positive_offsets[i+1]]. NaN where
+        the query has no other positive.
+        """
+        return None
