@@ -1,0 +1,105 @@
+"""Runs blocks one after the other in this process, and stops between two of them when the scheduler asks.
+
+A block is the unit of work, resume and distribution; it knows how to leave its parts and its receipt behind. The
+executor never looks inside.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import FrameType
+
+from hnmine.errors import Preempted
+from hnmine.execute.progress import Progress, Silent
+
+PREEMPTION_SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Block:
+    """One unit of work: its name (also the receipt's), its number within its phase, its size in rows."""
+
+    name: str
+    index: int
+    size: int
+
+
+class StopFlag:
+    """Set by SIGTERM or SIGUSR1 while `listening`; `check` then raises `Preempted` between two blocks."""
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Catch the scheduler's signals for the duration (main thread only; elsewhere it does nothing)."""
+        try:
+            previous = {number: signal.signal(number, self._receive) for number in PREEMPTION_SIGNALS}
+        except ValueError:
+            yield
+            return
+        try:
+            yield
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+    def _receive(self, number: int, _frame: FrameType | None) -> None:
+        self.signal = number
+
+    def check(self) -> None:
+        """Raise `Preempted` if a signal came."""
+        if self.signal is not None:
+            name = signal.Signals(self.signal).name
+            raise Preempted(f"stopped by {name}; finished blocks are saved", remedy="run the same command again")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Execution:
+    """How a stage is carried out; none of it changes a byte of the result."""
+
+    shard: tuple[int, int] = (0, 1)
+    overwrite: bool = False
+    progress: Progress = field(default_factory=Silent)
+    stop: StopFlag = field(default_factory=StopFlag)
+
+    def mine(self, blocks: Sequence[Block]) -> list[Block]:
+        """The blocks of this worker: every n-th."""
+        index, count = self.shard
+        return [block for block in blocks if block.index % count == index]
+
+
+def run_blocks(
+    label: str,
+    unit: str,
+    blocks: Sequence[Block],
+    is_finished: Callable[[str], bool],
+    work: Callable[[Block], None],
+    how: Execution,
+) -> int:
+    """Do the blocks of this worker that are not finished yet; returns how many were done now.
+
+    A test sets HNMINE_TEST_BLOCK_PAUSE (seconds) to have time to kill the process between blocks.
+    """
+    pause = float(os.environ.get("HNMINE_TEST_BLOCK_PAUSE", "0"))
+    own = how.mine(blocks)
+    pending = [block for block in own if not is_finished(block.name)]
+    total = sum(block.size for block in own)
+    how.progress.start(label, total, total - sum(block.size for block in pending), unit)
+    try:
+        for block in pending:
+            how.stop.check()
+            work(block)
+            how.progress.advance(block.size)
+            if pause:
+                time.sleep(pause)
+        if pending:
+            how.stop.check()
+    finally:
+        how.progress.finish()
+    return len(pending)

@@ -1,0 +1,320 @@
+"""An artefact describes itself: `plan.json` first, parts, `manifest.json` last, `run.json` beside them.
+
+The plan says everything that decides the bytes of the parts. A block of work leaves its parts and then a *receipt*
+(hashes, row counts, counters); the receipts of finished blocks survive a kill, so that the same command goes on where
+it was. Closing the artefact folds the receipts into the manifest and removes them. `Draft` writes, `Artefact` reads.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hnmine.errors import ArtefactError, UsageError
+from hnmine.files.atomic import remove_pending, storage_errors, write_text
+from hnmine.hashing import canonical_json, digest_bytes, digest_file
+from hnmine.schema import FORMAT_VERSION, Kind
+
+PLAN = "plan.json"
+MANIFEST = "manifest.json"
+RUN = "run.json"
+RECEIPTS = "receipts"
+
+Json = dict[str, Any]
+
+
+def pretty_json(value: object) -> str:
+    """Equal values give equal text, indented for people."""
+    return json.dumps(value, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def differences(old: object, new: object, where: str = "") -> list[str]:
+    """The leaves in which two JSON values differ, as `path: old -> new`."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        found: list[str] = []
+        for key in sorted({*old, *new}):
+            found += differences(old.get(key), new.get(key), f"{where}.{key}" if where else key)
+        return found
+    if canonical_json(old) == canonical_json(new):
+        return []
+    return [f"{where}: {json.dumps(old, ensure_ascii=False)} -> {json.dumps(new, ensure_ascii=False)}"]
+
+
+def sum_counts(counts: Iterable[Mapping[str, Any]]) -> Json:
+    """Add up nested counters: numbers are added, mappings are merged, absent is 0. Keys come out sorted."""
+    total: Json = {}
+    for one in counts:
+        for key, value in one.items():
+            if isinstance(value, Mapping):
+                total[key] = sum_counts([total.get(key, {}), value])
+            else:
+                total[key] = total.get(key, 0) + value
+    return dict(sorted(total.items()))
+
+
+class Draft:
+    """An artefact being written, by one process or by several that share the directory and the plan."""
+
+    def __init__(self, path: Path, plan: Json) -> None:
+        self.path = path
+        self.plan = plan
+
+    @classmethod
+    def begin(cls, path: Path, kind: Kind, plan: Mapping[str, Any], *, overwrite: bool = False) -> Draft:
+        """Start or resume the artefact at `path`.
+
+        An existing artefact of an equal plan is resumed (or, if it is finished, left as it is: see `is_closed`). One of
+        another plan is refused with the list of differences, unless `overwrite`, which removes it. A directory that
+        holds anything but an artefact is never touched.
+        """
+        full: Json = {"kind": str(kind), "format": FORMAT_VERSION, **plan}
+        text = pretty_json(full)
+        existing = path / PLAN
+        if path.exists() and not path.is_dir():
+            raise UsageError(f"{path} is a file", expected="a directory to write the artefact to")
+        if path.is_dir() and not existing.exists():
+            remove_pending(path)
+            if any(path.iterdir()):
+                raise UsageError(
+                    f"{path} is not empty and holds no hnmine artefact",
+                    expected="a new or empty directory, or an artefact to resume",
+                    remedy="choose another -o",
+                )
+        if existing.exists() and existing.read_text(encoding="utf-8") != text:
+            old = _read_json(existing)
+            if not overwrite:
+                changed = differences(old, json.loads(text))
+                shown = "\n".join(f"  {line}" for line in changed[:10])
+                raise ArtefactError(
+                    f"{path} was made with another plan:\n{shown}",
+                    expected="the same parameters, inputs, models and machine class as before",
+                    remedy="restore them, choose another -o, or start anew with --overwrite",
+                )
+        if existing.exists() and overwrite:
+            remove_artefact(path)
+        if not existing.exists():
+            with storage_errors(path):
+                path.mkdir(parents=True, exist_ok=True)
+            write_text(existing, text)
+        return cls(path, json.loads(text))
+
+    @classmethod
+    def reopen(cls, path: Path) -> Draft:
+        """The unfinished (or finished) artefact at `path`, for closing."""
+        if not (path / PLAN).exists():
+            raise ArtefactError(f"{path} holds no hnmine artefact (no {PLAN})")
+        return cls(path, _read_json(path / PLAN))
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the manifest is written."""
+        return (self.path / MANIFEST).exists()
+
+    def receipt_path(self, block: str) -> Path:
+        """Where the receipt of a block lies."""
+        return self.path / RECEIPTS / f"{block}.json"
+
+    def is_finished(self, block: str) -> bool:
+        """Whether a block's receipt is there and its files have the recorded sizes."""
+        path = self.receipt_path(block)
+        if not path.exists():
+            return False
+        files = _read_json(path)["files"]
+        return all(
+            (self.path / name).is_file() and (self.path / name).stat().st_size == entry["bytes"]
+            for name, entry in files.items()
+        )
+
+    def commit(
+        self, block: str, files: Mapping[str, int], counts: Mapping[str, Any] | None = None, **more: Any
+    ) -> None:
+        """Declare a block finished: `files` maps each part it wrote (relative name) to its row count."""
+        entries = {name: self.describe(name, rows) for name, rows in sorted(files.items())}
+        receipt = {"files": entries, "counts": dict(counts or {}), **more}
+        write_text(self.receipt_path(block), pretty_json(receipt))
+
+    def describe(self, name: str, rows: int) -> Json:
+        """Hash, size and row count of one file of the artefact."""
+        path = self.path / name
+        return {"sha256": digest_file(path), "bytes": path.stat().st_size, "rows": rows}
+
+    def receipts(self, blocks: Sequence[str]) -> list[Json]:
+        """The receipts of the named blocks, in order. Missing ones are an error that names them."""
+        missing = [block for block in blocks if not self.is_finished(block)]
+        if missing:
+            shown = ", ".join(missing[:10]) + (", ..." if len(missing) > 10 else "")
+            raise ArtefactError(
+                f"{self.path} is unfinished: {len(missing)} of {len(blocks)} blocks are missing: {shown}",
+                remedy="run the stage again, or its missing shards, then `hnmine merge`",
+            )
+        return [_read_json(self.receipt_path(block)) for block in blocks]
+
+    def close(self, *, files: Mapping[str, Any], counts: Mapping[str, Any], drop: Sequence[str] = ()) -> Artefact:
+        """Write the manifest: from now on the artefact is finished and read-only.
+
+        `files` are entries as made by `describe`; `drop` names intermediate files that are not part of the result.
+        """
+        for name, entry in files.items():
+            if digest_file(self.path / name) != entry["sha256"]:
+                raise ArtefactError(
+                    f"{self.path / name} changed since it was written",
+                    remedy="the disk or another process damaged it: remove the artefact and run the stage again",
+                )
+        manifest = {
+            "kind": self.plan["kind"],
+            "format": FORMAT_VERSION,
+            "plan": digest_file(self.path / PLAN),
+            "files": dict(sorted(files.items())),
+            "counts": counts,
+        }
+        write_text(self.path / MANIFEST, pretty_json(manifest))
+        self.tidy(drop)
+        return Artefact.open(self.path, verify=False)
+
+    def tidy(self, drop: Sequence[str] = ()) -> None:
+        """Remove what only an unfinished artefact needs: receipts, intermediate files, leftovers of killed writers."""
+        for name in drop:
+            (self.path / name).unlink(missing_ok=True)
+        for parent in {(self.path / name).parent for name in drop} - {self.path}:
+            if parent.is_dir() and not any(parent.iterdir()):
+                parent.rmdir()
+        shutil.rmtree(self.path / RECEIPTS, ignore_errors=True)
+        remove_pending(self.path)
+
+    def write_run(self, record: Mapping[str, Any], inputs: Mapping[str, Path]) -> None:
+        """Write `run.json`: times and host, and the paths of the inputs relative to the artefact."""
+        relative = {name: os.path.relpath(path.resolve(), self.path.resolve()) for name, path in inputs.items()}
+        write_text(self.path / RUN, pretty_json({**record, "inputs": relative}))
+
+
+class Artefact:
+    """A finished artefact, opened for reading; what it was made from and what it holds was checked."""
+
+    def __init__(self, path: Path, plan: Json, manifest: Json) -> None:
+        self.path = path
+        self.plan = plan
+        self.manifest = manifest
+
+    @classmethod
+    def open(cls, path: Path, *kinds: Kind, verify: bool = True) -> Artefact:
+        """Open the artefact at `path`; refuse another kind or version, an unfinished or a corrupt one.
+
+        `verify` hashes every file against the manifest; without it only sizes are compared.
+        """
+        if not (path / PLAN).is_file():
+            wanted = " or ".join(kinds) or "artefact"
+            raise ArtefactError(f"{path} holds no hnmine {wanted} (no {PLAN})", expected="a directory hnmine wrote")
+        plan = _read_json(path / PLAN)
+        if plan.get("format") != FORMAT_VERSION:
+            raise ArtefactError(
+                f"{path} has format version {plan.get('format')}",
+                expected=f"version {FORMAT_VERSION}",
+                remedy="make it again with this version of hnmine",
+            )
+        if kinds and plan.get("kind") not in kinds:
+            raise ArtefactError(f"{path} is a {plan.get('kind')} artefact", expected=" or ".join(kinds))
+        if not (path / MANIFEST).is_file():
+            raise ArtefactError(
+                f"{path} is unfinished (no {MANIFEST})",
+                remedy="run the command that makes it again; if it ran as shards, `hnmine merge` it",
+            )
+        manifest = _read_json(path / MANIFEST)
+        if manifest.get("plan") != digest_file(path / PLAN):
+            raise ArtefactError(f"{path / PLAN} was changed after the artefact was finished", remedy="make it again")
+        for name, entry in manifest["files"].items():
+            file = path / name
+            if not file.is_file():
+                raise ArtefactError(f"{file} is missing", remedy="make the artefact again with --overwrite")
+            damaged = file.stat().st_size != entry["bytes"] or (verify and digest_file(file) != entry["sha256"])
+            if damaged:
+                raise ArtefactError(f"{file} is corrupt: it does not match the manifest", remedy="make it again")
+        return cls(path, plan, manifest)
+
+    @property
+    def kind(self) -> Kind:
+        """What this artefact is."""
+        return Kind(self.plan["kind"])
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the manifest, which holds the hashes of the plan and of every part."""
+        return digest_bytes((self.path / MANIFEST).read_bytes())
+
+    @property
+    def counts(self) -> Json:
+        """The counters of the manifest."""
+        return dict(self.manifest["counts"])
+
+    def files(self, prefix: str = "part-", suffix: str = ".parquet") -> list[Path]:
+        """The artefact's files whose relative name starts with `prefix`, in order."""
+        names = (n for n in self.manifest["files"] if n.startswith(prefix) and n.endswith(suffix))
+        return [self.path / name for name in sorted(names)]
+
+    def rows(self, path: Path) -> int:
+        """How many rows a file of this artefact has."""
+        return int(self.manifest["files"][path.relative_to(self.path).as_posix()]["rows"])
+
+    def run_record(self) -> Json:
+        """Times, host and input paths of the run that made it; empty if `run.json` is gone."""
+        path = self.path / RUN
+        return _read_json(path) if path.exists() else {}
+
+    def input(self, name: str, *kinds: Kind, given: Path | None = None) -> Artefact:
+        """Open what this artefact was made from, at `given` or at the path `run.json` recorded.
+
+        The fingerprint in the plan decides whether it is the right one.
+        """
+        wanted = self.plan["inputs"].get(name)
+        if wanted is None:
+            raise ArtefactError(f"{self.path} was made without a {name}")
+        relative = self.run_record().get("inputs", {}).get(name)
+        path = given or (self.path / relative if relative else None)
+        if path is None or not (path / PLAN).exists():
+            raise ArtefactError(
+                f"cannot find the {name} that {self.path} was made from" + (f" (looked at {path})" if path else ""),
+                remedy=f"name it with --{name.split(':')[0]} DIR",
+            )
+        found = Artefact.open(path, *kinds)
+        if found.fingerprint != wanted:
+            raise ArtefactError(
+                f"{path} is not the {name} that {self.path} was made from (its fingerprint differs)",
+                remedy=f"make {self.path} again, or name the right one with --{name.split(':')[0]} DIR",
+            )
+        return found
+
+
+def remove_artefact(path: Path) -> None:
+    """Remove an artefact: the files that its plan, manifest and receipts name, and nothing else of the directory.
+
+    Raises `UsageError` when something that is not hnmine's lies in the directory.
+    """
+    known = {PLAN, MANIFEST, RUN, RECEIPTS}
+    for entry in sorted(path.iterdir()):
+        ours = entry.name in known or entry.name.startswith((".pending-", "part-")) or entry.name in _TABLES
+        if not ours:
+            raise UsageError(f"{entry} is not hnmine's; {path} is not removed", remedy="choose another -o")
+    (path / MANIFEST).unlink(missing_ok=True)
+    for entry in sorted(path.iterdir()):
+        if entry.is_dir():
+            shutil.rmtree(entry)
+        elif entry.name != PLAN:
+            entry.unlink()
+    (path / PLAN).unlink(missing_ok=True)
+
+
+_TABLES = frozenset({"documents", "queries", "qrels", "texts", "counts", "postings", "vectors", "data", "provenance"})
+"""Directories that an artefact may hold."""
+
+
+def _read_json(path: Path) -> Json:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, UnicodeDecodeError) as error:
+        raise ArtefactError(f"{path} is corrupt: {error}", remedy="make the artefact again with --overwrite") from None
+    if not isinstance(value, dict):
+        raise ArtefactError(f"{path} is corrupt: not a JSON object", remedy="make the artefact again with --overwrite")
+    return value

@@ -1,0 +1,79 @@
+"""Finish or leave nothing: files appear under their name only when they are complete.
+
+A file is written to a unique hidden sibling, flushed to disk, and renamed. Permissions follow the umask. Storage
+failures (disk full, read-only, no permission) become `StorageError`; whatever was half-written is removed.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from hnmine.errors import StorageError
+
+PENDING = ".pending-"
+"""Prefix of files that are being written; one that stays behind after kill -9 is rubbish."""
+
+_STORAGE_CODES = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EROFS: "the file system is read-only",
+    errno.EACCES: "permission denied",
+    errno.EPERM: "permission denied",
+    errno.EIO: "input/output error",
+    errno.ENAMETOOLONG: "the name is too long",
+    errno.ENOTDIR: "a part of the path is a file, not a directory",
+    errno.EISDIR: "there is a directory of that name",
+    errno.EFBIG: "the file is larger than the file system or the process's limit allows",
+}
+
+
+@contextmanager
+def storage_errors(path: Path) -> Iterator[None]:
+    """Turn the operating system's storage failures into `StorageError` naming `path`."""
+    try:
+        yield
+    except OSError as error:
+        reason = _STORAGE_CODES.get(error.errno or 0)
+        if reason is None and "space left" in str(error):
+            reason = _STORAGE_CODES[errno.ENOSPC]
+        if reason is None:
+            raise
+        raise StorageError(
+            f"cannot write {error.filename or path}: {reason}",
+            remedy="free space or choose another place with -o, then run the same command again: "
+            "finished blocks are kept",
+        ) from error
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; on success it becomes `path` in one step, on failure it is removed."""
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pending = path.with_name(f"{PENDING}{secrets.token_hex(6)}-{path.name}")
+        os.close(os.open(pending, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        try:
+            yield pending
+            with open(pending, "rb") as stream:
+                os.fsync(stream.fileno())
+            os.replace(pending, path)
+        except BaseException:
+            pending.unlink(missing_ok=True)
+            raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` (UTF-8) to `path`, all or nothing."""
+    with replacing(path) as pending:
+        pending.write_text(text, encoding="utf-8", newline="")
+
+
+def remove_pending(directory: Path) -> None:
+    """Remove what killed writers left below `directory`."""
+    for leftover in directory.rglob(f"{PENDING}*"):
+        leftover.unlink(missing_ok=True)

@@ -1,0 +1,108 @@
+"""Parquet parts (zstd) and memory-mapped text rows: equal tables give equal bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from hnmine.files.atomic import replacing
+
+ROW_GROUP = 65_536
+"""Rows a row group: also the step in which parts are read back."""
+
+
+def part_name(index: int, table: str = "", suffix: str = ".parquet") -> str:
+    """The relative name of a part: `part-00000.parquet`, or `documents/part-00000.parquet` in a table."""
+    name = f"part-{index:05d}{suffix}"
+    return f"{table}/{name}" if table else name
+
+
+def write_table(path: Path, table: pa.Table) -> int:
+    """Write one Parquet file, all or nothing; returns its row count."""
+    with replacing(path) as pending:
+        pq.write_table(table, pending, compression="zstd", row_group_size=ROW_GROUP, write_statistics=True)
+    return int(table.num_rows)
+
+
+def read_table(paths: Sequence[Path], columns: Sequence[str] | None = None) -> pa.Table:
+    """Read Parquet parts in order as one table."""
+    tables = [pq.read_table(path, columns=list(columns) if columns is not None else None) for path in paths]
+    return pa.concat_tables(tables, promote_options="default")
+
+
+def write_rows(path: Path, table: pa.Table) -> int:
+    """Write a table as an uncompressed Arrow file whose rows can be read by number through a memory map."""
+    with (
+        replacing(path) as pending,
+        pa.OSFile(str(pending), "wb") as sink,
+        pa.ipc.new_file(sink, table.schema) as writer,
+    ):
+        writer.write_table(table.combine_chunks(), max_chunksize=1_048_576)
+    return int(table.num_rows)
+
+
+class TextRows:
+    """Rows of several Arrow files seen as one table, read by row number; nothing is held in memory."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self._tables = [pa.ipc.open_file(pa.memory_map(str(path))).read_all() for path in paths]
+        sizes = [table.num_rows for table in self._tables]
+        self._starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def take(self, rows: npt.NDArray[np.int64]) -> pa.Table:
+        """The given rows, in the given order (repeats allowed)."""
+        rows = np.asarray(rows, np.int64)
+        unique, inverse = np.unique(rows, return_inverse=True)
+        pieces: list[pa.Table] = []
+        for index, table in enumerate(self._tables):
+            low, high = np.searchsorted(unique, self._starts[index : index + 2])
+            if high > low:
+                pieces.append(table.take(pa.array(unique[low:high] - self._starts[index])))
+        found = pa.concat_tables(pieces) if pieces else self._tables[0].slice(0, 0)
+        return found.take(pa.array(inverse.reshape(-1)))
+
+    def batches(self, start: int, stop: int) -> pa.Table:
+        """Rows `start` to `stop` (exclusive) as one table."""
+        pieces = []
+        for index, table in enumerate(self._tables):
+            low = max(start, int(self._starts[index]))
+            high = min(stop, int(self._starts[index + 1]))
+            if high > low:
+                pieces.append(table.slice(low - int(self._starts[index]), high - low))
+        return pa.concat_tables(pieces) if pieces else self._tables[0].slice(0, 0)
+
+
+def metadata_array(values: Sequence[Any]) -> pa.Array:
+    """A column for metadata values: their common Arrow type, or JSON text where types are mixed or nested."""
+    try:
+        array = pa.array(values)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
+        array = None
+    if array is None or pa.types.is_nested(array.type):
+        from hnmine.hashing import canonical_json
+
+        return pa.array(
+            [None if v is None else v if isinstance(v, str) else canonical_json(v) for v in values], pa.string()
+        )
+    return array
+
+
+def chunks(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
+    """Split a stream into lists of `size` items; the last may be shorter."""
+    held: list[Any] = []
+    for item in items:
+        held.append(item)
+        if len(held) == size:
+            yield held
+            held = []
+    if held:
+        yield held

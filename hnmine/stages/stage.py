@@ -1,0 +1,217 @@
+"""What every stage is: a plan, blocks, work on a block, a close. The driver gives resume, shards and refusal for free.
+
+A stage reads finished artefacts and writes one new artefact; it never edits its input. Its plan is made before
+anything is written and names everything that decides the bytes of the result.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+import resource
+import sys
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+from hnmine.execute.local import Block, Execution, run_blocks
+from hnmine.files.artefact import Artefact, Draft, Json, sum_counts
+from hnmine.schema import Kind
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What running a stage came to. `artefact` is None while other shards' blocks are missing."""
+
+    kind: Kind
+    path: Path
+    artefact: Artefact | None
+    blocks_total: int
+    blocks_done_now: int
+    seconds: float
+    peak_memory: int
+    notes: Json = field(default_factory=dict)
+
+    @property
+    def counts(self) -> Json:
+        """The manifest's counters; empty while the artefact is unfinished."""
+        return self.artefact.counts if self.artefact else {}
+
+    def summary(self) -> Json:
+        """The outcome as JSON values, for `--json` and reports."""
+        return {
+            "kind": str(self.kind),
+            "path": str(self.path),
+            "finished": self.artefact is not None,
+            "blocks": {"total": self.blocks_total, "done_now": self.blocks_done_now},
+            "seconds": round(self.seconds, 3),
+            "peak_memory_bytes": self.peak_memory,
+            **({"counts": self.counts} if self.artefact else {}),
+            **({"notes": self.notes} if self.notes else {}),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preview:
+    """What a stage would do, for `--dry-run`; nothing is written."""
+
+    kind: Kind
+    path: Path
+    blocks_total: int
+    blocks_finished: int
+    sizes: Json
+    plan: Json
+
+    def summary(self) -> Json:
+        """The preview as JSON values."""
+        return {
+            "kind": str(self.kind),
+            "path": str(self.path),
+            "blocks": {"total": self.blocks_total, "finished": self.blocks_finished},
+            "sizes": self.sizes,
+            "plan": self.plan,
+        }
+
+
+class Stage(ABC):
+    """One stage over opened inputs. Subclasses say what; `run` does it."""
+
+    kind: ClassVar[Kind]
+    label: ClassVar[str]
+    unit: ClassVar[str]
+
+    @abstractmethod
+    def inputs(self) -> Mapping[str, Artefact]:
+        """The artefacts this stage reads, by name."""
+
+    @abstractmethod
+    def parameters(self) -> Json:
+        """Everything but the inputs' fingerprints that decides the bytes of the result."""
+
+    @abstractmethod
+    def blocks(self) -> Sequence[Block]:
+        """The units of work, numbered from 0."""
+
+    @abstractmethod
+    def work(self, block: Block, draft: Draft) -> None:
+        """Write the parts of one block and commit its receipt."""
+
+    def sizes(self) -> Json:
+        """Rows, pairs or bytes to expect, for `--dry-run`."""
+        return {}
+
+    def notes(self) -> Json:
+        """What a person should be told that is not in the manifest (where the model came from, say)."""
+        return {}
+
+    def plan(self) -> Json:
+        """The plan as it is compared and written."""
+        fingerprints = {name: artefact.fingerprint for name, artefact in sorted(self.inputs().items())}
+        return {"inputs": fingerprints, "blocks": [block.name for block in self.blocks()], **self.parameters()}
+
+    @classmethod
+    def close(cls, draft: Draft) -> Artefact:
+        """Fold the receipts into the manifest; works from the directory alone."""
+        receipts = draft.receipts(draft.plan["blocks"])
+        files = {name: entry for receipt in receipts for name, entry in receipt["files"].items()}
+        counts = cls.summarise(draft, sum_counts(receipt["counts"] for receipt in receipts))
+        return draft.close(files=files, counts=counts)
+
+    @classmethod
+    def summarise(cls, draft: Draft, counts: Json) -> Json:
+        """Turn the added-up counters of all blocks into the manifest's counts."""
+        return counts
+
+    def preview(self, path: Path) -> Preview:
+        """What `run` would do at `path`."""
+        names = [block.name for block in self.blocks()]
+        draft = Draft(path, {})
+        finished = len(names) if draft.is_closed else sum(draft.is_finished(name) for name in names)
+        return Preview(
+            kind=self.kind,
+            path=path,
+            blocks_total=len(names),
+            blocks_finished=finished,
+            sizes=self.sizes(),
+            plan=self.plan(),
+        )
+
+    def run(self, path: Path, how: Execution) -> Outcome:
+        """Carry the stage out at `path`: resume what is there, do this worker's blocks, close if all are done.
+
+        Raises `ArtefactError` if `path` holds an artefact of another plan (and `how.overwrite` is not set), and
+        `Preempted` after a signal, with the finished blocks saved.
+        """
+        began = time.monotonic()
+        started = _now()
+        draft = Draft.begin(path, self.kind, self.plan(), overwrite=how.overwrite)
+        blocks = list(self.blocks())
+        inputs = {name: artefact.path for name, artefact in self.inputs().items()}
+        artefact: Artefact | None = None
+        done_now = 0
+        if draft.is_closed:
+            artefact = Artefact.open(path, self.kind)
+            draft.tidy()
+        else:
+            draft.write_run({"started": started, **machine()}, inputs)
+            done_now = run_blocks(self.label, self.unit, blocks, draft.is_finished, lambda b: self.work(b, draft), how)
+            if how.shard[1] == 1:
+                artefact = self.close(draft)
+            record = {
+                "started": started,
+                "finished": _now(),
+                "seconds": round(time.monotonic() - began, 3),
+                "blocks_done": done_now,
+                "peak_memory_bytes": peak_memory(),
+                "notes": self.notes(),
+                **machine(),
+            }
+            draft.write_run(record, inputs)
+        return Outcome(
+            kind=self.kind,
+            path=path,
+            artefact=artefact,
+            blocks_total=len(blocks),
+            blocks_done_now=done_now,
+            seconds=time.monotonic() - began,
+            peak_memory=peak_memory(),
+            notes=self.notes(),
+        )
+
+
+def cut(total: int, size: int, name: str = "block") -> list[Block]:
+    """Cut `total` rows into blocks of `size`; an empty input still has one (empty) block."""
+    starts = range(0, max(total, 1), size)
+    return [Block(name=f"{name}-{i:05d}", index=i, size=min(size, total - s)) for i, s in enumerate(starts)]
+
+
+def peak_memory() -> int:
+    """The most memory this process ever held, in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def machine() -> Json:
+    """Host and versions, for `run.json`."""
+    from hnmine import __version__
+
+    return {
+        "host": platform.node(),
+        "platform": platform.platform(),
+        "python": platform.python_version(),
+        "hnmine": __version__,
+        "cores": os.cpu_count() or 1,
+    }
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def describe_counts(counts: Mapping[str, Any], *names: str) -> str:
+    """`documents 1,400, queries 225`: the named counters as a person reads them."""
+    return ", ".join(f"{name.replace('_', ' ')} {counts[name]:,}" for name in names if name in counts)
