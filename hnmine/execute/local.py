@@ -68,7 +68,7 @@ class Execution:
     progress: Progress = field(default_factory=Silent)
     stop: StopFlag = field(default_factory=StopFlag)
 
-    def mine(self, blocks: Sequence[Block]) -> list[Block]:
+    def own(self, blocks: Sequence[Block]) -> list[Block]:
         """The blocks of this worker: every n-th."""
         index, count = self.shard
         return [block for block in blocks if block.index % count == index]
@@ -87,7 +87,7 @@ def run_blocks(
     A test sets HNMINE_TEST_BLOCK_PAUSE (seconds) to have time to kill the process between blocks.
     """
     pause = float(os.environ.get("HNMINE_TEST_BLOCK_PAUSE", "0"))
-    own = how.mine(blocks)
+    own = how.own(blocks)
     pending = [block for block in own if not is_finished(block.name)]
     total = sum(block.size for block in own)
     how.progress.start(label, total, total - sum(block.size for block in pending), unit)

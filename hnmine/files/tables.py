@@ -70,7 +70,12 @@ class TextRows:
         found = pa.concat_tables(pieces) if pieces else self._tables[0].slice(0, 0)
         return found.take(pa.array(inverse.reshape(-1)))
 
-    def batches(self, start: int, stop: int) -> pa.Table:
+    def column(self, name: str) -> pa.ChunkedArray:
+        """One column of all rows, memory-mapped."""
+        chunks = [chunk for table in self._tables for chunk in table[name].chunks]
+        return pa.chunked_array(chunks, pa.string())
+
+    def between(self, start: int, stop: int) -> pa.Table:
         """Rows `start` to `stop` (exclusive) as one table."""
         pieces = []
         for index, table in enumerate(self._tables):

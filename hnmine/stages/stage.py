@@ -147,7 +147,7 @@ class Stage(ABC):
         `Preempted` after a signal, with the finished blocks saved.
         """
         began = time.monotonic()
-        started = _now()
+        started = now()
         draft = Draft.begin(path, self.kind, self.plan(), overwrite=how.overwrite)
         blocks = list(self.blocks())
         inputs = {name: artefact.path for name, artefact in self.inputs().items()}
@@ -163,7 +163,7 @@ class Stage(ABC):
                 artefact = self.close(draft)
             record = {
                 "started": started,
-                "finished": _now(),
+                "finished": now(),
                 "seconds": round(time.monotonic() - began, 3),
                 "blocks_done": done_now,
                 "peak_memory_bytes": peak_memory(),
@@ -208,7 +208,8 @@ def machine() -> Json:
     }
 
 
-def _now() -> str:
+def now() -> str:
+    """The time as ISO 8601 with zone, to the second."""
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 

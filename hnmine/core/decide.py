@@ -1,0 +1,115 @@
+"""Deciding: every candidate gets a verdict, a reason, and, if it was picked, its place and the step that picked it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from hnmine.core.evidence import Bools, Evidence, Ints, place_within
+from hnmine.core.rules.base import Rule
+from hnmine.options import Pick, Short
+from hnmine.schema import Verdict
+
+KNOWN_POSITIVE = "known-positive"
+PICKED = "picked"
+NOT_NEEDED = "not-needed"
+RANDOM_RESERVE = "random-reserve"
+SHORT_QUERY = "short-query"
+
+STEP_NONE = "none"
+STEP_RANDOM = "random"
+LADDER = ((0.5, "relaxed-half"), (0.0, "relaxed-to-positive"))
+"""`--short relax`: first half the margins, then only "below the positive". The guards against copies never relax."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decisions:
+    """One entry a row, parallel to the evidence. Tokens are indexes into `verdicts`, `reasons` and `steps`."""
+
+    verdict: npt.NDArray[np.object_]
+    reason: npt.NDArray[np.object_]
+    pick_rank: Ints
+    """1-based place among the query's negatives; 0 for rows that are none."""
+    step: npt.NDArray[np.object_]
+
+
+def first_reason(evidence: Evidence, rules: Sequence[Rule]) -> npt.NDArray[np.object_]:
+    """The reason of the first rule that drops each row; "" where none does."""
+    reason = np.full(len(evidence.judge), "", dtype=object)
+    undecided = np.ones(len(reason), np.bool_)
+    for rule in rules:
+        dropped = rule.drops(evidence) & undecided
+        reason[dropped] = rule.reason
+        undecided &= ~dropped
+    return reason
+
+
+def decide(
+    evidence: Evidence,
+    rules: Sequence[Rule],
+    relaxed: Sequence[tuple[str, Sequence[Rule]]],
+    *,
+    num_negatives: int,
+    pick: Pick,
+    short: Short,
+    draw: npt.NDArray[np.uint64],
+) -> Decisions:
+    """Give every row its verdict.
+
+    `relaxed` is the ladder as (step, rules) pairs, tried in order for queries that stay short; `draw` holds a keyed
+    random number a row, which orders `Pick.RANDOM` and the random fill, so a choice depends on (seed, query, document)
+    and never on the order of work.
+    """
+    owner = evidence.owner
+    queries = len(evidence.offsets) - 1
+    reason = first_reason(evidence, rules)
+    chosen_place = np.full(len(reason), -1, np.int64)
+    step = np.full(len(reason), STEP_NONE, dtype=object)
+    count = np.zeros(queries, np.int64)
+
+    def take(eligible: Bools, name: str, at_random: bool) -> None:
+        nonlocal count
+        places = _places(owner, eligible, draw if at_random else None) + count[owner]
+        picked = eligible & (places < num_negatives)
+        chosen_place[picked] = places[picked]
+        step[picked] = name
+        count = count + np.bincount(owner[picked], minlength=queries)
+
+    survivors = (reason == "") & ~evidence.is_positive
+    take(survivors & ~evidence.is_random, STEP_NONE, pick is Pick.RANDOM)
+    if short is Short.RELAX:
+        for name, ladder_rules in relaxed:
+            again = (first_reason(evidence, ladder_rules) == "") & ~evidence.is_positive & ~evidence.is_random
+            take(again & (chosen_place < 0), name, pick is Pick.RANDOM)
+    if short is Short.RANDOM:
+        take(survivors & evidence.is_random, STEP_RANDOM, True)
+
+    verdict = np.full(len(reason), Verdict.RESERVE.value, dtype=object)
+    verdict[reason != ""] = Verdict.DROPPED.value
+    left = reason == ""
+    reason[left] = np.where(evidence.is_random[left], RANDOM_RESERVE, NOT_NEEDED)
+    picked = chosen_place >= 0
+    verdict[picked] = Verdict.NEGATIVE.value
+    reason[picked] = PICKED
+    if short is Short.DROP:
+        starved = picked & (count < num_negatives)[owner]
+        verdict[starved] = Verdict.DROPPED.value
+        reason[starved] = SHORT_QUERY
+        chosen_place[starved] = -1
+        step[starved] = STEP_NONE
+    verdict[evidence.is_positive] = Verdict.POSITIVE.value
+    reason[evidence.is_positive] = KNOWN_POSITIVE
+    return Decisions(verdict=verdict, reason=reason, pick_rank=chosen_place + 1, step=step)
+
+
+def _places(owner: Ints, eligible: Bools, draw: npt.NDArray[np.uint64] | None) -> Ints:
+    """0-based place of each eligible row within its query, in row order or in the order of `draw`."""
+    if draw is None:
+        return place_within(owner, eligible)
+    order = np.lexsort((draw, owner))
+    places = np.empty(len(owner), np.int64)
+    places[order] = place_within(owner[order], eligible[order])
+    return places

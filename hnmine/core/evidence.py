@@ -1,0 +1,99 @@
+"""A block of candidates as arrays: what rules and picks see. Queries are contiguous; all arrays have one entry a row."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from hnmine.options import Anchor
+
+Bools = npt.NDArray[np.bool_]
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Keys = npt.NDArray[np.uint64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """Everything known about the candidates of a block of queries.
+
+    Query i owns the rows offsets[i]..offsets[i+1]. Rows of a query are in rank-by order: the best-placed row first.
+    """
+
+    offsets: Ints
+    """int64[queries + 1]"""
+    judge: Floats
+    """Score that rules compare; NaN where it is missing."""
+    rank: Ints
+    """1-based rank under the rank-by retriever, positives counted; 0 where the row is beyond its top k."""
+    is_positive: Bools
+    is_judged: Bools
+    """Whether the qrels say anything about the row; a judged row that is no positive has a grade below the minimum."""
+    is_low_grade: Bools
+    """Judged with a grade between 0 and the minimum: relevant to some degree, so neither positive nor negative."""
+    text_key: Keys
+    query_key: Keys
+    """text_key of each query, one entry a query."""
+    is_random: Bools
+    """Brought by the random source alone."""
+    is_curated: Bools
+    """Written or chosen by a person or a generator to be a negative; rules that guess at relevance leave it alone."""
+
+    @property
+    def owner(self) -> Ints:
+        """The query number of each row."""
+        return np.repeat(np.arange(len(self.offsets) - 1), np.diff(self.offsets))
+
+    @property
+    def is_certain(self) -> Bools:
+        """Rows known not to be relevant: curated, or judged with grade 0 or less. No guess overrules knowledge."""
+        return self.is_curated | (self.is_judged & ~self.is_positive & ~self.is_low_grade)
+
+
+def anchor_scores(evidence: Evidence, anchor: Anchor) -> Floats:
+    """s(p) of each query: the lowest, highest or mean score of its positives; NaN if none has a score.
+
+    Sources differ (min: the MS MARCO cross-encoder recipe and sentence-transformers; max: KaLM); min is the safe one.
+    """
+    queries = len(evidence.offsets) - 1
+    known = evidence.is_positive & np.isfinite(evidence.judge)
+    owner, scores = evidence.owner[known], evidence.judge[known]
+    counts = np.bincount(owner, minlength=queries)
+    if anchor is Anchor.MEAN:
+        sums = np.bincount(owner, weights=scores, minlength=queries)
+        return np.divide(sums, counts, out=np.full(queries, np.nan), where=counts > 0)
+    start = np.inf if anchor is Anchor.MIN else -np.inf
+    result = np.full(queries, start)
+    (np.minimum if anchor is Anchor.MIN else np.maximum).at(result, owner, scores)
+    result[counts == 0] = np.nan
+    return result
+
+
+def keys_in(owner: Ints, keys: Keys, other_owner: Ints, other_keys: Keys) -> Bools:
+    """Which (owner, key) pairs also occur among the other pairs."""
+    pairs = np.rec.fromarrays([owner, keys])
+    others = np.rec.fromarrays([other_owner, other_keys])
+    return np.isin(pairs, np.unique(others))
+
+
+def repeats(owner: Ints, keys: Keys) -> Bools:
+    """Which rows repeat the key of an earlier row of the same owner; the first of each key is not a repeat."""
+    order = np.lexsort((np.arange(len(keys)), keys, owner))
+    same = np.zeros(len(keys), np.bool_)
+    if len(keys) > 1:
+        a, b = order[:-1], order[1:]
+        same[b] = (owner[a] == owner[b]) & (keys[a] == keys[b])
+    return same
+
+
+def place_within(owner: Ints, chosen: Bools) -> Ints:
+    """0-based position of each chosen row among the chosen rows of its owner (rows are grouped by owner); -1 elsewhere."""
+    running = np.cumsum(chosen) - chosen
+    first = np.zeros(len(owner), np.int64)
+    if len(owner):
+        starts = np.flatnonzero(np.concatenate([[True], owner[1:] != owner[:-1]]))
+        lengths = np.diff(np.concatenate([starts, [len(owner)]]))
+        first = np.repeat(running[starts], lengths)
+    return np.where(chosen, running - first, -1)

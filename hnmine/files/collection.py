@@ -1,0 +1,147 @@
+"""A collection, opened: documents, queries and judgments, read by row number or in row order.
+
+Row numbers (0-based, file order) are internal: they tie the parts of one collection together and never leave hnmine.
+Texts stay on disk behind a memory map; ids, keys and judgments are Arrow and NumPy arrays.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from hnmine.errors import ArtefactError
+from hnmine.files.artefact import Artefact
+from hnmine.files.tables import TextRows, read_table
+from hnmine.schema import DOC_ID, QUERY_ID, TEXT, TEXT_KEY, TITLE, Kind
+
+Rows = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Qrels:
+    """All judgments of a collection, by query row, then in file order; three parallel arrays."""
+
+    query_rows: Rows
+    doc_rows: Rows
+    grades: npt.NDArray[np.int32]
+
+    def of(self, query_rows: Rows) -> Qrels:
+        """The judgments of the given queries (ascending rows), with `query_rows` renumbered to their positions."""
+        low = np.searchsorted(self.query_rows, query_rows, side="left")
+        high = np.searchsorted(self.query_rows, query_rows, side="right")
+        lengths = high - low
+        owner = np.repeat(np.arange(len(query_rows)), lengths)
+        starts = np.concatenate([[0], np.cumsum(lengths)])[:-1]
+        picks = np.arange(int(lengths.sum())) - np.repeat(starts, lengths) + np.repeat(low, lengths)
+        return Qrels(query_rows=owner, doc_rows=self.doc_rows[picks], grades=self.grades[picks])
+
+
+class Collection:
+    """Documents, queries and judgments of one ingested DATA."""
+
+    def __init__(self, artefact: Artefact) -> None:
+        self.artefact = artefact
+        self.documents = TextRows(artefact.files("texts/documents-", ".arrow"))
+        self.queries = TextRows(artefact.files("texts/queries-", ".arrow"))
+        self._separator: str = artefact.plan["title_separator"]
+
+    @classmethod
+    def open(cls, path: Path) -> Collection:
+        """Open the collection at `path`; `ArtefactError` if it is not one, or damaged."""
+        return cls(Artefact.open(path, Kind.COLLECTION))
+
+    @property
+    def path(self) -> Path:
+        """The collection's directory."""
+        return self.artefact.path
+
+    @cached_property
+    def doc_ids(self) -> pa.ChunkedArray:
+        """The document ids in row order (memory-mapped)."""
+        return self.documents.column(DOC_ID)
+
+    @cached_property
+    def query_ids(self) -> pa.ChunkedArray:
+        """The query ids in row order (memory-mapped)."""
+        return self.queries.column(QUERY_ID)
+
+    @cached_property
+    def tie_order(self) -> Rows:
+        """For each document row, the position of its id among all ids in ascending (code point) order."""
+        order = pc.sort_indices(self.doc_ids).to_numpy()
+        position = np.empty(len(order), np.int64)
+        position[order] = np.arange(len(order))
+        return position
+
+    @cached_property
+    def doc_text_keys(self) -> npt.NDArray[np.uint64]:
+        """`text_key` of every document, in row order."""
+        return self._keys("documents/")
+
+    @cached_property
+    def query_text_keys(self) -> npt.NDArray[np.uint64]:
+        """`text_key` of every query, in row order."""
+        return self._keys("queries/")
+
+    def _keys(self, table: str) -> npt.NDArray[np.uint64]:
+        files = self.artefact.files(table)
+        if not files:
+            return np.empty(0, np.uint64)
+        column = read_table(files, [TEXT_KEY])[TEXT_KEY]
+        return np.asarray(column.to_numpy(), np.uint64)
+
+    @cached_property
+    def qrels(self) -> Qrels:
+        """All judgments, as row numbers."""
+        files = self.artefact.files("qrels/")
+        if not files:
+            empty = np.empty(0, np.int64)
+            return Qrels(query_rows=empty, doc_rows=empty, grades=np.empty(0, np.int32))
+        table = read_table(files)
+        query_rows = rows_of(self.query_ids, table[QUERY_ID])
+        doc_rows = rows_of(self.doc_ids, table[DOC_ID])
+        if (query_rows < 0).any() or (doc_rows < 0).any():
+            raise ArtefactError(f"{self.path} is corrupt: its qrels name unknown ids", remedy="ingest it again")
+        order = np.argsort(query_rows, kind="stable")
+        grades = table["grade"].to_numpy().astype(np.int32)
+        return Qrels(query_rows=query_rows[order], doc_rows=doc_rows[order], grades=grades[order])
+
+    def document_texts(self, rows: Rows) -> list[str]:
+        """The full text (title, separator, text) of each given document, in the given order."""
+        return join_titles(self.documents.take(rows), self._separator)
+
+    def document_texts_between(self, start: int, stop: int) -> list[str]:
+        """The full texts of documents `start` to `stop` (exclusive)."""
+        return join_titles(self.documents.between(start, stop), self._separator)
+
+    def query_texts(self, rows: Rows) -> list[str]:
+        """The text of each given query, in the given order."""
+        texts: list[str] = self.queries.take(rows)[TEXT].to_pylist()
+        return texts
+
+
+def join_titles(table: pa.Table, separator: str) -> list[str]:
+    """Title, separator and text of each row; just the one that is there when the other is empty."""
+    titles, texts = table[TITLE].to_pylist(), table[TEXT].to_pylist()
+    return [f"{t}{separator}{x}" if t and x else t or x for t, x in zip(titles, texts, strict=True)]
+
+
+def rows_of(ids: pa.ChunkedArray, wanted: pa.ChunkedArray | pa.Array) -> Rows:
+    """The row of each wanted id among `ids`, -1 where there is none; memory grows with `wanted`, not with `ids`."""
+    unique = pc.unique(wanted)
+    found = np.full(len(unique), -1, np.int64)
+    start = 0
+    for chunk in ids.chunks:
+        places = pc.index_in(chunk, value_set=unique)
+        here = np.flatnonzero(np.asarray(places.is_valid()))
+        found[places.drop_null().to_numpy()] = here + start
+        start += len(chunk)
+    back = pc.index_in(wanted, value_set=unique)
+    positions: Rows = found[back.to_numpy()].astype(np.int64)
+    return positions

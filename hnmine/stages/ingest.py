@@ -1,0 +1,326 @@
+"""`ingest`: read DATA once, check everything, and write a collection.
+
+Documents, queries and qrels are streamed into parts of 65,536 rows. All problems of the input are collected first and
+reported together; with `--on-error skip` bad records are left out and counted. Nothing is left behind when it fails.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from hnmine.errors import InputError, ProblemLog
+from hnmine.execute.local import Execution
+from hnmine.files.artefact import PLAN, Artefact, Draft, Json
+from hnmine.files.collection import rows_of
+from hnmine.files.readers.records import Document, Judgment, Query
+from hnmine.files.readers.source import Source, open_source
+from hnmine.files.tables import TextRows, chunks, metadata_array, part_name, write_rows, write_table
+from hnmine.hashing import text_keys
+from hnmine.options import InputOptions, OnError
+from hnmine.schema import DOC_ID, QUERY_ID, TEXT, TEXT_KEY, TITLE, Kind
+from hnmine.stages.stage import Outcome, Preview, machine, now, peak_memory
+
+BLOCK = 65_536
+
+
+class Ingest:
+    """Streams one DATA into a collection, sequentially; blocks that are there already are not written again."""
+
+    kind = Kind.COLLECTION
+
+    def __init__(self, data: str, options: InputOptions) -> None:
+        self.source: Source = open_source(data, options)
+        self.options = options
+        self.problems = ProblemLog()
+        self.left_out: Counter[str] = Counter()
+
+    def plan(self) -> Json:
+        """The plan: what was read (by content), how, and in which blocks."""
+        return {
+            "inputs": {},
+            "source": self.source.describe(),
+            "fingerprint": self.source.fingerprint(),
+            "title_separator": self.options.title_separator,
+            "on_error": str(self.options.on_error),
+            "block": BLOCK,
+        }
+
+    def preview(self, path: Path) -> Preview:
+        """What `run` would do at `path`."""
+        return Preview(kind=self.kind, path=path, blocks_total=0, blocks_finished=0, sizes={}, plan=self.plan())
+
+    def run(self, path: Path, how: Execution) -> Outcome:
+        """Write the collection at `path`, or leave a finished one of the same plan as it is.
+
+        Raises `InputError` with every problem found in the data, and then leaves nothing behind.
+        """
+        began, started = time.monotonic(), now()
+        is_new = not (path / PLAN).exists()
+        draft = Draft.begin(path, self.kind, self.plan(), overwrite=how.overwrite)
+        blocks: list[str] = []
+        done_now = 0
+        if draft.is_closed:
+            artefact = Artefact.open(path, self.kind)
+        else:
+            draft.write_run({"started": started, **machine()}, {})
+            try:
+                blocks, done_now, counts = self._write(draft, how)
+            except InputError:
+                if is_new:
+                    shutil.rmtree(path, ignore_errors=True)
+                raise
+            receipts = draft.receipts(blocks)
+            files = {name: entry for receipt in receipts for name, entry in receipt["files"].items()}
+            artefact = draft.close(files=files, counts=counts)
+            record = {"started": started, "finished": now(), "seconds": round(time.monotonic() - began, 3)}
+            draft.write_run({**record, "peak_memory_bytes": peak_memory(), **machine()}, {})
+        return Outcome(
+            kind=self.kind,
+            path=path,
+            artefact=artefact,
+            blocks_total=len(blocks),
+            blocks_done_now=done_now,
+            seconds=time.monotonic() - began,
+            peak_memory=peak_memory(),
+        )
+
+    def _write(self, draft: Draft, how: Execution) -> tuple[list[str], int, Json]:
+        """Stream all parts; returns (blocks, blocks written now, manifest counts)."""
+        judgments, judged_at = self._read_judgments()
+        judged = pc.unique(judgments[QUERY_ID]) if len(judgments) else None
+        how.progress.start("ingest", None, 0, "records")
+        blocks: list[str] = []
+        written = 0
+        sizes: dict[str, int] = {}
+        try:
+            for table, records, columns in (
+                (
+                    "documents",
+                    self._unique(self.source.documents(self.problems), "duplicate document id", "doc_id"),
+                    _document_columns,
+                ),
+                (
+                    "queries",
+                    self._judged(
+                        self._unique(self.source.queries(self.problems), "duplicate query id", "query_id"), judged
+                    ),
+                    _query_columns,
+                ),
+            ):
+                sizes[table] = 0
+                index = -1
+                for index, block in enumerate(chunks(records, BLOCK)):
+                    how.stop.check()
+                    written += self._write_block(draft, table, index, block, columns)
+                    blocks.append(f"{table}-{index:05d}")
+                    sizes[table] += len(block)
+                    how.progress.advance(len(block))
+                if index < 0:
+                    if table == "documents":
+                        self._fail_if_any()
+                        raise InputError("the corpus has no documents", expected="at least one document with a text")
+                    written += self._write_block(draft, table, 0, [], columns)
+                    blocks.append(f"{table}-00000")
+        finally:
+            how.progress.finish()
+        kept = self._check_judgments(draft, judgments, judged_at, sizes)
+        self._fail_if_any()
+        if not draft.is_finished("qrels-00000"):
+            name = part_name(0, "qrels")
+            draft.commit("qrels-00000", {name: write_table(draft.path / name, kept)})
+            written += 1
+        blocks.append("qrels-00000")
+        return blocks, written, self._counts(kept, sizes)
+
+    def _fail_if_any(self) -> None:
+        if self.options.on_error is OnError.FAIL:
+            self.problems.raise_if_any()
+
+    def _write_block(
+        self, draft: Draft, table: str, index: int, block: Sequence[Any], columns: Callable[[Sequence[Any]], pa.Table]
+    ) -> int:
+        """Write one block unless it is there already, or unless the input is known to be bad."""
+        name = f"{table}-{index:05d}"
+        if draft.is_finished(name) or (self.problems and self.options.on_error is OnError.FAIL):
+            return 0
+        full = columns(block)
+        part = part_name(index, table)
+        rows = f"texts/{table}-{index:05d}.arrow"
+        wanted = [DOC_ID, TITLE, TEXT] if table == "documents" else [QUERY_ID, TEXT]
+        write_rows(draft.path / rows, full.select(wanted))
+        draft.commit(name, {part: write_table(draft.path / part, full), rows: len(block)})
+        return 1
+
+    def _unique(self, records: Iterable[Any], kind: str, id_field: str) -> Iterator[Any]:
+        """Pass records on, reporting every id that was seen before; 8 bytes a record are held."""
+        seen = SeenHashes()
+        for block in chunks(records, 8192):
+            repeated = seen.add(np.fromiter((hash(getattr(r, id_field)) for r in block), np.int64, len(block)))
+            for record, again in zip(block, repeated.tolist(), strict=True):
+                if again:
+                    self.problems.add(kind, record.where, getattr(record, id_field))
+                else:
+                    yield record
+
+    def _judged(self, queries: Iterable[Query], judged: pa.Array | None) -> Iterator[Query]:
+        """Only the queries that the split judges; all of them if nothing is judged."""
+        if judged is None:
+            yield from queries
+            return
+        for block in chunks(queries, 8192):
+            keep = pc.is_in(pa.array([q.query_id for q in block], pa.string()), value_set=judged).to_pylist()
+            for query, wanted in zip(block, keep, strict=True):
+                if wanted:
+                    yield query
+                else:
+                    self.left_out["queries_not_judged_in_split"] += 1
+
+    def _read_judgments(self) -> tuple[pa.Table, list[tuple[str, int]]]:
+        """All judgments as a table, and where each stood."""
+        ids: list[str] = []
+        docs: list[str] = []
+        grades: list[int] = []
+        places: list[tuple[str, int]] = []
+        for judgment in self.source.qrels(self.problems):
+            ids.append(judgment.query_id)
+            docs.append(judgment.doc_id)
+            grades.append(judgment.grade)
+            places.append((judgment.file, judgment.line))
+        return _judgment_table(ids, docs, grades), places
+
+    def _check_judgments(
+        self, draft: Draft, table: pa.Table, places: list[tuple[str, int]], sizes: Mapping[str, int]
+    ) -> pa.Table:
+        """Drop judgments that point nowhere or contradict another, and report them."""
+        if self.problems and self.options.on_error is OnError.FAIL:
+            return table
+        if not self.source.has_qrels:
+            return table
+        rows = {
+            name: TextRows([draft.path / f"texts/{name}-{i:05d}.arrow" for i in range(max(1, -(-size // BLOCK)))])
+            for name, size in sizes.items()
+        }
+        query_rows = rows_of(rows["queries"].column(QUERY_ID), table[QUERY_ID]) if len(table) else np.empty(0, np.int64)
+        doc_rows = rows_of(rows["documents"].column(DOC_ID), table[DOC_ID]) if len(table) else np.empty(0, np.int64)
+        keep = np.ones(len(table), bool)
+        for kind, bad, column in (
+            ("judgment of an unknown query", query_rows < 0, QUERY_ID),
+            ("judgment of an unknown document", doc_rows < 0, DOC_ID),
+        ):
+            for place in np.flatnonzero(bad):
+                file, line = places[place]
+                self.problems.add(kind, f"{file}:{line}", table[column][int(place)].as_py())
+            keep &= ~bad
+        pair = query_rows * np.int64(max(sizes["documents"], 1)) + doc_rows
+        _, first, inverse = np.unique(
+            np.where(keep, pair, -1 - np.arange(len(pair))), return_index=True, return_inverse=True
+        )
+        grades = table["grade"].to_numpy()
+        repeated = np.flatnonzero(first[inverse] != np.arange(len(pair)))
+        for place in repeated:
+            if grades[place] != grades[first[inverse[place]]]:
+                file, line = places[place]
+                pair_text = f"{table[QUERY_ID][int(place)].as_py()} {table[DOC_ID][int(place)].as_py()}"
+                self.problems.add("two different grades for one pair", f"{file}:{line}", pair_text)
+            else:
+                self.left_out["judgments_repeated"] += 1
+        keep[repeated] = False
+        kept = table.filter(pa.array(keep)).take(pa.array(np.argsort(query_rows[keep], kind="stable")))
+        if not (kept["grade"].to_numpy() >= 1).any():
+            self._fail_if_any()
+            raise InputError(
+                "there are no positives at all: no judgment has a grade of 1 or more",
+                expected="qrels with at least one (query, document) pair of grade 1 or more",
+                remedy="look at the file given as qrels and at --split",
+            )
+        return kept
+
+    def _counts(self, qrels: pa.Table, sizes: Mapping[str, int]) -> Json:
+        grades = Counter(qrels["grade"].to_pylist())
+        return {
+            "documents": sizes["documents"],
+            "queries": sizes["queries"],
+            "judgments": len(qrels),
+            "grades": {str(grade): grades[grade] for grade in sorted(grades)},
+            "left_out": dict(sorted(self.left_out.items())),
+            "skipped": dict(sorted(self.problems.counts.items())),
+        }
+
+
+class SeenHashes:
+    """The hashes seen so far, 8 bytes each, in sorted runs of doubling size."""
+
+    def __init__(self) -> None:
+        self._runs: list[npt.NDArray[np.int64]] = []
+
+    def add(self, hashes: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """Remember `hashes`; returns which of them were seen before (here or in an earlier call)."""
+        repeated = np.ones(len(hashes), np.bool_)
+        repeated[np.unique(hashes, return_index=True)[1]] = False
+        for run in self._runs:
+            place = np.minimum(np.searchsorted(run, hashes), len(run) - 1)
+            repeated |= run[place] == hashes
+        fresh = np.sort(hashes[~repeated])
+        while self._runs and len(self._runs[-1]) <= 2 * len(fresh):
+            fresh = np.sort(np.concatenate([self._runs.pop(), fresh]))
+        if len(fresh):
+            self._runs.append(fresh)
+        return repeated
+
+
+def _metadata_columns(records: Sequence[Document | Query], taken: Iterable[str]) -> dict[str, pa.Array]:
+    names: dict[str, None] = {}
+    for record in records:
+        names.update(dict.fromkeys(record.metadata))
+    reserved = set(taken)
+    return {
+        (f"{name}_" if name in reserved else name): metadata_array([r.metadata.get(name) for r in records])
+        for name in names
+    }
+
+
+def _document_columns(block: Sequence[Document]) -> pa.Table:
+    keys = text_keys(f"{d.title}\n{d.text}" for d in block)
+    return pa.table(
+        {
+            DOC_ID: pa.array([d.doc_id for d in block], pa.string()),
+            TITLE: pa.array([d.title for d in block], pa.string()),
+            TEXT: pa.array([d.text for d in block], pa.string()),
+            **_metadata_columns(block, (DOC_ID, TITLE, TEXT, TEXT_KEY)),
+            TEXT_KEY: pa.array(keys, pa.uint64()),
+        }
+    )
+
+
+def _query_columns(block: Sequence[Query]) -> pa.Table:
+    return pa.table(
+        {
+            QUERY_ID: pa.array([q.query_id for q in block], pa.string()),
+            TEXT: pa.array([q.text for q in block], pa.string()),
+            **_metadata_columns(block, (QUERY_ID, TEXT, TEXT_KEY)),
+            TEXT_KEY: pa.array(text_keys(q.text for q in block), pa.uint64()),
+        }
+    )
+
+
+def _judgment_table(query_ids: list[str], doc_ids: list[str], grades: list[int]) -> pa.Table:
+    return pa.table(
+        {
+            QUERY_ID: pa.array(query_ids, pa.string()),
+            DOC_ID: pa.array(doc_ids, pa.string()),
+            "grade": pa.array(grades, pa.int32()),
+        }
+    )
+
+
+__all__ = ["BLOCK", "Ingest", "Judgment", "SeenHashes"]
