@@ -135,6 +135,7 @@ class Bm25Options:
     b: float = option(0.75, "Length normalisation.")
     delta: float = option(0.5, "Lower bound of bm25l and bm25+.")
     engine: Bm25Engine = option(Bm25Engine.BM25S, "bm25s is the engine; rank-bm25 the slow reference.")
+    name: str | None = option(None, "Name of the index in columns and options [default: its directory's name].")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,10 +164,19 @@ class DenseOptions(ModelOptions):
     store: Store = option(Store.FP16, "How vectors are kept on disk.")
     vectors: str | None = option(None, "Ready-made document vectors (.npy, .parquet) instead of a model.")
     query_vectors: str | None = option(None, "Ready-made query vectors; goes with --vectors.")
+    name: str | None = option(None, "Name of the index in columns and options [default: its directory's name].")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MineOptions:
+class SampleOptions:
+    """What every stage that works on queries takes: the seed of keyed draws, and a keyed sample."""
+
+    seed: int = option(0, "Seed of every keyed draw: equal seeds give equal picks whatever the order of work.")
+    limit: int | None = option(None, "Only a keyed sample of N queries.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MineOptions(SampleOptions):
     """`mine`."""
 
     top_k: int = option(100, "Candidates a retriever brings per query, positives counted.", flags=("--top-k", "-k"))
@@ -177,7 +187,7 @@ class MineOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ScoreOptions(ModelOptions):
+class ScoreOptions(ModelOptions, SampleOptions):
     """`score`."""
 
     reranker: str = option("cross-encoder/ms-marco-MiniLM-L6-v2", "Cross-encoder name or path.")
@@ -185,7 +195,7 @@ class ScoreOptions(ModelOptions):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FilterOptions:
+class FilterOptions(SampleOptions):
     """`filter`."""
 
     num_negatives: int = option(7, "Negatives per query.", flags=("--num-negatives", "-n"))
@@ -208,7 +218,7 @@ class FilterOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ExportOptions:
+class ExportOptions(SampleOptions):
     """`export`."""
 
     format: Format = option(Format.TRIPLET, "Layout of the training file.")

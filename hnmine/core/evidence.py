@@ -1,4 +1,7 @@
-"""A block of candidates as arrays: what rules and picks see. Queries are contiguous; all arrays have one entry a row."""
+"""A block of candidates as arrays: what rules and picks see.
+
+Queries are contiguous; every array has one entry a row unless it says otherwise.
+"""
 
 from __future__ import annotations
 
@@ -89,7 +92,10 @@ def repeats(owner: Ints, keys: Keys) -> Bools:
 
 
 def place_within(owner: Ints, chosen: Bools) -> Ints:
-    """0-based position of each chosen row among the chosen rows of its owner (rows are grouped by owner); -1 elsewhere."""
+    """0-based position of each chosen row among the chosen rows of its owner; -1 for the others.
+
+    Rows must be grouped by owner.
+    """
     running = np.cumsum(chosen) - chosen
     first = np.zeros(len(owner), np.int64)
     if len(owner):

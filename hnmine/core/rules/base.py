@@ -11,9 +11,9 @@ from hnmine.core.evidence import Bools, Evidence
 class Rule(ABC):
     """One reason to drop a candidate.
 
-    `reason` is the token written into every row it drops: stable, part of the format. A rule that *guesses* at relevance sets
-    `is_guess`; the base then spares rows that are known not to be relevant (judged 0, curated). `knob` tells people
-    what to turn when queries starve because of it.
+    `reason` is the token written into every row it drops: stable, part of the format. A rule that *guesses* at
+    relevance sets `is_guess`; the base then spares rows known not to be relevant (judged 0, curated). `knob` tells
+    people what to turn when queries starve because of it.
     """
 
     reason: ClassVar[str]

@@ -1,4 +1,7 @@
-"""Ceilings: keep n iff s(n) < C. Most published false-negative filters are one of these (NV-Retriever, arXiv 2407.15831)."""
+"""Ceilings: keep n iff s(n) < C. Most published false-negative filters are one of these.
+
+Names as in NV-Retriever (Moreira et al. 2024, arXiv 2407.15831).
+"""
 
 from __future__ import annotations
 

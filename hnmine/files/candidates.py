@@ -1,0 +1,112 @@
+"""The evidence table on disk: candidates and decisions, read block by block.
+
+Parts hold whole queries, contiguous, in the collection's order; rows of a query are in rank-by order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from hnmine.files.artefact import Artefact
+from hnmine.files.tables import read_table
+from hnmine.hashing import keyed_hash
+from hnmine.schema import QUERY_ID, Scale, rank_column, score_column
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreInfo:
+    """One score of the table: its name, scale, and what made it (`bm25`, `dense`, `run`, `reranker`)."""
+
+    name: str
+    scale: Scale
+    origin: str
+
+    def to_plan(self) -> dict[str, str]:
+        """As JSON values, for the plan."""
+        return {"name": self.name, "scale": str(self.scale), "origin": self.origin}
+
+
+class CandidatesTable:
+    """A finished candidates or decisions artefact, seen as a table of queries."""
+
+    def __init__(self, artefact: Artefact) -> None:
+        self.artefact = artefact
+        self.parts = artefact.files()
+        self.scores = [
+            ScoreInfo(name=s["name"], scale=Scale(s["scale"]), origin=s["origin"]) for s in artefact.plan["scores"]
+        ]
+
+    def score(self, name: str) -> ScoreInfo | None:
+        """The score called `name`, if the table has one."""
+        return next((score for score in self.scores if score.name == name), None)
+
+    @property
+    def null_scores(self) -> dict[str, int]:
+        """How many rows have no score, by score name."""
+        return dict(self.artefact.counts["null_scores"])
+
+    def part(self, index: int, columns: list[str] | None = None) -> pa.Table:
+        """All rows of one part."""
+        return read_table([self.parts[index]], columns)
+
+    def read(self, columns: list[str] | None = None) -> Iterator[pa.Table]:
+        """The table, part by part."""
+        for path in self.parts:
+            yield read_table([path], columns)
+
+    def query_ids(self) -> list[str]:
+        """The ids of all queries in the table, in order."""
+        found: list[str] = []
+        for table in self.read([QUERY_ID]):
+            found += distinct_in_order(table[QUERY_ID])
+        return found
+
+
+def distinct_in_order(column: pa.ChunkedArray) -> list[str]:
+    """The distinct values of a column, in order of first appearance."""
+    values: list[str] = column.unique().to_pylist()
+    return values
+
+
+def query_offsets(column: pa.ChunkedArray) -> npt.NDArray[np.int64]:
+    """Where each query's rows begin in a column of contiguous query ids, and where the last ends."""
+    codes = column.combine_chunks().dictionary_encode().indices.to_numpy() if len(column) else np.empty(0, np.int64)
+    if not len(codes):
+        return np.zeros(1, np.int64)
+    starts = np.flatnonzero(np.concatenate([[True], codes[1:] != codes[:-1]]))
+    return np.concatenate([starts, [len(codes)]]).astype(np.int64)
+
+
+def floats(table: pa.Table, name: str) -> npt.NDArray[np.float64]:
+    """A score column as float64 with NaN for null."""
+    values = table[score_column(name)].to_numpy(zero_copy_only=False)
+    return np.asarray(values, np.float64)
+
+
+def ranks(table: pa.Table, name: str) -> npt.NDArray[np.int64]:
+    """A rank column as int64 with 0 for null; all 0 if the table has no such rank."""
+    column = rank_column(name)
+    if column not in table.column_names:
+        return np.zeros(table.num_rows, np.int64)
+    return np.asarray(table[column].fill_null(0).to_numpy(), np.int64)
+
+
+def nullable_floats(values: npt.NDArray[np.floating[Any]]) -> pa.Array:
+    """A float32 column in which NaN is null."""
+    return pa.array(values.astype(np.float32), pa.float32(), mask=~np.isfinite(values))
+
+
+def keyed_sample(ids: list[str], limit: int | None, seed: int) -> npt.NDArray[np.bool_]:
+    """Which ids a keyed sample of `limit` keeps: those with the smallest hashes of (seed, id). All if None."""
+    keep = np.ones(len(ids), np.bool_)
+    if limit is not None and limit < len(ids):
+        draws = np.fromiter((keyed_hash(seed, "limit", i) for i in ids), np.uint64, len(ids))
+        keep[:] = False
+        keep[np.argsort(draws, kind="stable")[:limit]] = True
+    return keep

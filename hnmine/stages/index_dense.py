@@ -1,0 +1,154 @@
+"""`index dense`: encode documents and queries block by block into memory-mapped vector shards.
+
+Vectors are kept by hnmine, so that every later score is exact; query vectors are kept beside the documents'.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from hnmine.engines.dense import DenseIndex
+from hnmine.engines.encoder import Encoder, SentenceTransformerEncoder
+from hnmine.engines.models import resolve_model
+from hnmine.engines.retriever import Rows
+from hnmine.engines.vectors import open_vectors, vector_scale
+from hnmine.errors import InputError, UsageError
+from hnmine.execute.local import Block
+from hnmine.files.artefact import Artefact, Draft, Json
+from hnmine.files.atomic import replacing
+from hnmine.files.collection import Collection
+from hnmine.hashing import digest_file
+from hnmine.options import DenseOptions, Store, as_plain
+from hnmine.schema import Kind, Scale, Side
+from hnmine.stages.stage import Stage, cut
+
+BLOCK = 8_192
+_NUMPY = {Store.FP16: np.float16, Store.FP32: np.float32}
+
+
+class IndexDense(Stage):
+    """Builds a dense index over a collection, with a model or from ready-made vectors."""
+
+    kind = Kind.DENSE_INDEX
+    label = "index dense"
+    unit = "texts"
+
+    def __init__(self, collection: Collection, options: DenseOptions) -> None:
+        self.collection = collection
+        self.options = options
+        self._ready: dict[Side, npt.NDArray[np.floating]] = {}
+        self._encoder: Encoder | None = None
+        self._notes: Json = {}
+        if options.query_vectors and not options.vectors:
+            raise UsageError("--query-vectors goes with --vectors")
+        if options.vectors:
+            self._read_vectors(options)
+        else:
+            resolved = resolve_model(options.model, revision=options.revision)
+            self._encoder = SentenceTransformerEncoder(resolved, options)
+            self._notes = {"model": f"{resolved.name} from {resolved.origin}"}
+
+    def _read_vectors(self, options: DenseOptions) -> None:
+        wanted = {Side.DOCUMENT: (options.vectors, self.collection.doc_ids)}
+        if len(self.collection.queries):
+            if not options.query_vectors:
+                raise UsageError(
+                    "--vectors without --query-vectors: the collection has queries, which need vectors too"
+                )
+            wanted[Side.QUERY] = (options.query_vectors, self.collection.query_ids)
+        for side, (path, ids) in wanted.items():
+            self._ready[side] = open_vectors(Path(str(path)), ids.to_pylist())
+        if len({v.shape[1] for v in self._ready.values()}) > 1:
+            shapes = ", ".join(f"{side} {v.shape[1]}" for side, v in self._ready.items())
+            raise InputError(f"the vectors differ in dimension: {shapes}")
+
+    @property
+    def scale(self) -> Scale:
+        """Cosine if all vectors have length 1, else dot product."""
+        return vector_scale(list(self._ready.values())) if self._ready else Scale.COSINE
+
+    def inputs(self) -> Mapping[str, Artefact]:
+        """The collection."""
+        return {"collection": self.collection.artefact}
+
+    def parameters(self) -> Json:
+        """The model by its bytes (or the vectors' files), and everything that moves floating point."""
+        # Where a model was found and how many texts a call takes are not the user's decision; describe() has the rest.
+        hidden = {"model", "vectors", "query_vectors", "device"}
+        options = {k: v for k, v in as_plain(self.options).items() if k not in hidden}
+        if self._encoder is not None:
+            source: Json = {"model": self._encoder.describe()}
+        else:
+            paths = {"documents": self.options.vectors, "queries": self.options.query_vectors}
+            source = {"vectors": {name: digest_file(Path(path)) for name, path in paths.items() if path}}
+        return {"options": options, **source, "scale": str(self.scale), "block": BLOCK}
+
+    def blocks(self) -> Sequence[Block]:
+        """Blocks of 8,192 documents, then of 8,192 queries."""
+        documents = cut(len(self.collection.documents), BLOCK, "documents")
+        queries = cut(len(self.collection.queries), BLOCK, "queries")
+        shifted = [Block(name=b.name, index=b.index + len(documents), size=b.size) for b in queries]
+        return [*documents, *shifted]
+
+    def sizes(self) -> Json:
+        """Texts to encode."""
+        return {"documents": len(self.collection.documents), "queries": len(self.collection.queries)}
+
+    def notes(self) -> Json:
+        """Which model was taken, and from where."""
+        return self._notes
+
+    def work(self, block: Block, draft: Draft) -> None:
+        """Encode one block and write its vectors."""
+        side_name, number = block.name.rsplit("-", 1)
+        side = Side.DOCUMENT if side_name == "documents" else Side.QUERY
+        start = int(number) * BLOCK
+        vectors, truncated = self._vectors(side, start, start + block.size)
+        dtype = _NUMPY[self.options.store]
+        with np.errstate(over="ignore"):
+            stored = vectors.astype(dtype)
+        if not np.isfinite(stored).all():
+            raise InputError(
+                "vectors do not fit into fp16", expected="values up to 65,504", remedy="--store fp32, or normalise them"
+            )
+        name = f"vectors/{block.name}.npy"
+        with replacing(draft.path / name) as pending, open(pending, "wb") as stream:
+            np.save(stream, stored)
+        draft.commit(block.name, {name: len(stored)}, {side_name: len(stored), f"truncated_{side_name}": truncated})
+
+    def _vectors(self, side: Side, start: int, stop: int) -> tuple[npt.NDArray[np.floating], int]:
+        if self._encoder is None:
+            ready = self._ready.get(side)
+            return (ready[start:stop], 0) if ready is not None else (np.empty((0, self._dimension()), np.float32), 0)
+        if side is Side.DOCUMENT:
+            texts = self.collection.document_texts_between(start, stop)
+        else:
+            texts = self.collection.query_texts(np.arange(start, stop))
+        if not texts:
+            return np.empty((0, self._dimension()), np.float32), 0
+        encoded = self._encoder.encode(texts, side)
+        return encoded.vectors, encoded.truncated
+
+    def _dimension(self) -> int:
+        return self._encoder.dimension if self._encoder else next(iter(self._ready.values())).shape[1]
+
+    @classmethod
+    def summarise(cls, draft: Draft, counts: Json) -> Json:
+        """Add the dimension."""
+        first = np.load(draft.path / "vectors/documents-00000.npy", mmap_mode="r")
+        return {**counts, "dimension": int(first.shape[1])}
+
+
+def open_dense(artefact: Artefact, *, name: str, tie_order: Rows) -> DenseIndex:
+    """The retriever of a finished dense index; its vectors are memory-mapped."""
+    return DenseIndex(
+        artefact.files("vectors/documents-", ".npy"),
+        artefact.files("vectors/queries-", ".npy"),
+        name=name,
+        tie_order=tie_order,
+        scale=Scale(artefact.plan["scale"]),
+    )

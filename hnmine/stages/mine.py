@@ -1,0 +1,300 @@
+"""`mine`: bring candidates from every source and write down all the evidence about them.
+
+One row per (query, document): what each retriever ranked and scored, what the qrels say, how close it is to the known
+positives, who brought it. Every index scores every row with its pair kernel, also the rows that another source found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from hnmine.core.pool import Pairs, Pool, draw_documents, ranks_of, unite
+from hnmine.engines.retriever import Queries, Retriever, Rows
+from hnmine.errors import InputError, UsageError
+from hnmine.execute.local import Block
+from hnmine.files.artefact import Artefact, Draft, Json
+from hnmine.files.candidates import ScoreInfo, keyed_sample, nullable_floats
+from hnmine.files.collection import Collection
+from hnmine.files.tables import part_name, write_table
+from hnmine.hashing import digest_file, keyed_hash
+from hnmine.options import MineOptions, as_plain
+from hnmine.schema import (
+    DOC_ID,
+    IS_POSITIVE,
+    QUERY_ID,
+    RANDOM_SOURCE,
+    RELEVANCE,
+    SOURCES,
+    TEXT_KEY,
+    Kind,
+    Scale,
+    rank_column,
+    score_column,
+    sim_positive_column,
+)
+from hnmine.stages.index_bm25 import open_bm25
+from hnmine.stages.index_dense import open_dense
+from hnmine.stages.runs import RunSource, read_run
+from hnmine.stages.stage import Stage, cut
+
+BLOCK = 4_096
+JUDGED = "judged"
+"""Internal source: every judged document of a query is in the table, whoever found it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NamedIndex:
+    """An index under the name of its columns."""
+
+    name: str
+    artefact: Artefact
+
+
+def named_index(spec: str) -> NamedIndex:
+    """Open an index given as `DIR` or `NAME=DIR`; the name is by default its `--name`, else its directory's name."""
+    name, _, path = spec.rpartition("=")
+    artefact = Artefact.open(Path(path), Kind.BM25_INDEX, Kind.DENSE_INDEX)
+    found = name or artefact.plan["options"].get("name") or Path(path).resolve().name
+    return NamedIndex(name=check_name(found), artefact=artefact)
+
+
+def check_name(name: str) -> str:
+    """The name itself, if it can name a column; else `UsageError`."""
+    if not name or not all(c.isalnum() or c in "._-+" for c in name):
+        raise UsageError(f"{name!r} cannot name a score", expected="letters, digits and . _ - +", remedy="NAME=PATH")
+    return name
+
+
+class Mine(Stage):
+    """Mines candidates for the queries that have a positive."""
+
+    kind = Kind.CANDIDATES
+    label = "mine"
+    unit = "queries"
+
+    def __init__(self, collection: Collection, indexes: Sequence[NamedIndex], options: MineOptions) -> None:
+        self.collection = collection
+        self.options = options
+        self.indexes = list(indexes)
+        self.runs: list[RunSource] = [read_run(spec, collection) for spec in options.run]
+        names = [index.name for index in self.indexes] + [run.name for run in self.runs]
+        if not names and not options.random:
+            raise UsageError("nothing to mine from", expected="at least one --index, --run or --random")
+        for name in names:
+            check_name(name)
+            if names.count(name) > 1 or name in (RANDOM_SOURCE, JUDGED):
+                raise UsageError(
+                    f"two sources are called {name!r}", remedy="name them: --index NAME=DIR, --run NAME=FILE"
+                )
+        for index in self.indexes:
+            if index.artefact.plan["inputs"]["collection"] != collection.artefact.fingerprint:
+                raise UsageError(
+                    f"the index {index.artefact.path} was made from another collection than {collection.path}",
+                    remedy="index this collection, or mine the other one",
+                )
+        self.scores = self._score_infos()
+        self.rank_by = self._rank_by()
+        self.query_rows = self._queries_with_positives()
+        self._retrievers: list[Retriever] | None = None
+
+    def _score_infos(self) -> list[ScoreInfo]:
+        infos = []
+        for index in self.indexes:
+            origin = "bm25" if index.artefact.kind is Kind.BM25_INDEX else "dense"
+            scale = Scale.BM25 if origin == "bm25" else Scale(index.artefact.plan["scale"])
+            infos.append(ScoreInfo(name=index.name, scale=scale, origin=origin))
+        return infos + [ScoreInfo(name=run.name, scale=Scale.DOT, origin="run") for run in self.runs]
+
+    def _rank_by(self) -> str | None:
+        if self.options.rank_by is not None:
+            if self.options.rank_by not in [s.name for s in self.scores]:
+                known = ", ".join(s.name for s in self.scores)
+                raise UsageError(f"--rank-by {self.options.rank_by}: no such score", expected=f"one of {known}")
+            return self.options.rank_by
+        return default_rank_by(self.scores)
+
+    def _queries_with_positives(self) -> Rows:
+        qrels = self.collection.qrels
+        rows = np.unique(qrels.query_rows[qrels.grades >= self.options.min_relevance])
+        if not len(rows):
+            raise InputError(
+                f"no query has a positive: no judgment has a grade of {self.options.min_relevance} or more",
+                remedy="lower --min-relevance, or look at the qrels",
+            )
+        if self.options.limit is None:
+            return rows
+        ids = self.collection.query_ids.take(pa.array(rows)).to_pylist()
+        return rows[keyed_sample(ids, self.options.limit, self.options.seed)]
+
+    def retrievers(self) -> list[Retriever]:
+        """The opened indexes; opened once, when the first block needs them."""
+        if self._retrievers is None:
+            openers = {Kind.BM25_INDEX: open_bm25, Kind.DENSE_INDEX: open_dense}
+            tie_order = self.collection.tie_order
+            self._retrievers = [
+                openers[i.artefact.kind](i.artefact, name=i.name, tie_order=tie_order) for i in self.indexes
+            ]
+        return self._retrievers
+
+    def inputs(self) -> Mapping[str, Artefact]:
+        """The collection and the indexes, by name."""
+        return {"collection": self.collection.artefact, **{f"index:{i.name}": i.artefact for i in self.indexes}}
+
+    def parameters(self) -> Json:
+        """Depth, sources, order, and which queries are mined."""
+        runs = {run.name: digest_file(run.path) for run in self.runs}
+        return {
+            "options": {**as_plain(self.options), "run": runs, "rank_by": self.rank_by},
+            "scores": [score.to_plan() for score in self.scores],
+            "rank_by": self.rank_by,
+            "block": BLOCK,
+        }
+
+    def blocks(self) -> Sequence[Block]:
+        """Blocks of 4,096 queries."""
+        return cut(len(self.query_rows), BLOCK, "candidates")
+
+    def sizes(self) -> Json:
+        """Queries, and the most candidate rows there can be."""
+        sources = len(self.indexes) + len(self.runs)
+        rows = len(self.query_rows) * (sources * self.options.top_k + self.options.random)
+        return {
+            "queries": len(self.query_rows),
+            "documents": len(self.collection.documents),
+            "candidates_at_most": rows,
+        }
+
+    def work(self, block: Block, draft: Draft) -> None:
+        """Mine one block of queries."""
+        start = block.index * BLOCK
+        rows = self.query_rows[start : start + block.size]
+        table, counts = self._mine(rows)
+        name = part_name(block.index)
+        draft.commit(block.name, {name: write_table(draft.path / name, table)}, counts)
+
+    def _mine(self, query_rows: Rows) -> tuple[pa.Table, Json]:
+        queries = Queries(rows=query_rows, texts=self.collection.query_texts(query_rows))
+        documents = len(self.collection.documents)
+        judged = self.collection.qrels.of(query_rows)
+        sources: dict[str, Pairs] = {JUDGED: Pairs(owner=judged.query_rows, rows=judged.doc_rows)}
+        source_ranks: dict[str, npt.NDArray[np.int32]] = {}
+        run_scores: dict[str, npt.NDArray[np.float32]] = {}
+        for retriever in self.retrievers():
+            hits = retriever.search(queries, self.options.top_k)
+            sources[retriever.name] = Pairs.ragged(hits.offsets, hits.rows)
+            source_ranks[retriever.name] = ranks_of(sources[retriever.name].owner)
+        for run in self.runs:
+            pairs, scores = run.of(query_rows, self.options.top_k)
+            sources[run.name], run_scores[run.name] = pairs, scores
+            source_ranks[run.name] = ranks_of(pairs.owner)
+        query_ids = self.collection.query_ids.take(pa.array(query_rows))
+        if self.options.random:
+            sources[RANDOM_SOURCE] = self._draw(query_ids.to_pylist(), judged.query_rows, judged.doc_rows)
+        pool = unite(sources, len(query_rows), documents)
+        scores = {r.name: r.pair_scores(queries, pool.offsets, pool.rows) for r in self.retrievers()}
+        scores |= {name: np.asarray(pool.gather(name, own, np.nan), np.float32) for name, own in run_scores.items()}
+        grade, is_judged = _grades(pool, judged.grades)
+        is_positive = is_judged & (grade >= self.options.min_relevance)
+        order = self._order(pool, scores)
+        columns: dict[str, pa.Array] = {
+            QUERY_ID: query_ids.take(pa.array(pool.owner[order])),
+            DOC_ID: self.collection.doc_ids.take(pa.array(pool.rows[order])),
+            RELEVANCE: pa.array(grade[order], pa.int32(), mask=~is_judged[order]),
+            IS_POSITIVE: pa.array(is_positive[order]),
+        }
+        for name, own in source_ranks.items():
+            spread = np.asarray(pool.gather(name, own, 0), np.int32)[order]
+            columns[rank_column(name)] = pa.array(spread, pa.int32(), mask=spread == 0)
+        nulls = {}
+        for score in self.scores:
+            values = scores[score.name][order]
+            columns[score_column(score.name)] = nullable_floats(values)
+            nulls[score.name] = int((~np.isfinite(values)).sum())
+        columns |= self._similarities(pool, is_positive, order)
+        columns[TEXT_KEY] = pa.array(self.collection.doc_text_keys[pool.rows[order]], pa.uint64())
+        columns[SOURCES] = self._sources(pool, order)
+        counts: Json = {
+            "queries": len(query_rows),
+            "candidates": len(pool.rows),
+            "positives": int(is_positive.sum()),
+            "brought": {n: int(pool.brought(n).sum()) for n in sources if n != JUDGED},
+            "null_scores": nulls,
+        }
+        return pa.table(columns), counts
+
+    def _draw(self, query_ids: list[str], judged_owner: Rows, judged_rows: Rows) -> Pairs:
+        """Keyed random documents of each query, its judged documents excluded."""
+        documents = len(self.collection.documents)
+        bounds = np.searchsorted(judged_owner, np.arange(len(query_ids) + 1))
+        drawn = [
+            draw_documents(
+                keyed_hash(self.options.seed, "random", query_id),
+                judged_rows[bounds[i] : bounds[i + 1]],
+                documents,
+                self.options.random,
+            )
+            for i, query_id in enumerate(query_ids)
+        ]
+        owner = np.repeat(np.arange(len(drawn)), [len(d) for d in drawn])
+        return Pairs(owner=owner, rows=np.concatenate(drawn) if drawn else np.empty(0, np.int64))
+
+    def _order(self, pool: Pool, scores: Mapping[str, npt.NDArray[np.float32]]) -> Rows:
+        """Rows by (query, rank-by score descending with missing scores last, doc_id)."""
+        ties = self.collection.tie_order[pool.rows]
+        if self.rank_by is None:
+            return np.lexsort((ties, pool.owner))
+        values = scores[self.rank_by].astype(np.float64)
+        return np.lexsort((ties, -np.where(np.isfinite(values), values, -np.inf), pool.owner))
+
+    def _similarities(self, pool: Pool, is_positive: npt.NDArray[np.bool_], order: Rows) -> dict[str, pa.Array]:
+        positives = Pairs(owner=pool.owner[is_positive], rows=pool.rows[is_positive])
+        bounds = np.searchsorted(positives.owner, np.arange(len(pool.offsets))).astype(np.int64)
+        columns = {}
+        for retriever in self.retrievers():
+            values = retriever.positive_similarity(pool.offsets, pool.rows, positives.rows, bounds)
+            if values is not None:
+                columns[sim_positive_column(retriever.name)] = nullable_floats(values[order])
+        return columns
+
+    def _sources(self, pool: Pool, order: Rows) -> pa.Array:
+        """The list of sources of each row, in a fixed order: indexes, runs (`run:NAME`), random."""
+        tokens = {index.name: index.name for index in self.indexes}
+        tokens |= {run.name: f"run:{run.name}" for run in self.runs}
+        if self.options.random:
+            tokens[RANDOM_SOURCE] = RANDOM_SOURCE
+        if not tokens:
+            return pa.array([[]] * len(order), pa.list_(pa.string()))
+        brought = np.stack([pool.brought(name)[order] for name in tokens], axis=1)
+        offsets = np.concatenate([[0], np.cumsum(brought.sum(axis=1))]).astype(np.int32)
+        values = pa.DictionaryArray.from_arrays(
+            pa.array(np.nonzero(brought)[1].astype(np.int32)), pa.array(tokens.values())
+        )
+        return pa.ListArray.from_arrays(pa.array(offsets), values.cast(pa.string()))
+
+    @classmethod
+    def summarise(cls, draft: Draft, counts: Json) -> Json:
+        """Add rows per query."""
+        return {**counts, "candidates_per_query": round(counts["candidates"] / max(counts["queries"], 1), 2)}
+
+
+def default_rank_by(scores: Sequence[ScoreInfo]) -> str | None:
+    """The score that orders candidates when nobody says: the first dense index's, else BM25's, else the first run's."""
+    for origin in ("dense", "bm25", "run"):
+        for score in scores:
+            if score.origin == origin:
+                return score.name
+    return None
+
+
+def _grades(pool: Pool, grades: npt.NDArray[np.int32]) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.bool_]]:
+    is_judged = pool.brought(JUDGED)
+    values: Any = np.zeros(len(pool.rows), np.int32)
+    values[is_judged] = grades[pool.place[JUDGED][is_judged]]
+    return values, is_judged
