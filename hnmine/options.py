@@ -224,9 +224,9 @@ class ExportOptions(SampleOptions):
     format: Format = option(Format.TRIPLET, "Layout of the training file.")
     scores: bool = option(False, "Add the judge's scores (MarginMSE, distillation).")
     max_positives: int | None = option(None, "At most N positives per query, the best by rank [default: all].")
-    num_negatives: int | None = option(None, "Use at most N of the chosen negatives [default: all].", cli=False)
+    negatives: int | None = option(None, "Use at most N of the chosen negatives [default: all].")
     rows_per_file: int | None = option(
-        None, "Write a directory of shards of N rows, named as the Hugging Face Hub likes them."
+        None, "Rows a shard when -o is a directory; shards are named as the Hugging Face Hub likes them."
     )
 
 

@@ -5,7 +5,6 @@ Parts hold whole queries, contiguous, in the collection's order; rows of a query
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,14 +32,25 @@ class ScoreInfo:
 
 
 class CandidatesTable:
-    """A finished candidates or decisions artefact, seen as a table of queries."""
+    """A finished candidates or decisions artefact, seen as a list of queries, each with its rows."""
 
     def __init__(self, artefact: Artefact) -> None:
         self.artefact = artefact
-        self.parts = artefact.files()
         self.scores = [
             ScoreInfo(name=s["name"], scale=Scale(s["scale"]), origin=s["origin"]) for s in artefact.plan["scores"]
         ]
+        self._parts = artefact.files()
+        self._held: tuple[int, pa.Table] | None = None
+        ids: list[str] = []
+        places: list[npt.NDArray[np.int64]] = []
+        for index, path in enumerate(self._parts):
+            column = read_table([path], [QUERY_ID])[QUERY_ID]
+            offsets = query_offsets(column)
+            if len(offsets) > 1:
+                ids += column.take(pa.array(offsets[:-1])).to_pylist()
+                places.append(np.stack([np.full(len(offsets) - 1, index), offsets[:-1], offsets[1:]], axis=1))
+        self.query_ids = ids
+        self._places = np.concatenate(places) if places else np.empty((0, 3), np.int64)
 
     def score(self, name: str) -> ScoreInfo | None:
         """The score called `name`, if the table has one."""
@@ -51,27 +61,25 @@ class CandidatesTable:
         """How many rows have no score, by score name."""
         return dict(self.artefact.counts["null_scores"])
 
-    def part(self, index: int, columns: list[str] | None = None) -> pa.Table:
-        """All rows of one part."""
-        return read_table([self.parts[index]], columns)
+    def sample(self, limit: int | None, seed: int) -> npt.NDArray[np.int64]:
+        """The positions of the queries that a keyed sample keeps; all of them without a limit."""
+        return np.flatnonzero(keyed_sample(self.query_ids, limit, seed))
 
-    def read(self, columns: list[str] | None = None) -> Iterator[pa.Table]:
-        """The table, part by part."""
-        for path in self.parts:
-            yield read_table([path], columns)
+    def size(self, queries: npt.NDArray[np.int64]) -> int:
+        """How many rows the given queries have."""
+        chosen = self._places[queries]
+        return int((chosen[:, 2] - chosen[:, 1]).sum())
 
-    def query_ids(self) -> list[str]:
-        """The ids of all queries in the table, in order."""
-        found: list[str] = []
-        for table in self.read([QUERY_ID]):
-            found += distinct_in_order(table[QUERY_ID])
-        return found
-
-
-def distinct_in_order(column: pa.ChunkedArray) -> list[str]:
-    """The distinct values of a column, in order of first appearance."""
-    values: list[str] = column.unique().to_pylist()
-    return values
+    def read(self, queries: npt.NDArray[np.int64]) -> pa.Table:
+        """All rows of the queries at the given (ascending) positions, in order."""
+        pieces = []
+        for part, start, stop in self._places[queries].tolist():
+            if self._held is None or self._held[0] != part:
+                self._held = (part, read_table([self._parts[part]]))
+            pieces.append(self._held[1].slice(start, stop - start))
+        if not pieces:
+            return read_table(self._parts[:1]).slice(0, 0)
+        return pa.concat_tables(pieces).combine_chunks()
 
 
 def query_offsets(column: pa.ChunkedArray) -> npt.NDArray[np.int64]:

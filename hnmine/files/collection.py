@@ -112,13 +112,19 @@ class Collection:
         grades = table["grade"].to_numpy().astype(np.int32)
         return Qrels(query_rows=query_rows[order], doc_rows=doc_rows[order], grades=grades[order])
 
-    def document_texts(self, rows: Rows) -> list[str]:
-        """The full text (title, separator, text) of each given document, in the given order."""
+    def document_text_array(self, rows: Rows) -> pa.Array:
+        """The full text (title, separator, text) of each given document, in the given order, as an Arrow array."""
         return join_titles(self.documents.take(rows), self._separator)
+
+    def document_texts(self, rows: Rows) -> list[str]:
+        """The full text of each given document, in the given order."""
+        texts: list[str] = self.document_text_array(rows).to_pylist()
+        return texts
 
     def document_texts_between(self, start: int, stop: int) -> list[str]:
         """The full texts of documents `start` to `stop` (exclusive)."""
-        return join_titles(self.documents.between(start, stop), self._separator)
+        texts: list[str] = join_titles(self.documents.between(start, stop), self._separator).to_pylist()
+        return texts
 
     def query_texts(self, rows: Rows) -> list[str]:
         """The text of each given query, in the given order."""
@@ -126,10 +132,11 @@ class Collection:
         return texts
 
 
-def join_titles(table: pa.Table, separator: str) -> list[str]:
+def join_titles(table: pa.Table, separator: str) -> pa.Array:
     """Title, separator and text of each row; just the one that is there when the other is empty."""
-    titles, texts = table[TITLE].to_pylist(), table[TEXT].to_pylist()
-    return [f"{t}{separator}{x}" if t and x else t or x for t, x in zip(titles, texts, strict=True)]
+    title, text = table[TITLE].combine_chunks(), table[TEXT].combine_chunks()
+    joined = pc.binary_join_element_wise(title, text, separator)
+    return pc.if_else(pc.equal(title, ""), text, pc.if_else(pc.equal(text, ""), title, joined))
 
 
 def rows_of(ids: pa.ChunkedArray, wanted: pa.ChunkedArray | pa.Array) -> Rows:

@@ -39,8 +39,8 @@ class RunSource:
 def read_run(spec: str, collection: Collection) -> RunSource:
     """Read a run given as `FILE` or `NAME=FILE`; the name is by default the file's, without suffixes.
 
-    Order within a query is (score descending, doc_id); a run without scores keeps its ranks' order. Rows of queries that are not
-    in the collection are left out; a document that is not in the corpus is an `InputError`.
+    Order within a query is (score descending, doc_id). Rows of queries that are not in the collection are left out; a
+    document that is not in the corpus is an `InputError`.
     """
     name, _, path_text = spec.rpartition("=")
     path = Path(path_text)

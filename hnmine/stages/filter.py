@@ -1,0 +1,270 @@
+"""`filter`: decide about every candidate, from the evidence alone, and say why."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from hnmine.core.decide import LADDER, Decisions, decide
+from hnmine.core.evidence import Evidence, anchor_scores
+from hnmine.core.rules import build, default_margins
+from hnmine.core.spread import grid_counts, quantiles
+from hnmine.errors import UsageError
+from hnmine.execute.local import Block
+from hnmine.files.artefact import Artefact, Draft, Json
+from hnmine.files.candidates import CandidatesTable, ScoreInfo, floats, query_offsets, ranks
+from hnmine.files.collection import Collection, rows_of
+from hnmine.files.tables import part_name, write_table
+from hnmine.hashing import keyed_hash
+from hnmine.options import FilterOptions, Pick, Short, as_plain, nearest
+from hnmine.schema import (
+    CURATED_SOURCE,
+    DOC_ID,
+    IS_POSITIVE,
+    PICK_RANK,
+    QUERY_ID,
+    RANDOM_SOURCE,
+    REASON,
+    RELEVANCE,
+    SOURCES,
+    STEP,
+    TEXT_KEY,
+    VERDICT,
+    Kind,
+    Scale,
+    Verdict,
+)
+from hnmine.stages.mine import default_rank_by
+from hnmine.stages.stage import Stage, cut
+
+BLOCK = 4_096
+
+
+class Filter(Stage):
+    """Turns candidates into decisions."""
+
+    kind = Kind.DECISIONS
+    label = "filter"
+    unit = "queries"
+
+    def __init__(self, collection: Collection, candidates: Artefact, options: FilterOptions) -> None:
+        check(options)
+        self.collection = collection
+        self.table = CandidatesTable(candidates)
+        self.options = options
+        self.judge = self._named(options.judge_by, "--judge-by") or default_judge(self.table)
+        rank_by = self._named(options.rank_by, "--rank-by")
+        if rank_by is None:
+            name = default_rank_by(self.table.scores)
+            rank_by = self.table.score(name) if name else None
+        self.rank_by = rank_by
+        self.scale = self.judge.scale if self.judge else Scale.DOT
+        self.rules = build(options, self.scale)
+        self.relaxed = [(step, build(options, self.scale, shrink=shrink)) for shrink, step in LADDER]
+        self.chosen = self.table.sample(options.limit, options.seed)
+
+    def _named(self, name: str | None, flag: str) -> ScoreInfo | None:
+        if name is None:
+            return None
+        found = self.table.score(name)
+        if found is None:
+            known = [s.name for s in self.table.scores]
+            guess = nearest(name, known)
+            raise UsageError(
+                f"{flag} {name}: the candidates have no such score" + (f"; did you mean {guess}?" if guess else ""),
+                expected=f"one of {', '.join(known) or '(there are none)'}",
+            )
+        return found
+
+    def inputs(self) -> Mapping[str, Artefact]:
+        """The collection and the candidates."""
+        return {"collection": self.collection.artefact, "candidates": self.table.artefact}
+
+    def parameters(self) -> Json:
+        """The rules in force, which score they compare, and how negatives are picked."""
+        relative, absolute = default_margins(self.options, self.scale)
+        return {
+            "options": as_plain(self.options),
+            "scores": [s.to_plan() for s in self.table.scores],
+            "judge_by": self.judge.name if self.judge else None,
+            "rank_by": self.rank_by.name if self.rank_by else None,
+            "margins": {"relative": relative, "absolute": absolute},
+            "rules": [rule.reason for rule in self.rules],
+            "block": BLOCK,
+        }
+
+    def blocks(self) -> Sequence[Block]:
+        """Blocks of 4,096 queries."""
+        return cut(len(self.chosen), BLOCK, "decisions")
+
+    def sizes(self) -> Json:
+        """Queries and rows to decide."""
+        return {"queries": len(self.chosen), "candidates": self.table.size(self.chosen)}
+
+    def work(self, block: Block, draft: Draft) -> None:
+        """Decide one block of queries."""
+        start = block.index * BLOCK
+        table = self._in_order(self.table.read(self.chosen[start : start + block.size]))
+        evidence = self._evidence(table)
+        decisions = decide(
+            evidence,
+            self.rules,
+            self.relaxed,
+            num_negatives=self.options.num_negatives,
+            pick=self.options.pick,
+            short=self.options.short,
+            draw=self._draw(table),
+        )
+        decided = (
+            table.append_column(VERDICT, pa.array(decisions.verdict, pa.string()))
+            .append_column(REASON, pa.array(decisions.reason, pa.string()))
+            .append_column(PICK_RANK, pa.array(decisions.pick_rank, pa.int32(), mask=decisions.pick_rank == 0))
+            .append_column(STEP, pa.array(decisions.step, pa.string()))
+        )
+        name = part_name(block.index)
+        counts = self._count(evidence, decisions)
+        counts["null_scores"] = {s.name: int(np.isnan(floats(table, s.name)).sum()) for s in self.table.scores}
+        draft.commit(block.name, {name: write_table(draft.path / name, decided)}, counts)
+
+    def _in_order(self, table: pa.Table) -> pa.Table:
+        """Rows by (query, rank-by score descending, doc_id): the table's own order unless --rank-by changed."""
+        if self.rank_by is None or self.rank_by.name == self.table.artefact.plan["rank_by"]:
+            return table
+        offsets = query_offsets(table[QUERY_ID])
+        owner = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+        values = floats(table, self.rank_by.name)
+        by_id = pc.rank(table[DOC_ID], tiebreaker="dense").to_numpy()
+        order = np.lexsort((by_id, -np.where(np.isfinite(values), values, -np.inf), owner))
+        return table.take(pa.array(order))
+
+    def _evidence(self, table: pa.Table) -> Evidence:
+        offsets = query_offsets(table[QUERY_ID])
+        rows = rows_of(self.collection.query_ids, table[QUERY_ID].take(pa.array(offsets[:-1])))
+        relevance = table[RELEVANCE]
+        is_judged = np.asarray(relevance.is_valid().to_numpy(), np.bool_)
+        grade = relevance.fill_null(0).to_numpy()
+        is_positive = np.asarray(table[IS_POSITIVE].to_numpy(zero_copy_only=False), np.bool_)
+        lengths = pc.list_value_length(table[SOURCES]).to_numpy()
+        size = len(is_positive)
+        return Evidence(
+            offsets=offsets,
+            judge=floats(table, self.judge.name) if self.judge else np.full(size, np.nan),
+            rank=ranks(table, self.rank_by.name) if self.rank_by else np.zeros(size, np.int64),
+            is_positive=is_positive,
+            is_judged=is_judged,
+            is_low_grade=is_judged & ~is_positive & (grade > 0),
+            text_key=table[TEXT_KEY].to_numpy(),
+            query_key=self.collection.query_text_keys[rows],
+            is_random=_has_source(table, RANDOM_SOURCE) & (lengths == 1),
+            is_curated=_has_source(table, CURATED_SOURCE),
+        )
+
+    def _draw(self, table: pa.Table) -> npt.NDArray[np.uint64]:
+        """A keyed random number a row, when something is chosen at random."""
+        if self.options.pick is not Pick.RANDOM and self.options.short is not Short.RANDOM:
+            return np.zeros(table.num_rows, np.uint64)
+        pairs = zip(table[QUERY_ID].to_pylist(), table[DOC_ID].to_pylist(), strict=True)
+        return np.fromiter((keyed_hash(self.options.seed, "pick", q, d) for q, d in pairs), np.uint64, table.num_rows)
+
+    def _count(self, evidence: Evidence, decisions: Decisions) -> Json:
+        owner = evidence.owner
+        queries = len(evidence.offsets) - 1
+        negative = decisions.verdict == Verdict.NEGATIVE.value
+        positive = evidence.is_positive
+        per_query = np.bincount(owner[negative], minlength=queries)
+        short = per_query < self.options.num_negatives
+        gaps = anchor_scores(evidence, self.options.anchor)[owner] - evidence.judge
+        dropped = decisions.verdict == Verdict.DROPPED.value
+        return {
+            "queries": queries,
+            "candidates": len(owner),
+            "verdicts": dict(Counter(decisions.verdict.tolist())),
+            "reasons": dict(Counter(decisions.reason.tolist())),
+            "steps": dict(Counter(decisions.step[negative].tolist())),
+            "negatives_per_query": {str(n): int(c) for n, c in enumerate(np.bincount(per_query)) if c},
+            "queries_short": int(short.sum()),
+            "reasons_of_short_queries": dict(Counter(decisions.reason[dropped & short[owner]].tolist())),
+            "grids": {
+                "positives": grid_counts(evidence.judge[positive], self.scale),
+                "negatives": grid_counts(evidence.judge[negative], self.scale),
+                "gap": grid_counts(gaps[negative], self.scale),
+            },
+        }
+
+    @classmethod
+    def summarise(cls, draft: Draft, counts: Json) -> Json:
+        """Quantiles from the grids, the yield, and which knob to turn when queries starve."""
+        judge = next((s for s in draft.plan["scores"] if s["name"] == draft.plan["judge_by"]), None)
+        scale = Scale(judge["scale"]) if judge else Scale.DOT
+        grids = counts.pop("grids", {})
+        counts["judge_scores"] = {name: quantiles(grid, scale) for name, grid in grids.items()}
+        wanted = draft.plan["options"]["num_negatives"] * counts["queries"]
+        counts["yield"] = round(counts["verdicts"].get(Verdict.NEGATIVE.value, 0) / wanted, 4) if wanted else 0.0
+        counts["negatives_per_query"] = dict(sorted(counts["negatives_per_query"].items(), key=lambda i: int(i[0])))
+        counts["advice"] = advice(counts)
+        return counts
+
+
+def advice(counts: Json) -> str:
+    """Which knob to turn when queries starve; empty when none do."""
+    if not counts["queries_short"]:
+        return ""
+    knobs = _knobs()
+    blamed = {r: c for r, c in counts["reasons_of_short_queries"].items() if r in knobs}
+    if not blamed:
+        return "raise --top-k in mine: the short queries have too few candidates"
+    worst = max(sorted(blamed), key=lambda r: blamed[r])
+    return f"{knobs[worst]}: {worst} dropped {blamed[worst]:,} candidates of the short queries"
+
+
+def _knobs() -> dict[str, str]:
+    from hnmine.core.rules.base import Rule
+
+    return {rule.reason: rule.knob for rule in Rule.__subclasses__() if rule.knob}
+
+
+def check(options: FilterOptions) -> None:
+    """Raise `UsageError` with every option that contradicts itself or another."""
+    problems = []
+    if options.num_negatives < 1:
+        problems.append(f"--num-negatives {options.num_negatives}: at least 1")
+    if options.skip_top < 0:
+        problems.append(f"--skip-top {options.skip_top}: at least 0")
+    for flag, margin in (
+        ("--relative-margin", options.relative_margin),
+        ("--absolute-margin", options.absolute_margin),
+    ):
+        if margin is not None and options.no_margin:
+            problems.append(f"{flag} and --no-margin contradict each other")
+        if margin is not None and not np.isfinite(margin):
+            problems.append(f"{flag} {margin}: not a finite number")
+    if options.min_score is not None and options.max_score is not None and options.min_score > options.max_score:
+        problems.append(f"--min-score {options.min_score} is above --max-score {options.max_score}")
+    if problems:
+        raise UsageError("\n".join(problems))
+
+
+def default_judge(table: CandidatesTable) -> ScoreInfo | None:
+    """The score that rules compare when nobody says: the reranker's if every row has one, else dense, else BM25."""
+    for score in reversed(table.scores):
+        if score.origin == "reranker" and not table.null_scores.get(score.name):
+            return score
+    name = default_rank_by(table.scores)
+    return table.score(name) if name else None
+
+
+def _has_source(table: pa.Table, source: str) -> npt.NDArray[np.bool_]:
+    """Which rows name `source` among their sources."""
+    column = table[SOURCES].combine_chunks()
+    if isinstance(column, pa.ChunkedArray):
+        column = pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], pa.list_(pa.string()))
+    parents = pc.list_parent_indices(column).to_numpy()
+    hits = pc.equal(column.flatten(), source).to_numpy(zero_copy_only=False)
+    found = np.zeros(len(column), np.bool_)
+    found[parents[np.asarray(hits, np.bool_)]] = True
+    return found

@@ -1,0 +1,91 @@
+"""`score`: a reranker's opinion of every candidate, as one more column of evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from hnmine.engines.models import resolve_model
+from hnmine.engines.reranker import CrossEncoderReranker
+from hnmine.errors import UsageError
+from hnmine.execute.local import Block
+from hnmine.files.artefact import Artefact, Draft, Json
+from hnmine.files.candidates import CandidatesTable, ScoreInfo, nullable_floats, query_offsets
+from hnmine.files.collection import Collection, rows_of
+from hnmine.files.tables import part_name, write_table
+from hnmine.options import ScoreOptions, as_plain
+from hnmine.schema import DOC_ID, QUERY_ID, Kind, score_column
+from hnmine.stages.mine import check_name
+from hnmine.stages.stage import Stage, cut
+
+BLOCK = 256
+
+
+class Score(Stage):
+    """Scores every row of a candidates table with a cross-encoder."""
+
+    kind = Kind.CANDIDATES
+    label = "score"
+    unit = "pairs"
+
+    def __init__(self, collection: Collection, candidates: Artefact, options: ScoreOptions) -> None:
+        self.collection = collection
+        self.table = CandidatesTable(candidates)
+        self.options = options
+        resolved = resolve_model(options.reranker, revision=options.revision)
+        self.name = check_name(options.name or options.reranker.rstrip("/").rsplit("/", 1)[-1])
+        if self.table.score(self.name) is not None:
+            raise UsageError(f"the candidates have a score called {self.name!r} already", remedy="--name OTHER")
+        self.reranker = CrossEncoderReranker(resolved, options)
+        self._notes = {"reranker": f"{resolved.name} from {resolved.origin}"}
+        self.chosen = self.table.sample(options.limit, options.seed)
+
+    def inputs(self) -> Mapping[str, Artefact]:
+        """The collection and the candidates."""
+        return {"collection": self.collection.artefact, "candidates": self.table.artefact}
+
+    def parameters(self) -> Json:
+        """The reranker by its bytes, and everything that moves floating point."""
+        hidden = {"reranker", "device"}
+        info = ScoreInfo(name=self.name, scale=self.reranker.scale, origin="reranker")
+        return {
+            "options": {k: v for k, v in as_plain(self.options).items() if k not in hidden},
+            "reranker": self.reranker.describe(),
+            "scores": [s.to_plan() for s in [*self.table.scores, info]],
+            "rank_by": self.table.artefact.plan["rank_by"],
+            "block": BLOCK,
+        }
+
+    def blocks(self) -> Sequence[Block]:
+        """Blocks of 256 queries; sizes count pairs."""
+        cuts = cut(len(self.chosen), BLOCK, "scores")
+        return [Block(name=b.name, index=b.index, size=self.table.size(self._queries(b.index))) for b in cuts]
+
+    def _queries(self, index: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+        return self.chosen[index * BLOCK : (index + 1) * BLOCK]
+
+    def sizes(self) -> Json:
+        """Pairs to score."""
+        return {"queries": len(self.chosen), "pairs": self.table.size(self.chosen)}
+
+    def notes(self) -> Json:
+        """Which model was taken, and from where."""
+        return dict(self._notes)
+
+    def work(self, block: Block, draft: Draft) -> None:
+        """Score the pairs of one block of queries."""
+        table = self.table.read(self._queries(block.index))
+        offsets = query_offsets(table[QUERY_ID])
+        query_rows = rows_of(self.collection.query_ids, table[QUERY_ID].take(pa.array(offsets[:-1])))
+        queries = self.collection.query_texts(query_rows)
+        documents = self.collection.document_texts(rows_of(self.collection.doc_ids, table[DOC_ID]))
+        owner = np.repeat(np.arange(len(queries)), np.diff(offsets)).tolist()
+        scores = self.reranker.score([(queries[q], d) for q, d in zip(owner, documents, strict=True)])
+        scored = table.append_column(score_column(self.name), nullable_floats(scores))
+        name = part_name(block.index)
+        nulls = {s.name: scored[score_column(s.name)].null_count for s in self.table.scores}
+        nulls[self.name] = int((~np.isfinite(scores)).sum())
+        counts = {"queries": len(queries), "candidates": len(scores), "null_scores": nulls}
+        draft.commit(block.name, {name: write_table(draft.path / name, scored)}, counts)
