@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from hnmine.core.layout import Chosen, Layout, lay_out
 from hnmine.errors import InputError, UsageError
 from hnmine.execute.local import Block
-from hnmine.files.artefact import Artefact, Draft, Json
+from hnmine.files.artefact import Artefact, Draft, Json, sum_counts
 from hnmine.files.atomic import replacing
 from hnmine.files.candidates import CandidatesTable, floats, query_offsets, ranks
 from hnmine.files.collection import Collection, rows_of
@@ -111,9 +111,10 @@ class Export(Stage):
         self._query_ids = self.collection.query_ids.take(pa.array(self._query_rows)).to_pylist()
         self._layout, self._left_out = lay_out(self._chosen, self.options.format, width=self.width, keys=self._keys())
         if not len(self._layout):
+            least = self.width if self.options.format is Format.N_TUPLE else 1
             raise InputError(
                 "there is nothing to export: no query has a positive and enough negatives",
-                expected=f"queries with at least {self.width if self.options.format is Format.N_TUPLE else 1} negative(s)",
+                expected=f"queries with at least {least} negative(s)",
                 remedy="`hnmine inspect DECISIONS` shows which rule took the candidates; --negatives N narrows n-tuples",
             )
         if self.options.scores:
@@ -174,8 +175,6 @@ class Export(Stage):
             parts = [draft.path / part for part in names if part.startswith(f"{table}/")]
             rows = _join(parts, draft.path / name)
             files[name] = draft.describe(name, rows)
-        from hnmine.files.artefact import sum_counts
-
         return draft.close(files=files, counts=sum_counts(r["counts"] for r in receipts), drop=names)
 
     def _documents(self, places: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

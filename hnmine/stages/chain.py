@@ -1,0 +1,150 @@
+"""`run`: the whole chain in one directory, built from the same stages, each resumable on its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hnmine.execute.local import Execution
+from hnmine.files.artefact import MANIFEST, Artefact
+from hnmine.files.collection import Collection
+from hnmine.options import (
+    Bm25Options,
+    DenseOptions,
+    ExportOptions,
+    FilterOptions,
+    InputOptions,
+    MineOptions,
+    ScoreOptions,
+)
+from hnmine.schema import Kind
+from hnmine.stages.export import Export
+from hnmine.stages.filter import Filter
+from hnmine.stages.index_bm25 import IndexBm25
+from hnmine.stages.index_dense import IndexDense
+from hnmine.stages.ingest import Ingest
+from hnmine.stages.mine import Mine, NamedIndex, named_index
+from hnmine.stages.places import (
+    CANDIDATES,
+    COLLECTION,
+    DECISIONS,
+    EXPORT,
+    INDEXES,
+    SCORED,
+    find_collection,
+)
+from hnmine.stages.score import Score
+from hnmine.stages.stage import Outcome, Preview, Stage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """The options of every stage of a chain; a stage that is None is left out."""
+
+    input: InputOptions = field(default_factory=InputOptions)
+    bm25: Bm25Options | None = field(default_factory=Bm25Options)
+    dense: DenseOptions | None = field(default_factory=DenseOptions)
+    mine: MineOptions = field(default_factory=MineOptions)
+    score: ScoreOptions | None = None
+    filter: FilterOptions = field(default_factory=FilterOptions)
+    export: ExportOptions = field(default_factory=ExportOptions)
+    indexes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One stage of the chain: where its artefact goes, and how to make the stage once its inputs are there."""
+
+    name: str
+    path: Path
+    make: Callable[[], Ingest | Stage]
+
+
+class Chain:
+    """The stages of one run, in order, for an output directory or a single training file."""
+
+    def __init__(self, data: str, output: Path, options: RunOptions) -> None:
+        self.data = data
+        self.options = options
+        is_file = output.suffix == ".parquet"
+        self.directory = output.with_suffix(".hnmine") if is_file else output
+        self.file = output if is_file else output / "triplets.parquet"
+        if options.export.rows_per_file is not None and not is_file:
+            self.file = None
+
+    def dense_name(self) -> str:
+        """The dense index's directory, so its name in columns: the model's own name, shortened."""
+        dense = self.options.dense or DenseOptions()
+        if dense.vectors:
+            return "vectors"
+        base = dense.model.rstrip("/").rsplit("/", 1)[-1]
+        return "minilm" if base.lower() == "all-minilm-l6-v2" else base
+
+    def steps(self) -> Iterator[Step]:
+        """The steps in order; a step's `make` needs the artefacts of the steps before it."""
+        options, directory = self.options, self.directory
+        existing = find_collection(self.data)
+        collection = existing if existing is not None else directory / COLLECTION
+        if existing is None:
+            yield Step(name="ingest", path=collection, make=lambda: Ingest(self.data, options.input))
+        indexes: list[Path] = []
+        if options.bm25 is not None:
+            bm25 = options.bm25
+            indexes.append(directory / INDEXES / "bm25")
+            yield Step(name="index bm25", path=indexes[-1], make=lambda: IndexBm25(Collection.open(collection), bm25))
+        if options.dense is not None:
+            dense = options.dense
+            indexes.append(directory / INDEXES / self.dense_name())
+            yield Step(
+                name="index dense", path=indexes[-1], make=lambda: IndexDense(Collection.open(collection), dense)
+            )
+
+        def opened() -> list[NamedIndex]:
+            return [named_index(str(path)) for path in indexes] + [named_index(spec) for spec in options.indexes]
+
+        candidates = directory / CANDIDATES
+        yield Step(name="mine", path=candidates, make=lambda: Mine(Collection.open(collection), opened(), options.mine))
+        if options.score is not None:
+            score, mined = options.score, candidates
+            candidates = directory / SCORED
+            yield Step(
+                name="score",
+                path=candidates,
+                make=lambda: Score(Collection.open(collection), Artefact.open(mined, Kind.CANDIDATES), score),
+            )
+        judged = candidates
+        yield Step(
+            name="filter",
+            path=directory / DECISIONS,
+            make=lambda: Filter(Collection.open(collection), Artefact.open(judged, Kind.CANDIDATES), options.filter),
+        )
+        yield Step(
+            name="export",
+            path=directory / EXPORT,
+            make=lambda: Export(
+                Collection.open(collection),
+                Artefact.open(directory / DECISIONS, Kind.DECISIONS),
+                options.export,
+                path=directory / EXPORT,
+                file=self.file,
+            ),
+        )
+
+    def run(self, how: Execution, report: Callable[[str, Outcome], None]) -> list[tuple[str, Outcome]]:
+        """Carry out every step; `report` hears of each as it ends."""
+        outcomes = []
+        for step in self.steps():
+            outcome = step.make().run(step.path, how)
+            report(step.name, outcome)
+            outcomes.append((step.name, outcome))
+        return outcomes
+
+    def preview(self) -> list[tuple[str, Path, Preview | None]]:
+        """What each step would do; None where a step's inputs do not exist yet."""
+        found: list[tuple[str, Path, Preview | None]] = []
+        ready = True
+        for step in self.steps():
+            found.append((step.name, step.path, step.make().preview(step.path) if ready else None))
+            ready = ready and (step.path / MANIFEST).exists()
+        return found

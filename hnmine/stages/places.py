@@ -1,0 +1,98 @@
+"""Where things are: DATA becomes a collection, a run directory becomes the artefact that is meant."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from hnmine.errors import ArtefactError
+from hnmine.execute.local import Execution
+from hnmine.files.artefact import MANIFEST, PLAN, Artefact
+from hnmine.files.collection import Collection
+from hnmine.hashing import digest_json
+from hnmine.options import InputOptions
+from hnmine.schema import Kind
+from hnmine.stages.ingest import Ingest
+
+COLLECTION = "collection"
+INDEXES = "indexes"
+CANDIDATES = "candidates"
+SCORED = "scored"
+DECISIONS = "decisions"
+EXPORT = "export"
+
+_IN_RUN = {
+    Kind.COLLECTION: (COLLECTION,),
+    Kind.CANDIDATES: (SCORED, CANDIDATES),
+    Kind.DECISIONS: (DECISIONS,),
+    Kind.EXPORT: (EXPORT,),
+}
+"""Where a run directory keeps each kind; the first that is finished is meant."""
+
+
+def default_cache() -> Path:
+    """`HNMINE_CACHE`, else `XDG_CACHE_HOME/hnmine`, else `~/.cache/hnmine`."""
+    if explicit := os.environ.get("HNMINE_CACHE"):
+        return Path(explicit)
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "hnmine"
+
+
+def is_artefact(path: Path) -> bool:
+    """Whether `path` is a directory with a plan."""
+    return (path / PLAN).is_file()
+
+
+def locate(path: Path, *kinds: Kind) -> Path:
+    """The artefact meant by `path`: itself, or the right part of a run directory (kinds in order of preference)."""
+    if is_artefact(path):
+        return path
+    for kind in kinds:
+        found = [path / name for name in _IN_RUN.get(kind, ()) if is_artefact(path / name)]
+        finished = [place for place in found if (place / MANIFEST).is_file()]
+        if finished or found:
+            return (finished or found)[0]
+    wanted = " or ".join(kinds) or "artefact"
+    if not path.exists():
+        raise ArtefactError(f"{path} does not exist", expected=f"a directory with {wanted}, or a run directory")
+    raise ArtefactError(f"{path} holds no hnmine {wanted}", expected="a directory hnmine wrote")
+
+
+def open_artefact(path: Path, *kinds: Kind) -> Artefact:
+    """Open the artefact meant by `path`, or by the run directory `path`."""
+    return Artefact.open(locate(path, *kinds), *kinds)
+
+
+def indexes_of(path: Path) -> list[Path]:
+    """The finished indexes of a run directory, BM25 first, then by name."""
+    found = [p for p in sorted((path / INDEXES).glob("*")) if (p / MANIFEST).is_file()]
+    return sorted(found, key=lambda p: Artefact.open(p, verify=False).kind is not Kind.BM25_INDEX)
+
+
+def find_collection(data: str) -> Path | None:
+    """The collection that DATA already is or holds; None if DATA must be ingested."""
+    path = Path(data)
+    for place in (path, path / COLLECTION):
+        if is_artefact(place):
+            return place
+    return None
+
+
+def open_collection(data: str, options: InputOptions, cache: Path, how: Execution) -> Collection:
+    """DATA as a collection: opened if it is one, else ingested once into a cache keyed by its fingerprint."""
+    place = find_collection(data)
+    if place is not None:
+        return Collection.open(place)
+    ingest = Ingest(data, options)
+    target = cache / "collections" / digest_json(ingest.plan())[:24]
+    if not (target / MANIFEST).exists():
+        how.progress.say(f"ingesting {data} into the cache: {target}")
+    single = Execution(progress=how.progress, stop=how.stop)
+    ingest.run(target, single)
+    return Collection.open(target)
+
+
+def collection_of(artefact: Artefact, given: Path | None) -> Collection:
+    """The collection an artefact was made from, at `given` or where `run.json` says; checked by fingerprint."""
+    place = locate(given, Kind.COLLECTION) if given is not None else None
+    return Collection(artefact.input("collection", Kind.COLLECTION, given=place))
