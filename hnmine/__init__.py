@@ -1,5 +1,80 @@
-"""Mine hard negatives: candidates, evidence, verdicts and training files."""
+"""Mine hard negatives: candidates, evidence, verdicts and training files.
+
+The names of `__all__` are the public API; they are loaded when they are first used, so `import hnmine` is cheap.
+"""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 __version__ = "0.1.0"
+
+_HOMES = {
+    "hnmine.api": ("export", "filter", "index_bm25", "index_dense", "ingest", "merge", "mine", "run", "score"),
+    "hnmine.dropin": ("mine_hard_negatives",),
+    "hnmine.errors": (
+        "ArtefactError",
+        "HnmineError",
+        "InputError",
+        "MissingDependencyError",
+        "Preempted",
+        "StorageError",
+        "UsageError",
+    ),
+    "hnmine.execute.local": ("Execution",),
+    "hnmine.files.artefact": ("Artefact",),
+    "hnmine.files.collection": ("Collection",),
+    "hnmine.options": (
+        "Bm25Options",
+        "DenseOptions",
+        "ExportOptions",
+        "FilterOptions",
+        "InputOptions",
+        "MineOptions",
+        "ScoreOptions",
+    ),
+    "hnmine.stages.chain": ("RunOptions",),
+    "hnmine.stages.stage": ("Outcome",),
+}
+_WHERE = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = ["__version__", *sorted(_WHERE)]
+
+if TYPE_CHECKING:
+    from hnmine.api import export, filter, index_bm25, index_dense, ingest, merge, mine, run, score
+    from hnmine.dropin import mine_hard_negatives
+    from hnmine.errors import (
+        ArtefactError,
+        HnmineError,
+        InputError,
+        MissingDependencyError,
+        Preempted,
+        StorageError,
+        UsageError,
+    )
+    from hnmine.execute.local import Execution
+    from hnmine.files.artefact import Artefact
+    from hnmine.files.collection import Collection
+    from hnmine.options import (
+        Bm25Options,
+        DenseOptions,
+        ExportOptions,
+        FilterOptions,
+        InputOptions,
+        MineOptions,
+        ScoreOptions,
+    )
+    from hnmine.stages.chain import RunOptions
+    from hnmine.stages.stage import Outcome
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module 'hnmine' has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(_WHERE[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

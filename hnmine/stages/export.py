@@ -115,7 +115,7 @@ class Export(Stage):
             raise InputError(
                 "there is nothing to export: no query has a positive and enough negatives",
                 expected=f"queries with at least {least} negative(s)",
-                remedy="`hnmine inspect DECISIONS` shows which rule took the candidates; --negatives N narrows n-tuples",
+                remedy="`hnmine inspect DECISIONS` shows which rule took them; --negatives N narrows n-tuples",
             )
         if self.options.scores:
             missing = int(np.isnan(self._scores(self._layout.places)).sum())

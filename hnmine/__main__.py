@@ -1,0 +1,6 @@
+"""`python -m hnmine` is `hnmine`."""
+
+from hnmine.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,238 @@
+"""The Python API: every stage as a function on the options records the command line uses.
+
+`prepare_*` opens the inputs and makes the stage (for a preview); the short name makes it and runs it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from hnmine.errors import UsageError
+from hnmine.execute.local import Execution
+from hnmine.files.artefact import Artefact, Draft
+from hnmine.options import (
+    Bm25Options,
+    DenseOptions,
+    ExportOptions,
+    FilterOptions,
+    InputOptions,
+    MineOptions,
+    ScoreOptions,
+)
+from hnmine.schema import Kind
+from hnmine.stages.chain import Chain, RunOptions
+from hnmine.stages.export import Export
+from hnmine.stages.filter import Filter
+from hnmine.stages.index_bm25 import IndexBm25
+from hnmine.stages.index_dense import IndexDense
+from hnmine.stages.ingest import Ingest
+from hnmine.stages.mine import Mine, named_index
+from hnmine.stages.places import collection_of, default_cache, indexes_of, open_artefact, open_collection
+from hnmine.stages.score import Score
+from hnmine.stages.stage import Outcome, Stage
+
+Place = str | Path
+
+
+def ingest(data: Place, output: Place, *, options: InputOptions | None = None, how: Execution | None = None) -> Outcome:
+    """Validate DATA and write it as a collection.
+
+    Raises `InputError` with every problem of the input, and then leaves nothing behind.
+    """
+    return Ingest(str(data), options or InputOptions()).run(Path(output), how or Execution())
+
+
+def prepare_index_bm25(
+    data: Place, *, options: Bm25Options, input: InputOptions, cache: Path, how: Execution
+) -> IndexBm25:
+    """The stage that builds a BM25 index over DATA."""
+    return IndexBm25(open_collection(str(data), input, cache, how), options)
+
+
+def index_bm25(
+    data: Place,
+    output: Place,
+    *,
+    options: Bm25Options | None = None,
+    input: InputOptions | None = None,
+    cache_dir: Place | None = None,
+    how: Execution | None = None,
+) -> Outcome:
+    """Build a BM25 index over the documents of DATA."""
+    how = how or Execution()
+    stage = prepare_index_bm25(
+        data, options=options or Bm25Options(), input=input or InputOptions(), cache=_cache(cache_dir), how=how
+    )
+    return stage.run(Path(output), how)
+
+
+def prepare_index_dense(
+    data: Place, *, options: DenseOptions, input: InputOptions, cache: Path, how: Execution
+) -> IndexDense:
+    """The stage that builds a dense index over DATA."""
+    return IndexDense(open_collection(str(data), input, cache, how), options)
+
+
+def index_dense(
+    data: Place,
+    output: Place,
+    *,
+    options: DenseOptions | None = None,
+    input: InputOptions | None = None,
+    cache_dir: Place | None = None,
+    how: Execution | None = None,
+) -> Outcome:
+    """Encode the documents and queries of DATA with a sentence-transformers model (or take ready-made vectors)."""
+    how = how or Execution()
+    stage = prepare_index_dense(
+        data, options=options or DenseOptions(), input=input or InputOptions(), cache=_cache(cache_dir), how=how
+    )
+    return stage.run(Path(output), how)
+
+
+def prepare_mine(
+    data: Place, indexes: Sequence[str], *, options: MineOptions, input: InputOptions, cache: Path, how: Execution
+) -> Mine:
+    """The stage that mines candidates; without `indexes`, those of the run directory DATA."""
+    collection = open_collection(str(data), input, cache, how)
+    specs = list(indexes) or [str(path) for path in indexes_of(Path(data))]
+    return Mine(collection, [named_index(spec) for spec in specs], options)
+
+
+def mine(
+    data: Place,
+    output: Place,
+    *,
+    indexes: Sequence[Place] = (),
+    options: MineOptions | None = None,
+    input: InputOptions | None = None,
+    cache_dir: Place | None = None,
+    how: Execution | None = None,
+) -> Outcome:
+    """Mine candidates for every query that has a positive, with all the evidence about them."""
+    how = how or Execution()
+    stage = prepare_mine(
+        data,
+        [str(index) for index in indexes],
+        options=options or MineOptions(),
+        input=input or InputOptions(),
+        cache=_cache(cache_dir),
+        how=how,
+    )
+    return stage.run(Path(output), how)
+
+
+def prepare_score(
+    data: Place, candidates: Place, *, options: ScoreOptions, input: InputOptions, cache: Path, how: Execution
+) -> Score:
+    """The stage that reranks candidates."""
+    collection = open_collection(str(data), input, cache, how)
+    return Score(collection, open_artefact(Path(candidates), Kind.CANDIDATES), options)
+
+
+def score(
+    data: Place,
+    candidates: Place,
+    output: Place,
+    *,
+    options: ScoreOptions | None = None,
+    input: InputOptions | None = None,
+    cache_dir: Place | None = None,
+    how: Execution | None = None,
+) -> Outcome:
+    """Score every candidate with a cross-encoder; the column sits beside the others."""
+    how = how or Execution()
+    stage = prepare_score(
+        data,
+        candidates,
+        options=options or ScoreOptions(),
+        input=input or InputOptions(),
+        cache=_cache(cache_dir),
+        how=how,
+    )
+    return stage.run(Path(output), how)
+
+
+def prepare_filter(candidates: Place, *, options: FilterOptions, collection: Place | None) -> Filter:
+    """The stage that decides about candidates."""
+    artefact = open_artefact(Path(candidates), Kind.CANDIDATES)
+    return Filter(collection_of(artefact, Path(collection) if collection else None), artefact, options)
+
+
+def filter(
+    candidates: Place,
+    output: Place,
+    *,
+    options: FilterOptions | None = None,
+    collection: Place | None = None,
+    how: Execution | None = None,
+) -> Outcome:
+    """Give every candidate a verdict and a reason."""
+    stage = prepare_filter(candidates, options=options or FilterOptions(), collection=collection)
+    return stage.run(Path(output), how or Execution())
+
+
+def export_places(output: Path) -> tuple[Path, Path | None]:
+    """(artefact directory, training file or None): `X.parquet` keeps its artefact in `X.hnmine/export`."""
+    if output.suffix == ".parquet":
+        return output.with_suffix(".hnmine") / "export", output
+    return output, None
+
+
+def prepare_export(
+    decisions: Place, output: Path, *, options: ExportOptions, collection: Place | None
+) -> tuple[Export, Path]:
+    """The stage that writes a training file, and the directory of its artefact."""
+    artefact = open_artefact(Path(decisions), Kind.DECISIONS)
+    path, file = export_places(output)
+    found = collection_of(artefact, Path(collection) if collection else None)
+    return Export(found, artefact, options, path=path, file=file), path
+
+
+def export(
+    decisions: Place,
+    output: Place,
+    *,
+    options: ExportOptions | None = None,
+    collection: Place | None = None,
+    how: Execution | None = None,
+) -> Outcome:
+    """Write a training file (`X.parquet`) or a directory of shards that the trainer reads as it is."""
+    stage, path = prepare_export(decisions, Path(output), options=options or ExportOptions(), collection=collection)
+    return stage.run(path, how or Execution())
+
+
+def run(
+    data: Place,
+    output: Place,
+    *,
+    options: RunOptions | None = None,
+    how: Execution | None = None,
+    report: Callable[[str, Outcome], None] | None = None,
+) -> list[tuple[str, Outcome]]:
+    """The whole chain, from DATA to a training file; (step, outcome) of each stage."""
+    chain = Chain(str(data), Path(output), options or RunOptions())
+    return chain.run(how or Execution(), report or (lambda name, outcome: None))
+
+
+def merge(path: Place) -> Artefact:
+    """Close an artefact whose blocks were done by several shards; an error lists the blocks that are missing."""
+    draft = Draft.reopen(Path(path))
+    if draft.is_closed:
+        return Artefact.open(Path(path))
+    closers: dict[Kind, type[Stage]] = {
+        Kind.BM25_INDEX: IndexBm25,
+        Kind.DENSE_INDEX: IndexDense,
+        Kind.CANDIDATES: Score if "reranker" in draft.plan else Mine,
+        Kind.DECISIONS: Filter,
+        Kind.EXPORT: Export,
+    }
+    kind = Kind(draft.plan["kind"])
+    if kind not in closers:
+        raise UsageError(f"{path} is a {kind}: it is not made in shards", remedy="run the command that makes it again")
+    return closers[kind].close(draft)
+
+
+def _cache(given: Place | None) -> Path:
+    return Path(given) if given is not None else default_cache()

@@ -1,0 +1,337 @@
+"""The commands: parse, options, call the stage, show."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hnmine import options as opt
+from hnmine.cli import show
+from hnmine.cli.flags import CommonFlags, Given, ShardFlags, parse_shard, with_flags
+from hnmine.cli.terminal import Terminal, check_conditions, duration, fail_if, print_json
+
+if TYPE_CHECKING:
+    from hnmine.execute.local import Execution
+    from hnmine.stages.ingest import Ingest
+    from hnmine.stages.stage import Stage
+
+app = typer.Typer(
+    name="hnmine",
+    help="Mine hard negatives that are hard and true: index, mine, score, filter, export.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "HNMINE"},
+)
+index = typer.Typer(
+    help="Build an index over a corpus.", no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False
+)
+app.add_typer(index, name="index")
+
+Data = Annotated[str, typer.Argument(help="BEIR directory, pairs file, MS MARCO directory, stdlib, collection, or -.")]
+Output = Annotated[Path, typer.Option("--output", "-o", help="Where the artefact goes.")]
+Candidates = Annotated[Path, typer.Argument(help="Candidates, or a run directory.")]
+
+INPUT, COMMON, SHARD = (opt.InputOptions, "Input"), (CommonFlags, "Every command"), (ShardFlags, "Every command")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from hnmine import __version__
+
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Mine hard negatives that are hard and true.
+
+    The whole chain:  hnmine run pairs.parquet -o triplets.parquet -n 5
+    Try it now:       hnmine run stdlib -o demo/triplets.parquet --limit 500
+    """
+
+
+def execution(given: Given) -> tuple[Execution, Terminal]:
+    """How to carry a stage out, from the flags of a call; conditions of --fail-if are checked here, before any work."""
+    from hnmine.execute.local import Execution
+
+    check_conditions(tuple(given.fail_if))
+    terminal = Terminal(quiet=given.quiet, verbose=given.verbose)
+    shard = parse_shard(given.values.get("shard"))
+    return Execution(shard=shard, overwrite=given.overwrite, progress=terminal), terminal
+
+
+def cache(given: Given) -> Path:
+    """The cache directory of a call."""
+    from hnmine.stages.places import default_cache
+
+    return Path(given.cache_dir) if given.cache_dir else default_cache()
+
+
+def carry_out(name: str, stage: Stage | Ingest, path: Path, given: Given, how: Execution, terminal: Terminal) -> None:
+    """Preview or run one stage, show it, and check the conditions."""
+    if given.dry_run:
+        preview = stage.preview(path)
+        if given.json:
+            print_json(preview.summary())
+        show.preview(name, preview, path, terminal)
+        return
+    with how.stop.listening():
+        outcome = stage.run(path, how)
+    show.outcome(name, outcome, terminal)
+    if given.json:
+        print_json(outcome.summary())
+    if outcome.artefact is not None:
+        fail_if(check_conditions(tuple(given.fail_if)), outcome.counts)
+
+
+@app.command()
+@with_flags(INPUT, COMMON)
+def ingest(data: Data, output: Output, given: Given) -> None:
+    """Validate DATA and normalise it into a collection."""
+    from hnmine.stages.ingest import Ingest
+
+    how, terminal = execution(given)
+    carry_out("ingest", Ingest(data, given.record(opt.InputOptions)), output, given, how, terminal)
+
+
+@index.command("bm25")
+@with_flags((opt.Bm25Options, "BM25"), INPUT, COMMON, SHARD)
+def index_bm25(data: Data, output: Output, given: Given) -> None:
+    """Build a BM25 index over the documents of DATA."""
+    from hnmine import api
+
+    how, terminal = execution(given)
+    stage = api.prepare_index_bm25(
+        data,
+        options=given.record(opt.Bm25Options),
+        input=given.record(opt.InputOptions),
+        cache=cache(given),
+        how=how,
+    )
+    carry_out("index bm25", stage, output, given, how, terminal)
+
+
+@index.command("dense")
+@with_flags((opt.DenseOptions, "Dense"), INPUT, COMMON, SHARD)
+def index_dense(data: Data, output: Output, given: Given) -> None:
+    """Encode the documents and queries of DATA."""
+    from hnmine import api
+
+    how, terminal = execution(given)
+    stage = api.prepare_index_dense(
+        data,
+        options=given.record(opt.DenseOptions),
+        input=given.record(opt.InputOptions),
+        cache=cache(given),
+        how=how,
+    )
+    carry_out("index dense", stage, output, given, how, terminal)
+
+
+@app.command()
+@with_flags((opt.MineOptions, "Mining"), INPUT, COMMON, SHARD)
+def mine(
+    data: Data,
+    output: Output,
+    given: Given,
+    index: Annotated[list[str], typer.Option("--index", help="Index to search: DIR or NAME=DIR; repeatable.")] = [],  # noqa: B006
+) -> None:
+    """Mine candidates with all the evidence about them."""
+    from hnmine import api
+
+    how, terminal = execution(given)
+    stage = api.prepare_mine(
+        data,
+        index,
+        options=given.record(opt.MineOptions),
+        input=given.record(opt.InputOptions),
+        cache=cache(given),
+        how=how,
+    )
+    carry_out("mine", stage, output, given, how, terminal)
+
+
+@app.command()
+@with_flags((opt.ScoreOptions, "Reranker"), INPUT, COMMON, SHARD)
+def score(data: Data, candidates: Candidates, output: Output, given: Given) -> None:
+    """Score candidates with a cross-encoder."""
+    from hnmine import api
+
+    how, terminal = execution(given)
+    stage = api.prepare_score(
+        data,
+        candidates,
+        options=given.record(opt.ScoreOptions),
+        input=given.record(opt.InputOptions),
+        cache=cache(given),
+        how=how,
+    )
+    carry_out("score", stage, output, given, how, terminal)
+
+
+CollectionDir = Annotated[
+    Path | None, typer.Option("--collection", help="The collection [default: where run.json says].")
+]
+
+
+@app.command("filter")
+@with_flags((opt.FilterOptions, "Rules"), COMMON, SHARD)
+def filter_(candidates: Candidates, output: Output, given: Given, collection: CollectionDir = None) -> None:
+    """Give every candidate a verdict and a reason."""
+    from hnmine import api
+
+    how, terminal = execution(given)
+    stage = api.prepare_filter(candidates, options=given.record(opt.FilterOptions), collection=collection)
+    carry_out("filter", stage, output, given, how, terminal)
+
+
+@app.command()
+@with_flags((opt.ExportOptions, "Layout"), COMMON, SHARD)
+def export(
+    decisions: Annotated[Path, typer.Argument(help="Decisions, or a run directory.")],
+    output: Annotated[str, typer.Option("--output", "-o", help="FILE.parquet, a directory of shards, or - (JSONL).")],
+    given: Given,
+    collection: CollectionDir = None,
+) -> None:
+    """Write a training file that holds exactly what the trainer reads."""
+    from hnmine import api
+
+    how, terminal = execution(given)
+    options = given.record(opt.ExportOptions)
+    stage, path = api.prepare_export(decisions, Path(output), options=options, collection=collection)
+    if output == "-" and not given.dry_run:
+        for line in stage.stream():
+            sys.stdout.write(line)
+        return
+    carry_out("export", stage, path, given, how, terminal)
+
+
+@app.command()
+@with_flags(
+    (opt.InputOptions, "Input"),
+    (opt.Bm25Options, "BM25"),
+    (opt.DenseOptions, "Dense"),
+    (opt.MineOptions, "Mining"),
+    (opt.FilterOptions, "Rules"),
+    (opt.ExportOptions, "Layout"),
+    (CommonFlags, "Every command"),
+    skip=frozenset({"name"}),
+)
+def run(
+    given: Given,
+    data: Annotated[str | None, typer.Argument(help="DATA, as for ingest.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="A directory, or FILE.parquet.")] = None,
+    config: Annotated[Path | None, typer.Option("--config", "-c", help="TOML file; flags win.")] = None,
+    index: Annotated[list[str], typer.Option("--index", help="A further, ready-made index: DIR or NAME=DIR.")] = [],  # noqa: B006
+    reranker: Annotated[str | None, typer.Option("--reranker", help="Score with this cross-encoder too.")] = None,
+    no_bm25: Annotated[bool, typer.Option("--no-bm25", help="Build no BM25 index.")] = False,
+    no_dense: Annotated[bool, typer.Option("--no-dense", help="Build no dense index.")] = False,
+) -> None:
+    """The whole chain: DATA to a training file."""
+    from hnmine.cli.config import run_settings
+    from hnmine.stages.chain import Chain
+
+    flags = {"index": index, "reranker": reranker, "no_bm25": no_bm25, "no_dense": no_dense}
+    settings = run_settings(given, config, data=data, output=output, flags=flags)
+    how, terminal = execution(given)
+    chain = Chain(settings.data, settings.output, settings.options)
+    if given.dry_run:
+        previews = chain.preview()
+        if given.json:
+            print_json({name: found.summary() if found else None for name, _, found in previews})
+        for name, path, found in previews:
+            show.preview(name, found, path, terminal)
+        return
+    with how.stop.listening():
+        outcomes = chain.run(how, lambda name, outcome: show.outcome(name, outcome, terminal))
+    terminal.say(_times(outcomes))
+    if chain.file is not None:
+        terminal.say(f"training file: {chain.file}")
+    if given.json:
+        print_json({name: outcome.summary() for name, outcome in outcomes})
+    counts: dict[str, Any] = {}
+    for name, outcome in outcomes:
+        counts[name] = outcome.counts
+    fail_if(check_conditions(tuple(given.fail_if)), {**counts, **counts["filter"]})
+
+
+def _times(outcomes: list[tuple[str, Any]]) -> str:
+    total = sum(outcome.seconds for _, outcome in outcomes)
+    parts = ", ".join(f"{name} {duration(outcome.seconds)}" for name, outcome in outcomes)
+    return f"total {duration(total)}: {parts}"
+
+
+@app.command()
+@with_flags(COMMON)
+def merge(
+    path: Annotated[Path, typer.Argument(help="An artefact whose blocks were done as shards.")], given: Given
+) -> None:
+    """Close an artefact that several shards worked on."""
+    from hnmine import api
+
+    _, terminal = execution(given)
+    artefact = api.merge(path)
+    terminal.say(f"merged: {path}")
+    for line in show.lines(str(artefact.kind), artefact.counts):
+        terminal.say(f"  {line}")
+    if given.json:
+        print_json({"kind": str(artefact.kind), "path": str(path), "counts": artefact.counts})
+    fail_if(check_conditions(tuple(given.fail_if)), artefact.counts)
+
+
+@app.command()
+@with_flags(COMMON)
+def inspect(
+    path: Annotated[Path, typer.Argument(help="Any artefact, or a run directory.")],
+    given: Given,
+    query: Annotated[
+        str | None, typer.Option("--query", help="Show this query's candidates with their verdicts.")
+    ] = None,
+    sample: Annotated[int | None, typer.Option("--sample", help="Show K triplets (keyed sample).")] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of --sample.")] = 0,
+) -> None:
+    """Counts, schema and provenance of an artefact; a query's candidates; a few triplets."""
+    from hnmine.stages import inspect as look
+
+    execution(given)
+    if query is not None:
+        found = look.query(path, query)
+    elif sample is not None:
+        found = look.sample(path, sample, seed)
+    else:
+        found = look.overview(path)
+    if given.json:
+        print_json(found)
+        return
+    for line in look.render(found, width=_width()):
+        print(line)
+
+
+def _width() -> int:
+    import shutil
+
+    return shutil.get_terminal_size((100, 24)).columns
+
+
+@app.command()
+@with_flags(COMMON)
+def doctor(given: Given) -> None:
+    """What works on this machine, what does not, and what to install."""
+    from hnmine.stages.doctor import examine
+
+    execution(given)
+    findings = examine(cache(given))
+    if given.json:
+        print_json([{"name": f.name, "ok": f.ok, "text": f.text} for f in findings])
+        return
+    for finding in findings:
+        print(f"{'ok ' if finding.ok else '-- '} {finding.name}: {finding.text}")

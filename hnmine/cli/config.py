@@ -1,0 +1,97 @@
+"""A TOML file for `run`: one table a stage, keys as the flags; unknown keys are refused with the nearest known name.
+
+Flags and environment variables win over the file, the file over the defaults.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hnmine import options as opt
+from hnmine.cli.flags import Given
+from hnmine.errors import UsageError
+
+if TYPE_CHECKING:
+    from hnmine.stages.chain import RunOptions
+
+TABLES = ("input", "bm25", "dense", "mine", "score", "filter", "export")
+TOP = ("data", "output", "indexes", "seed", "limit")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSettings:
+    """What `run` was asked to do, from flags and file."""
+
+    data: str
+    output: Path
+    options: RunOptions
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The tables of a configuration file; `UsageError` names the file, the line or the key."""
+    try:
+        with open(path, "rb") as stream:
+            config = tomllib.load(stream)
+    except FileNotFoundError:
+        raise UsageError(f"{path} does not exist", expected="a TOML file") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: {error}", expected="TOML") from None
+    problems = []
+    for key, value in config.items():
+        if key in TABLES and (isinstance(value, dict) or (value is False and key in ("bm25", "dense"))):
+            continue
+        if key in TOP and not isinstance(value, dict):
+            continue
+        guess = opt.nearest(key, [*TABLES, *TOP])
+        problems.append(f"{path}: unknown key {key!r}" + (f"; did you mean {guess!r}?" if guess else ""))
+    if problems:
+        raise UsageError("\n".join(problems), expected=f"tables {', '.join(TABLES)}; keys {', '.join(TOP)}")
+    return config
+
+
+def run_settings(
+    given: Given, config_path: Path | None, *, data: str | None, output: Path | None, flags: Mapping[str, Any]
+) -> RunSettings:
+    """Merge the flags of a call with its configuration file."""
+    from hnmine.stages.chain import RunOptions
+
+    config = read_config(config_path) if config_path is not None else {}
+    where = str(config_path or "options")
+    keyed = {key: config[key] for key in ("seed", "limit") if key in config}
+
+    def table(name: str, *, sampled: bool = False) -> dict[str, Any]:
+        values = config.get(name, {})
+        own = {key.replace("-", "_"): value for key, value in values.items()} if isinstance(values, dict) else {}
+        return {**keyed, **own} if sampled else own
+
+    data = data or config.get("data")
+    output = output or (Path(config["output"]) if "output" in config else None)
+    if data is None or output is None:
+        missing = " and ".join(n for n, v in (("DATA", data), ("-o OUTPUT", output)) if v is None)
+        raise UsageError(f"{missing} missing", expected="hnmine run DATA -o OUTPUT, or both in the --config file")
+    score = None
+    reranker = flags["reranker"] or config.get("score", {}).get("reranker")
+    if reranker or "score" in config:
+        base = table("score", sampled=True) | ({"reranker": reranker} if reranker else {})
+        shared = ("dtype", "backend", "device", "trust_remote_code", "batch_tokens", "seed", "limit")
+        base |= {name: given.values[name] for name in shared if name in given.explicit}
+        score = opt.from_mapping(opt.ScoreOptions, base, where=f"{where} [score]")
+    options = RunOptions(
+        input=given.record(opt.InputOptions, table("input"), where=f"{where} [input]"),
+        bm25=None
+        if flags["no_bm25"] or config.get("bm25") is False
+        else given.record(opt.Bm25Options, table("bm25"), where=f"{where} [bm25]"),
+        dense=None
+        if flags["no_dense"] or config.get("dense") is False
+        else given.record(opt.DenseOptions, table("dense"), where=f"{where} [dense]"),
+        mine=given.record(opt.MineOptions, table("mine", sampled=True), where=f"{where} [mine]"),
+        score=score,
+        filter=given.record(opt.FilterOptions, table("filter", sampled=True), where=f"{where} [filter]"),
+        export=given.record(opt.ExportOptions, table("export", sampled=True), where=f"{where} [export]"),
+        indexes=tuple(flags["index"] or config.get("indexes", ())),
+    )
+    return RunSettings(data=data, output=output, options=options)

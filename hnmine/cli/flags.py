@@ -1,0 +1,126 @@
+"""From options records to flags and back: every flag, its type, default and help come from `hnmine.options`."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+import typing
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import click
+import typer
+from click.core import ParameterSource
+
+from hnmine.cli.guard import guarded
+from hnmine.errors import UsageError
+from hnmine.options import from_mapping, option, option_fields
+
+T = TypeVar("T")
+
+EXPLICIT = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class CommonFlags:
+    """What every command takes."""
+
+    dry_run: bool = option(False, "Show what would be done; write nothing.")
+    json: bool = option(False, "Print the summary as JSON on standard output.")
+    quiet: bool = option(False, "Say nothing but errors.", flags=("--quiet", "-q"))
+    verbose: bool = option(False, "Say more.", flags=("--verbose", "-v"))
+    overwrite: bool = option(False, "Start anew if the output was made with another plan.")
+    fail_if: tuple[str, ...] = option((), "Exit 6 if METRIC>VALUE (or <, >=, <=) holds for the summary's counts.")
+    cache_dir: str | None = option(None, "Where ingested DATA is kept [default: HNMINE_CACHE, else ~/.cache/hnmine].")
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ShardFlags:
+    """What every command takes whose stage can be split over workers."""
+
+    shard: str | None = option(None, "Do only the blocks of worker i of n: i/n, i from 0; then `hnmine merge`.")
+
+
+def parameter(name: str, hint: Any, field: dataclasses.Field[Any], panel: str) -> inspect.Parameter:
+    """One flag of a command, from one field of an options record."""
+    default = field.default
+    flags = field.metadata.get("flags") or ("--" + name.replace("_", "-"),)
+    is_tuple = typing.get_origin(hint) is tuple
+    if is_tuple:
+        hint, default = list[str], list(default)
+    info = typer.Option(
+        default, *flags, help=field.metadata["help"], rich_help_panel=panel, show_default=_shown(default)
+    )
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=info, annotation=hint)
+
+
+def _shown(default: Any) -> bool:
+    return default is not None and default is not False and default != []
+
+
+def with_flags(
+    *records: tuple[type, str], skip: frozenset[str] = frozenset()
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the flags of the given options records (record, help panel), and guard it.
+
+    The command receives its own positional parameters, then `given`: a `Given` with the values of all flags.
+    """
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        own = [p for p in inspect.signature(function, eval_str=True).parameters.values() if p.name != "given"]
+        added: dict[str, inspect.Parameter] = {}
+        for record, panel in records:
+            hints = typing.get_type_hints(record)
+            for name, field in option_fields(record).items():
+                if name in skip or name in added or not field.metadata.get("cli", True):
+                    continue
+                added[name] = parameter(name, hints[name], field, panel)
+
+        @functools.wraps(function)
+        @guarded
+        def command(**values: Any) -> None:
+            context = click.get_current_context()
+            explicit = {n for n in added if context.get_parameter_source(n) in EXPLICIT}
+            flags = {n: values.pop(n) for n in added}
+            function(**values, given=Given(flags, explicit))
+
+        keyword_only = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
+        command.__signature__ = inspect.Signature([*keyword_only, *added.values()])  # type: ignore[attr-defined]
+        command.__annotations__ = {p.name: p.annotation for p in [*keyword_only, *added.values()]}
+        del command.__wrapped__  # type: ignore[attr-defined]
+        return command
+
+    return decorate
+
+
+class Given:
+    """The flags of one call: their values, and which of them the user gave (command line or environment)."""
+
+    def __init__(self, values: Mapping[str, Any], explicit: set[str]) -> None:
+        self.values = dict(values)
+        self.explicit = explicit
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self.values[name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+    def record(self, kind: type[T], base: Mapping[str, Any] | None = None, *, where: str = "options") -> T:
+        """The options record made of a configuration's values (`base`), overridden by the flags that were given."""
+        known = option_fields(kind)
+        chosen = {name: self.values[name] for name in known if name in self.values}
+        if base is not None:
+            chosen = {**base, **{name: value for name, value in chosen.items() if name in self.explicit}}
+        return from_mapping(kind, chosen, where=where)
+
+
+def parse_shard(text: str | None) -> tuple[int, int]:
+    """`2/5` as (2, 5); (0, 1) for None."""
+    if text is None:
+        return 0, 1
+    index, _, count = text.partition("/")
+    if not (index.isdigit() and count.isdigit()) or not int(index) < int(count):
+        raise UsageError(f"--shard {text}: not a shard", expected="i/n with i from 0 to n-1, such as 0/5")
+    return int(index), int(count)

