@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from hnmine.errors import ProblemLog
-from hnmine.files.readers.streams import WRONG_ENCODING, InputFile
+from hnmine.files.readers.streams import WRONG_ENCODING, InputFile, byte_value
 from hnmine.files.readers.tables import Row, has_surrogates
 
 
@@ -44,7 +44,7 @@ def take_id(row: Row, column: str) -> str:
     """The id in `column`, exactly as written; integers become text. Raises `BadRecord`."""
     if column not in row or row[column] is None:
         raise BadRecord("missing id", f"no {column}")
-    value = row[column]
+    value = _decoded(row[column], column)
     if isinstance(value, bool) or not isinstance(value, (str, int)):
         raise BadRecord("id not a string or integer", f"{column}: {value!r}")
     return checked_id(str(value))
@@ -54,10 +54,20 @@ def take_text(row: Row, column: str, *, may_be_empty: bool = False, owner: str =
     """The text in `column`; raises `BadRecord`. White space alone is an empty text. `owner` names the record."""
     if column not in row:
         raise BadRecord("missing text", f"no {column}" + (f" in {owner}" if owner else ""))
-    value = row[column]
+    value = _decoded(row[column], column)
     if not isinstance(value, str):
         raise BadRecord("text not a string", f"{column}: {value!r}"[:120])
     return checked_text(value, may_be_empty=may_be_empty, owner=owner or column)
+
+
+def _decoded(value: object, column: str) -> object:
+    # Bytes come from Parquet alone: a text column without the string annotation, or a string that is no UTF-8.
+    if not isinstance(value, bytes):
+        return value
+    try:
+        return value.decode()
+    except UnicodeDecodeError as error:
+        raise BadRecord(WRONG_ENCODING, f"{column}: {byte_value(value, error)}") from None
 
 
 def checked_text(value: str, *, may_be_empty: bool = False, owner: str) -> str:
@@ -83,7 +93,7 @@ def take_metadata(row: Row, taken: Collection[str]) -> dict[str, object]:
 
 def _plain(value: object) -> object:
     if isinstance(value, str):
-        return value.encode("utf-8", "surrogatepass").decode(errors="replace") if has_surrogates(value) else value
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace") if has_surrogates(value) else value
     if value is None or isinstance(value, (bool, int)):
         return value
     if isinstance(value, float):

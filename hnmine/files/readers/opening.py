@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import weakref
 from pathlib import Path
+from typing import BinaryIO
 
 from hnmine.errors import InputError, UsageError
 from hnmine.files.readers.directories import open_corpus, open_directory
@@ -12,7 +13,7 @@ from hnmine.files.readers.layout import existing_file, named_files
 from hnmine.files.readers.pairs import LIKELY_COLUMNS, PairsSource
 from hnmine.files.readers.source import Source
 from hnmine.files.readers.stdlib import StdlibSource
-from hnmine.files.readers.streams import STDIN, InputFile, spool
+from hnmine.files.readers.streams import PIPE, STDIN, InputFile, spool
 from hnmine.files.readers.tables import columns
 from hnmine.files.readers.texts import text_columns
 from hnmine.options import InputOptions, nearest
@@ -22,7 +23,7 @@ BUILT_IN = ("stdlib",)
 
 
 def open_source(data: str, options: InputOptions) -> Source:
-    """The input that DATA names, found complete: a directory, a file, `-` (pairs on standard input), or `stdlib`.
+    """The input that DATA names, found complete: a directory, a file, `-` or a pipe (pairs), or `stdlib`.
 
     A built-in name comes before a file of that name (write `./stdlib` for the file). A file with the anchor and
     positive columns is a pairs file, one with an id and a text column a corpus alone. Raises `InputError` or
@@ -34,7 +35,7 @@ def open_source(data: str, options: InputOptions) -> Source:
                 raise UsageError(f"--{name} does not apply to the built-in {data}", remedy=f"leave --{name} out")
         return StdlibSource()
     if data == "-":
-        return _open_stdin(options)
+        return _open_spooled(sys.stdin.buffer, STDIN, options)
     if "://" in data:
         raise UsageError(f"{data}: only local paths can be read", remedy="copy the data to a local directory")
     path = Path(data)
@@ -42,6 +43,9 @@ def open_source(data: str, options: InputOptions) -> Source:
         return open_directory(path, data, options)
     if not path.exists() and (guess := nearest(data, list(BUILT_IN))):
         raise InputError(f"{data}: no such file or directory", remedy=f"did you mean the built-in {guess}?")
+    if path.exists() and not path.is_file():
+        with open(path, "rb") as pipe:
+            return _open_spooled(pipe, PIPE, options)
     return _open_file(existing_file(data), options)
 
 
@@ -71,11 +75,11 @@ def _open_pairs(file: InputFile, options: InputOptions) -> PairsSource:
     return PairsSource(file, options, named_files(options.corpus) if options.corpus else ())
 
 
-def _open_stdin(options: InputOptions) -> PairsSource:
-    copy = spool(sys.stdin.buffer)
-    file = InputFile(path=copy, shown=STDIN)
+def _open_spooled(stream: BinaryIO, shown: str, options: InputOptions) -> PairsSource:
+    """Pairs from a stream that can be read only once: a copy of it is kept until the source is closed."""
+    copy = spool(stream)
     try:
-        source = _open_pairs(file, options)
+        source = _open_pairs(InputFile(path=copy, shown=shown), options)
     except BaseException:
         copy.unlink(missing_ok=True)
         raise

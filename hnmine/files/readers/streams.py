@@ -7,6 +7,7 @@ decompressed. Text is UTF-8, with or without a byte order mark; lines end in LF 
 from __future__ import annotations
 
 import io
+import stat
 import tempfile
 import zlib
 from collections.abc import Iterator
@@ -37,7 +38,7 @@ class InputFile:
     @property
     def name(self) -> str:
         """The bare name, fit for a plan."""
-        return self.path.name if self.shown != STDIN else STDIN
+        return self.shown if self.shown in (STDIN, PIPE) else self.path.name
 
     @property
     def plain_name(self) -> str:
@@ -49,11 +50,12 @@ class InputFile:
 
 
 STDIN = "<stdin>"
+PIPE = "<pipe>"
 
 
 def spool(stream: BinaryIO) -> Path:
     """Copy a stream that can be read only once to a new temporary file; the caller removes it."""
-    with tempfile.NamedTemporaryFile(prefix="hnmine-stdin-", delete=False) as copy:
+    with tempfile.NamedTemporaryFile(prefix="hnmine-pipe-", delete=False) as copy:
         path = Path(copy.name)
         try:
             while chunk := stream.read(1 << 20):
@@ -61,7 +63,7 @@ def spool(stream: BinaryIO) -> Path:
         except BaseException as error:
             path.unlink(missing_ok=True)
             if isinstance(error, OSError):
-                raise StorageError(f"cannot keep a copy of standard input in {path.parent}: {error}") from error
+                raise StorageError(f"cannot keep a copy of the piped input in {path.parent}: {error}") from error
             raise
     return path
 
@@ -77,10 +79,13 @@ def compression(head: bytes) -> str | None:
 def open_binary(file: InputFile) -> BinaryIO:
     """The file's bytes, decompressed, from the start; the caller closes it.
 
-    Raises `InputError` for a missing file or a directory, `StorageError` when it may not be read. Reading may raise
-    what the decompressor raises: wrap it in `translated`.
+    Raises `InputError` for what is no regular file (a pipe would lose what is read twice), `StorageError` when it may
+    not be read. Reading may raise `decompression_errors()`: turn them into `translated`.
     """
     try:
+        mode = file.path.stat().st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            raise InputError(f"{file.shown}: not a regular file", remedy="write it to a file first")
         with open(file.path, "rb") as stream:
             kind = compression(stream.read(16))
         return _opened(file.path, kind)

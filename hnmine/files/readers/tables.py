@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 from hnmine.errors import InputError, ProblemLog
 from hnmine.files.readers.streams import (
+    PIPE,
     STDIN,
     WRONG_ENCODING,
     InputFile,
@@ -61,7 +62,7 @@ def table_format(file: InputFile) -> TableFormat:
     start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     name = file.plain_name
     found = next((kind for suffix, kind in TABLE_SUFFIXES.items() if name.endswith(suffix)), None)
-    if found is None and (start.startswith(b"{") or (file.shown == STDIN and not start)):
+    if found is None and (start.startswith(b"{") or (file.shown in (STDIN, PIPE) and not start)):
         found = TableFormat.JSONL
     if found is TableFormat.PARQUET:
         raise InputError(f"{file.shown}: not a Parquet file", expected="content that starts with PAR1")
@@ -117,11 +118,11 @@ def read_rows(file: InputFile, problems: ProblemLog, wanted: Sequence[str] | Non
     """Each row's place (first line in a text file, row in Parquet; from 1) and its values by column, in file order.
 
     Blank lines are passed over; a row that cannot be read goes to `problems`. `wanted` names the columns to decode;
-    only Parquet can leave the others unread, so other formats yield all.
+    only Parquet can leave the others unread, so other formats yield all. Parquet strings that are no UTF-8 are bytes.
     """
     match table_format(file):
         case TableFormat.PARQUET:
-            return _parquet_rows(file, problems, wanted)
+            return _parquet_rows(file, wanted)
         case TableFormat.JSONL:
             return _jsonl_rows(file, problems)
         case delimited:
@@ -222,27 +223,28 @@ def _is_plain(file: InputFile) -> bool:
         return stream.read(4) == b"PAR1"
 
 
-def _parquet_rows(
-    file: InputFile, problems: ProblemLog, wanted: Sequence[str] | None
-) -> Iterator[tuple[int, dict[str, object]]]:
+def _parquet_rows(file: InputFile, wanted: Sequence[str] | None) -> Iterator[tuple[int, Row]]:
     number = 0
     with _parquet(file) as table:
         for batch in table.iter_batches(batch_size=BATCH_ROWS, columns=None if wanted is None else list(wanted)):
             try:
-                rows: list[dict[str, object] | None] = batch.to_pylist()
+                rows: list[Row] = batch.to_pylist()
             except UnicodeDecodeError:
-                rows = [_row_or_none(batch, index) for index in range(batch.num_rows)]
+                rows = [_undecoded_row(batch.slice(index, 1)) for index in range(batch.num_rows)]
             for row in rows:
                 number += 1
-                if row is None:
-                    problems.add(WRONG_ENCODING, f"{file.shown}:{number}", "a value that is not UTF-8")
-                else:
-                    yield number, row
+                yield number, row
 
 
-def _row_or_none(batch: Any, index: int) -> dict[str, object] | None:
-    try:
-        row: dict[str, object] = batch.slice(index, 1).to_pylist()[0]
-    except UnicodeDecodeError:
-        return None
+def _undecoded_row(single: Any) -> Row:
+    """A row whose values that are no UTF-8 stay bytes, so that only a record that needs them is refused."""
+    import pyarrow as pa
+
+    row: dict[str, object] = {}
+    for name, column in zip(single.schema.names, single.columns, strict=True):
+        try:
+            row[name] = column[0].as_py()
+        except UnicodeDecodeError:
+            flat = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
+            row[name] = column.cast(pa.large_binary())[0].as_py() if flat else b""
     return row
