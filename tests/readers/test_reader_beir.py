@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 
@@ -283,8 +284,56 @@ def test_what_is_no_input(write, tmp_path: Path) -> None:
         open_source(str(write("pairs.json", '[{"anchor": 1}]')), InputOptions())
     with pytest.raises(InputError, match="not a Parquet file"):
         open_source(str(write("x.parquet", "text")), InputOptions())
+    with pytest.raises(InputError, match="broken or cut short"):
+        open_source(str(write("z.parquet.gz", gzip.compress(b"PAR1" + bytes(99))[:-9])), InputOptions())
     with pytest.raises(InputError, match="broken Parquet"):
         open_source(str(write("y.parquet", b"PAR1 and nothing more")), InputOptions())
+
+
+def test_problems_of_queries(write, tmp_path: Path) -> None:
+    write("corpus.jsonl", CORPUS)
+    path = write("queries.jsonl", '{"_id": "a", "text": "x"}\n{"_id": "b", "text": ""}\n{"text": "x"}\n{"_id": "c"}\n')
+    write("qrels/train.tsv", "query-id\tcorpus-id\tscore\na\td1\tyes\n")
+    problems = ProblemLog()
+    _, queries, judgments = read_all(open_source(str(tmp_path), InputOptions()), problems)
+    assert [q.query_id for q in queries] == ["a"]
+    assert judgments == []
+    assert {kind: [str(one) for one in found] for kind, found in problems.first.items()} == {
+        "empty text": [f"{path}:2: b"],
+        "missing id": [f"{path}:3: no _id"],
+        "missing text": [f"{path}:4: no text in c"],
+        "grade not an integer": [f"{tmp_path}/qrels/train.tsv:2: yes"],
+    }
+
+
+def test_options_that_name_directories(write, tmp_path: Path) -> None:
+    for n in (1, 2):
+        write(f"pieces/part-{n}.jsonl", f'{{"_id": {n}, "text": "x"}}\n')
+    write("pieces/.hidden.jsonl", "broken")
+    queries = write("q.jsonl", QUERIES)
+    write("judged/README.txt", "about these files\n")
+    write("judged/qrels.dev.tsv", "q1\t1\t1\n")
+    options = InputOptions(queries=str(queries), qrels=str(tmp_path / "judged"))
+    source = open_source(str(write("c.jsonl", CORPUS)), options)
+    assert source.describe() == {"kind": "beir", "split": "dev", "files": ["c.jsonl", "q.jsonl", "qrels.dev.tsv"]}
+    other = open_source(
+        str(tmp_path / "c.jsonl"),
+        InputOptions(corpus=str(tmp_path / "pieces"), queries=options.queries, qrels=options.qrels, split="dev"),
+    )
+    assert [d.doc_id for d in other.documents(ProblemLog())] == ["1", "2"]
+    with pytest.raises(InputError, match="no JSONL or Parquet file"):
+        open_source(str(tmp_path / "c.jsonl"), InputOptions(corpus=str(tmp_path / "judged")))
+    with pytest.raises(UsageError, match="is a corpus alone"):
+        open_source(str(tmp_path / "c.jsonl"), InputOptions(split="dev"))
+
+
+def test_a_split_that_is_there_twice_is_not_guessed(write, tmp_path: Path) -> None:
+    write("corpus.jsonl", CORPUS)
+    write("queries.jsonl", QUERIES)
+    write("qrels/train.tsv", QRELS)
+    write("qrels/train.tsv.gz", QRELS)
+    with pytest.raises(InputError, match="are the same part"):
+        open_source(str(tmp_path), InputOptions())
 
 
 COLLECTIONS = ["cacm", "cisi", "cranfield", "gesetze_de", "medquad", "scifact", "squad_v11_dev", "xquad_zh"]

@@ -80,6 +80,13 @@ def test_functions_of_a_module(tmp_path: Path) -> None:
     ]
 
 
+def test_a_docstring_that_is_no_text_makes_no_query(tmp_path: Path) -> None:
+    source = one(tmp_path, 'def f():\n    "three whole words \\ud800"\n    pass\n')
+    assert [d.text for d in source.documents(ProblemLog())] == ["def f():\n    pass"]
+    assert list(source.queries(ProblemLog())) == []
+    assert source.describe()["kind"] == "stdlib"
+
+
 def test_what_is_left_out_and_the_order(tmp_path: Path) -> None:
     source = "def f(): return 1\n"
     kept = ("b.py", "a/z.py", "a/__init__.py", "testing.py")

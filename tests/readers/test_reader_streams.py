@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import bz2
+import errno
 import gzip
+import io
 import lzma
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from hnmine.errors import InputError, ProblemLog, StorageError
-from hnmine.files.readers.streams import InputFile, raw_lines, text_lines
+from hnmine.files.readers.streams import InputFile, raw_lines, spool, text_lines, translated
 
 
 def lines(path: Path, problems: ProblemLog | None = None) -> list[tuple[int, str]]:
@@ -114,3 +116,20 @@ def test_a_stream_left_early_closes_its_file(write) -> None:
     assert next(opened) == (1, b"a")
     opened.close()  # type: ignore[attr-defined]
     assert list(opened) == []
+
+
+def test_an_error_of_the_disk_is_no_error_of_the_data(tmp_path: Path) -> None:
+    file = InputFile(path=tmp_path, shown="x")
+    assert isinstance(translated(file, OSError(errno.EIO, "Input/output error"), 3), StorageError)
+    assert isinstance(translated(file, EOFError("cut")), InputError)
+
+
+def test_an_unreadable_pipe_leaves_no_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Broken(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with pytest.raises(StorageError, match="No space left"):
+        spool(Broken())
+    assert list(tmp_path.iterdir()) == []

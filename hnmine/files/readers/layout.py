@@ -15,6 +15,7 @@ DEFAULT_SPLIT = "train"
 _PACKED = r"(?:\.(?:gz|bz2|xz|zst))?"
 _TEXTS = re.compile(rf"\.(?:jsonl|ndjson|json|parquet){_PACKED}$", re.IGNORECASE)
 _QRELS = re.compile(rf"\.(?:tsv|txt|qrels?|trec){_PACKED}$", re.IGNORECASE)
+_ABOUT = re.compile(r"(?:readme|licen[cs]e|notice)\b", re.IGNORECASE)
 _MSMARCO = re.compile(rf"^(collection|queries|qrels)(?:\.(.+))?\.tsv{_PACKED}$", re.IGNORECASE)
 
 
@@ -82,11 +83,11 @@ def _unambiguous(files: tuple[InputFile, ...]) -> tuple[InputFile, ...]:
 
 def beir_splits(directory: Path, shown: str) -> dict[str, InputFile]:
     """The qrels in `directory` by split, sorted by name. Raises `InputError` when a split is there twice."""
-    return _by_split((_QRELS.sub("", file.name), file) for file in files_under(directory, shown) if _is_qrels(file))
+    return _by_split((split_of(file), file) for file in files_under(directory, shown) if _is_qrels(file))
 
 
 def _is_qrels(file: InputFile) -> bool:
-    return _QRELS.search(file.name) is not None
+    return _QRELS.search(file.name) is not None and not _ABOUT.match(file.name)
 
 
 def split_of(file: InputFile) -> str:

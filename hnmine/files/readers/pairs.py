@@ -6,12 +6,12 @@ of documents, queries and qrels; what was seen is remembered as 16-byte hashes, 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from hnmine.errors import InputError, ProblemLog, UsageError
 from hnmine.files.readers.fields import BadRecord, Place, take_id, take_metadata, take_text
+from hnmine.files.readers.identity import Seen, digest16, hashed_id
 from hnmine.files.readers.records import Document, Judgment, Query
 from hnmine.files.readers.source import Findings, Source, digest_files
 from hnmine.files.readers.streams import InputFile
@@ -25,16 +25,6 @@ LIKELY_COLUMNS = (
     ("positive", "answer", "passage", "document"),
 )
 """Names that other pairs files use; they are proposed in the error, never taken unasked."""
-
-
-def digest16(text: str) -> bytes:
-    """The first 16 bytes of the SHA-256 of a text."""
-    return hashlib.sha256(text.encode()).digest()[:16]
-
-
-def hashed_id(prefix: str, text: str) -> str:
-    """The id of a text that has none: `prefix` and the first 16 hex digits of its SHA-256."""
-    return prefix + digest16(text).hex()[:16]
 
 
 @dataclass(slots=True)
@@ -157,7 +147,7 @@ class PairsSource(Source):
         """Each document of the corpus file, then each positive not seen before, in order of its first pair."""
         for part in self._corpus:
             yield from read_documents(part, problems)
-        seen = _Seen()
+        seen = Seen(checked=self.options.positive_id_column is not None)
         known = self._known_texts()
         for pair in self._pairs(problems, metadata=False):
             if self._by_id_alone or (known and digest16(pair.positive) in known):
@@ -174,7 +164,7 @@ class PairsSource(Source):
 
     def queries(self, problems: ProblemLog) -> Iterator[Query]:
         """Each query in order of its first pair, whose other columns are its metadata."""
-        seen = _Seen()
+        seen = Seen(checked=self.options.anchor_id_column is not None)
         for pair in self._pairs(problems, metadata=True):
             if seen.first(pair.query_id, pair.anchor, pair.line, self.file, problems):
                 yield Query(
@@ -188,16 +178,17 @@ class PairsSource(Source):
     def qrels(self, problems: ProblemLog) -> Iterator[Judgment]:
         """Each pair once, grade 1. Pairs that give an id a second text are left out."""
         seen: set[bytes] = set()
-        queries, documents = _Seen(), _Seen()
+        queries, documents = Seen(checked=True), Seen(checked=True)
         known = self._known_texts()
         muted = ProblemLog()
         for pair in self._pairs(problems, metadata=False):
             doc_id = pair.doc_id
-            if known and not self._by_id_alone:
+            if self._corpus and not self._by_id_alone:
                 doc_id = known.get(digest16(pair.positive), doc_id)
-            elif not self._by_id_alone:
+            elif self.options.positive_id_column and not self._by_id_alone:
                 documents.first(doc_id, pair.positive, pair.line, self.file, muted)
-            queries.first(pair.query_id, pair.anchor, pair.line, self.file, muted)
+            if self.options.anchor_id_column:
+                queries.first(pair.query_id, pair.anchor, pair.line, self.file, muted)
             if queries.clash or documents.clash:
                 continue
             both = digest16(f"{len(pair.query_id)} {pair.query_id}{doc_id}")
@@ -250,23 +241,3 @@ class PairsSource(Source):
                             found.setdefault(key, document.doc_id)
             self._ids_by_text = found
         return self._ids_by_text
-
-
-class _Seen:
-    """The ids seen so far, each with the hash and place of its text."""
-
-    def __init__(self) -> None:
-        self._texts: dict[bytes, tuple[bytes, int]] = {}
-        self.clash = False
-        """Whether the last id was seen before with another text."""
-
-    def first(self, identity: str, text: str, line: int, file: InputFile, problems: ProblemLog) -> bool:
-        """Whether the id is new; an id with a second text is a problem."""
-        key, digest = digest16(identity), digest16(text)
-        known = self._texts.setdefault(key, (digest, line))
-        self.clash = known[0] != digest
-        if self.clash:
-            problems.add(
-                "one id, two texts", f"{file.shown}:{line}", f"{identity}: another text at {file.shown}:{known[1]}"
-            )
-        return known[1] == line and not self.clash
