@@ -1,0 +1,243 @@
+"""Reads a file of (anchor, positive) pairs as a collection: JSONL, CSV, TSV or Parquet.
+
+Equal anchors are one query with several positives, equal positives one document. The file is passed over once for each
+of documents, queries and qrels; what was seen is remembered as 16-byte hashes, never as texts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from hnmine.errors import InputError, ProblemLog, UsageError
+from hnmine.files.readers.fields import BadRecord, Place, take_id, take_metadata, take_text
+from hnmine.files.readers.identity import Seen, digest16, hashed_id
+from hnmine.files.readers.records import Document, Judgment, Query
+from hnmine.files.readers.source import Findings, Source, digest_files
+from hnmine.files.readers.streams import InputFile
+from hnmine.files.readers.tables import columns, read_rows
+from hnmine.files.readers.texts import open_text_file, read_documents
+from hnmine.options import InputOptions, nearest
+from hnmine.schema import Side
+
+LIKELY_COLUMNS = (
+    ("anchor", "query", "question"),
+    ("positive", "answer", "passage", "document"),
+)
+"""Names that other pairs files use; they are proposed in the error, never taken unasked."""
+
+
+@dataclass(slots=True)
+class _FirstReport(ProblemLog):
+    """Passes on one problem a row, the first time any pass comes to the row."""
+
+    target: ProblemLog = field(default_factory=ProblemLog)
+    reported: int = 0
+
+    def add(self, kind: str, where: str, value: object = "") -> None:
+        line = int(where.rpartition(":")[2])
+        if line > self.reported:
+            self.reported = line
+            self.target.add(kind, where, value)
+
+
+@dataclass(frozen=True, slots=True)
+class _Pair:
+    line: int
+    anchor: str
+    query_id: str
+    positive: str  # "" where only its id is given
+    doc_id: str
+    metadata: dict[str, object]
+
+
+def check_columns(names: list[str], shown: str, options: InputOptions) -> None:
+    """Raise for every column the options name and the file does not have: `UsageError` if a flag named it.
+
+    A column is never replaced by another; the nearest or likely ones are proposed.
+    """
+    defaults = InputOptions()
+    missing: list[str] = []
+    proposed: list[str] = []
+    mistyped = False
+    for likely, flag, default in (
+        (LIKELY_COLUMNS[0], "anchor_column", defaults.anchor_column),
+        (LIKELY_COLUMNS[1], "positive_column", defaults.positive_column),
+        ((), "anchor_id_column", None),
+        ((), "positive_id_column", None),
+    ):
+        name = getattr(options, flag)
+        by_id_alone = flag == "positive_column" and options.corpus and options.positive_id_column
+        if name is None or name in names or by_id_alone:
+            continue
+        missing.append(repr(name))
+        mistyped = mistyped or name != default
+        guess = nearest(name, names) or next((other for other in likely if other in names), "COLUMN")
+        proposed += ["--" + flag.replace("_", "-"), guess]
+    if missing:
+        raise (UsageError if mistyped else InputError)(
+            f"{shown}: no column {' and no column '.join(missing)}",
+            expected=f"columns of this file: {', '.join(names)}",
+            remedy=" ".join(proposed),
+        )
+
+
+class PairsSource(Source):
+    """A pairs file; with `--corpus`, its positives are looked up there and added where they are missing."""
+
+    kind = "pairs"
+
+    def __init__(
+        self,
+        file: InputFile,
+        options: InputOptions,
+        corpus: tuple[InputFile, ...] = (),
+    ) -> None:
+        """Check the columns; raises `InputError` or `UsageError` with every problem of the file as a whole."""
+        self.file = file
+        self.options = options
+        self._corpus_files = corpus
+        self.on_close: Callable[[], object] | None = None
+        self._reports: _FirstReport | None = None
+        self._ids_by_text: dict[bytes, str] | None = None
+        self._by_id_alone = bool(corpus and options.positive_id_column)
+        findings = Findings()
+        with findings.collect():
+            names = columns(file)
+            if names:
+                check_columns(names, file.shown, options)
+        for name, value in (("queries", options.queries), ("qrels", options.qrels), ("split", options.split)):
+            if value is not None:
+                findings.add(
+                    UsageError(f"--{name} {value}: {file.shown} is a pairs file", remedy=f"leave --{name} out")
+                )
+        self._corpus = []
+        for part in corpus:
+            with findings.collect():
+                self._corpus.append(open_text_file(part, Side.DOCUMENT))
+        findings.raise_if_any()
+
+    @property
+    def has_queries(self) -> bool:
+        """Always: a pair brings its query."""
+        return True
+
+    def describe(self) -> dict[str, object]:
+        """Kind, names of the files and the columns that were read."""
+        options = self.options
+        found: dict[str, object] = {
+            "kind": self.kind,
+            "files": [file.name for file in (self.file, *self._corpus_files)],
+            "anchor_column": options.anchor_column,
+            "positive_column": None if self._by_id_alone else options.positive_column,
+        }
+        for name in ("anchor_id_column", "positive_id_column"):
+            if getattr(options, name) is not None:
+                found[name] = getattr(options, name)
+        return found
+
+    def fingerprint(self) -> dict[str, str]:
+        """SHA-256 of `pairs`, and of `corpus` where it is a file of its own."""
+        found = {"pairs": digest_files([self.file])}
+        if self._corpus_files:
+            found["corpus"] = digest_files(self._corpus_files)
+        return found
+
+    def documents(self, problems: ProblemLog) -> Iterator[Document]:
+        """Each document of the corpus file, then each positive not seen before, in order of its first pair."""
+        for part in self._corpus:
+            yield from read_documents(part, problems)
+        seen = Seen(checked=self.options.positive_id_column is not None)
+        known = self._known_texts()
+        for pair in self._pairs(problems, metadata=False):
+            if self._by_id_alone or (known and digest16(pair.positive) in known):
+                continue
+            if seen.first(pair.doc_id, pair.positive, pair.line, self.file, problems):
+                yield Document(
+                    doc_id=pair.doc_id,
+                    title="",
+                    text=pair.positive,
+                    metadata={},
+                    file=self.file.shown,
+                    line=pair.line,
+                )
+
+    def queries(self, problems: ProblemLog) -> Iterator[Query]:
+        """Each query in order of its first pair, whose other columns are its metadata."""
+        seen = Seen(checked=self.options.anchor_id_column is not None)
+        for pair in self._pairs(problems, metadata=True):
+            if seen.first(pair.query_id, pair.anchor, pair.line, self.file, problems):
+                yield Query(
+                    query_id=pair.query_id,
+                    text=pair.anchor,
+                    metadata=pair.metadata,
+                    file=self.file.shown,
+                    line=pair.line,
+                )
+
+    def qrels(self, problems: ProblemLog) -> Iterator[Judgment]:
+        """Each pair once, grade 1. Pairs that give an id a second text are left out."""
+        seen: set[bytes] = set()
+        queries, documents = Seen(checked=True), Seen(checked=True)
+        known = self._known_texts()
+        muted = ProblemLog()
+        for pair in self._pairs(problems, metadata=False):
+            doc_id = pair.doc_id
+            if self._corpus and not self._by_id_alone:
+                doc_id = known.get(digest16(pair.positive), doc_id)
+            elif self.options.positive_id_column and not self._by_id_alone:
+                documents.first(doc_id, pair.positive, pair.line, self.file, muted)
+            if self.options.anchor_id_column:
+                queries.first(pair.query_id, pair.anchor, pair.line, self.file, muted)
+            if queries.clash or documents.clash:
+                continue
+            both = digest16(f"{len(pair.query_id)} {pair.query_id}{doc_id}")
+            if both not in seen:
+                seen.add(both)
+                yield Judgment(query_id=pair.query_id, doc_id=doc_id, grade=1, file=self.file.shown, line=pair.line)
+
+    def close(self) -> None:
+        """Remove the copy of standard input, if there is one."""
+        if self.on_close is not None:
+            self.on_close()
+
+    def _pairs(self, problems: ProblemLog, *, metadata: bool) -> Iterator[_Pair]:
+        if self._reports is None or self._reports.target is not problems:
+            self._reports = _FirstReport(target=problems)
+        reports = self._reports
+        options = self.options
+        sides = [options.anchor_column, options.anchor_id_column, options.positive_id_column]
+        sides += [] if self._by_id_alone else [options.positive_column]
+        taken = {name for name in (*sides, options.positive_column) if name is not None}
+        wanted = None if metadata else sorted(name for name in sides if name is not None)
+        for line, row in read_rows(self.file, reports, wanted):
+            try:
+                anchor = take_text(row, options.anchor_column)
+                query_id = take_id(row, options.anchor_id_column) if options.anchor_id_column else ""
+                positive = "" if self._by_id_alone else take_text(row, options.positive_column)
+                doc_id = take_id(row, options.positive_id_column) if options.positive_id_column else ""
+            except BadRecord as bad:
+                Place(self.file, line).report(reports, bad)
+                continue
+            yield _Pair(
+                line,
+                anchor,
+                query_id or hashed_id("q-", anchor),
+                positive,
+                doc_id or hashed_id("d-", positive),
+                take_metadata(row, taken) if metadata else {},
+            )
+
+    def _known_texts(self) -> dict[bytes, str]:
+        """The id in the corpus file of each positive's text that is there (the first document with the text)."""
+        if self._ids_by_text is None:
+            found: dict[bytes, str] = {}
+            if self._corpus and not self._by_id_alone:
+                wanted = {digest16(pair.positive) for pair in self._pairs(ProblemLog(), metadata=False)}
+                for part in self._corpus:
+                    for document in read_documents(part, ProblemLog()):
+                        key = digest16(document.text)
+                        if key in wanted:
+                            found.setdefault(key, document.doc_id)
+            self._ids_by_text = found
+        return self._ids_by_text

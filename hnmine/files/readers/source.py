@@ -1,0 +1,97 @@
+"""One DATA, opened: the base class of every input form, and the collection of what is wrong with it as a whole."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Self
+
+from hnmine.errors import HnmineError, InputError, ProblemLog, UsageError
+from hnmine.files.readers.records import Document, Judgment, Query
+from hnmine.files.readers.streams import InputFile
+from hnmine.hashing import digest_file, digest_json
+
+
+class Source(ABC):
+    """An input that was found to be complete: its files, columns and split exist; its records are still unread.
+
+    The three passes stream in file order and may be interleaved. A record that is none is added to `problems` and left
+    out, and is reported once even where several passes meet it (a row of a pairs file). What only the whole collection
+    can tell (repeated ids, qrels pointing nowhere, no positives) is left to the caller.
+    """
+
+    kind: str
+    """`beir`, `pairs`, `msmarco`, `stdlib` or `corpus`."""
+
+    @property
+    @abstractmethod
+    def has_queries(self) -> bool:
+        """Whether there are queries and qrels; a corpus alone has neither."""
+
+    @abstractmethod
+    def describe(self) -> dict[str, object]:
+        """What was found, for the plan: JSON values, names of files without their directories."""
+
+    @abstractmethod
+    def fingerprint(self) -> dict[str, str]:
+        """SHA-256 (hex) of the bytes behind each part, as they lie on disk; changes whenever the input does."""
+
+    @abstractmethod
+    def documents(self, problems: ProblemLog) -> Iterator[Document]:
+        """Each document, in file order."""
+
+    @abstractmethod
+    def queries(self, problems: ProblemLog) -> Iterator[Query]:
+        """Each query, in file order; none for a corpus alone."""
+
+    @abstractmethod
+    def qrels(self, problems: ProblemLog) -> Iterator[Judgment]:
+        """Each judgment, in file order; none for a corpus alone."""
+
+    def close(self) -> None:  # noqa: B027 (most sources hold nothing)
+        """Give back temporary files; the source cannot be read afterwards."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class Findings:
+    """Collects what is wrong with an input as a whole, so that all of it is told at once."""
+
+    def __init__(self) -> None:
+        self._errors: list[HnmineError] = []
+
+    @contextmanager
+    def collect(self) -> Iterator[None]:
+        """Keep an `InputError` or `UsageError` of the block for later."""
+        try:
+            yield
+        except (InputError, UsageError) as error:
+            self._errors.append(error)
+
+    def add(self, error: HnmineError) -> None:
+        """Keep `error` for later."""
+        self._errors.append(error)
+
+    def raise_if_any(self) -> None:
+        """Raise what was found: one error as it is, several as one (`UsageError` only if all are)."""
+        if not self._errors:
+            return
+        if len(self._errors) == 1:
+            raise self._errors[0]
+        joined = "\n".join(error.render() for error in self._errors)
+        usage = all(isinstance(error, UsageError) for error in self._errors)
+        raise (UsageError if usage else InputError)(joined)
+
+
+def digest_files(files: Sequence[InputFile]) -> str:
+    """SHA-256 (hex) of one file's bytes, or of the list of digests of several."""
+    digests = [digest_file(file.path) for file in files]
+    return digests[0] if len(digests) == 1 else digest_json(digests)

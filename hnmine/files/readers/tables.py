@@ -1,0 +1,250 @@
+"""Streams the rows of JSONL, CSV, TSV and Parquet files as dictionaries, whatever their compression."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from enum import StrEnum
+from typing import Any, NoReturn
+
+from hnmine.errors import InputError, ProblemLog
+from hnmine.files.readers.streams import (
+    PIPE,
+    STDIN,
+    WRONG_ENCODING,
+    InputFile,
+    decompression_errors,
+    open_binary,
+    raw_lines,
+    read_head,
+    text_lines,
+    translated,
+)
+
+Row = Mapping[str, object]
+
+BATCH_ROWS = 1024
+"""Parquet rows decoded at a time."""
+
+_PEEKED_LINES = 100
+
+
+class TableFormat(StrEnum):
+    """How rows are written."""
+
+    JSONL = "jsonl"
+    CSV = "csv"
+    TSV = "tsv"
+    PARQUET = "parquet"
+
+
+TABLE_SUFFIXES = {
+    ".jsonl": TableFormat.JSONL,
+    ".ndjson": TableFormat.JSONL,
+    ".json": TableFormat.JSONL,
+    ".csv": TableFormat.CSV,
+    ".tsv": TableFormat.TSV,
+    ".parquet": TableFormat.PARQUET,
+}
+
+
+def table_format(file: InputFile) -> TableFormat:
+    """What `file` is: Parquet by its content, then by its name, then JSONL if it starts with `{`.
+
+    Raises `InputError` for a JSON array and for what cannot be told.
+    """
+    head = read_head(file)
+    if head.startswith(b"PAR1"):
+        return TableFormat.PARQUET
+    start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    name = file.plain_name
+    found = next((kind for suffix, kind in TABLE_SUFFIXES.items() if name.endswith(suffix)), None)
+    if found is None and (start.startswith(b"{") or (file.shown in (STDIN, PIPE) and not start)):
+        found = TableFormat.JSONL
+    if found is TableFormat.PARQUET:
+        raise InputError(f"{file.shown}: not a Parquet file", expected="content that starts with PAR1")
+    if found is TableFormat.JSONL and start.startswith(b"["):
+        raise InputError(
+            f"{file.shown}: a JSON array", expected="one JSON object a line", remedy=f"jq -c '.[]' {file.name}"
+        )
+    if found is None:
+        raise InputError(
+            f"{file.shown}: cannot tell the format from this name",
+            expected=f"a name that ends in {', '.join(TABLE_SUFFIXES)}, plain or with .gz, .bz2, .xz, .zst",
+        )
+    return found
+
+
+def columns(file: InputFile) -> list[str]:
+    """The file's column names in order: of the Parquet schema, the CSV header, or the first 100 lines of JSONL.
+
+    Empty for an empty JSONL file. Raises `InputError` for a CSV file without a header or with a repeated name.
+    """
+    match table_format(file):
+        case TableFormat.PARQUET:
+            with _parquet(file) as table:
+                return _distinct(file, [str(name) for name in table.schema_arrow.names])
+        case TableFormat.JSONL:
+            seen: dict[str, None] = {}
+            for number, raw in raw_lines(file):
+                try:
+                    row = json.loads(raw)
+                except (ValueError, RecursionError):
+                    row = None
+                if isinstance(row, dict):
+                    seen.update(dict.fromkeys(row))
+                if number >= _PEEKED_LINES:
+                    break
+            return list(seen)
+        case delimited:
+            records = _csv_records(file, delimited, ProblemLog())
+            header = next(records, (0, []))[1]
+            if not header:
+                raise InputError(f"{file.shown}: empty", expected="a header line with the column names")
+            return _distinct(file, header)
+
+
+def _distinct(file: InputFile, names: list[str]) -> list[str]:
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise InputError(f"{file.shown}: column {', '.join(map(repr, twice))} is there more than once")
+    return names
+
+
+def read_rows(file: InputFile, problems: ProblemLog, wanted: Sequence[str] | None = None) -> Iterator[tuple[int, Row]]:
+    """Each row's place (first line in a text file, row in Parquet; from 1) and its values by column, in file order.
+
+    Blank lines are passed over; a row that cannot be read goes to `problems`. `wanted` names the columns to decode;
+    only Parquet can leave the others unread, so other formats yield all. Parquet strings that are no UTF-8 are bytes.
+    """
+    match table_format(file):
+        case TableFormat.PARQUET:
+            return _parquet_rows(file, wanted)
+        case TableFormat.JSONL:
+            return _jsonl_rows(file, problems)
+        case delimited:
+            return _csv_rows(file, delimited, problems)
+
+
+def _jsonl_rows(file: InputFile, problems: ProblemLog) -> Iterator[tuple[int, Row]]:
+    for number, line in text_lines(file, problems):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line, parse_constant=_refuse_constant)
+        except (ValueError, RecursionError) as error:
+            what = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
+            problems.add("broken JSON", f"{file.shown}:{number}", f"{what}: {line[:80]}")
+            continue
+        if not isinstance(row, dict):
+            problems.add("not a JSON object", f"{file.shown}:{number}", line[:80])
+            continue
+        yield number, row
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _csv_records(file: InputFile, kind: TableFormat, problems: ProblemLog) -> Iterator[tuple[int, list[str]]]:
+    # A quoted field may hold line ends, so the module must see every line: one that is no UTF-8 is let through with
+    # its bytes escaped as surrogates, and the record they end up in is refused.
+    csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
+    lines = (raw.decode(errors="surrogateescape") + "\n" for _, raw in raw_lines(file))
+    reader = csv.reader(lines, delimiter="\t" if kind is TableFormat.TSV else ",", strict=True)
+    while True:
+        start = reader.line_num + 1
+        try:
+            record = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            problems.add(f"broken {kind.upper()}", f"{file.shown}:{start}", error)
+            continue
+        if record:
+            yield start, record
+
+
+def _csv_rows(file: InputFile, kind: TableFormat, problems: ProblemLog) -> Iterator[tuple[int, Row]]:
+    records = _csv_records(file, kind, problems)
+    header = next(records, (0, []))[1]
+    for start, record in records:
+        where = f"{file.shown}:{start}"
+        if len(record) != len(header):
+            problems.add(
+                "wrong number of columns", where, f"{len(record)} where the header has {len(header)}: {record[0]}"
+            )
+            continue
+        bad = next((value for value in record if not value.isascii() and has_surrogates(value)), None)
+        if bad is not None:
+            problems.add(WRONG_ENCODING, where, bad.encode(errors="surrogateescape").decode(errors="replace"))
+            continue
+        yield start, dict(zip(header, record, strict=True))
+
+
+def has_surrogates(text: str) -> bool:
+    """Whether `text` holds lone surrogates, which no UTF-8 file can."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
+@contextmanager
+def _parquet(file: InputFile) -> Iterator[Any]:
+    import shutil
+    import tempfile
+
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with open_binary(file) as stream, tempfile.TemporaryFile() as copy:
+        source: Any = stream
+        if not _is_plain(file):  # Parquet is read from its end, so a compressed one needs a plain copy
+            try:
+                shutil.copyfileobj(stream, copy)
+            except decompression_errors() as error:
+                raise translated(file, error) from error
+            copy.seek(0)
+            source = copy
+        try:
+            with pq.ParquetFile(source, buffer_size=1 << 20, pre_buffer=False) as table:
+                yield table
+        except (pa.ArrowException, OSError) as error:
+            raise InputError(f"{file.shown}: broken Parquet ({error})", remedy="write the file again") from error
+
+
+def _is_plain(file: InputFile) -> bool:
+    with open(file.path, "rb") as stream:
+        return stream.read(4) == b"PAR1"
+
+
+def _parquet_rows(file: InputFile, wanted: Sequence[str] | None) -> Iterator[tuple[int, Row]]:
+    number = 0
+    with _parquet(file) as table:
+        for batch in table.iter_batches(batch_size=BATCH_ROWS, columns=None if wanted is None else list(wanted)):
+            try:
+                rows: list[Row] = batch.to_pylist()
+            except UnicodeDecodeError:
+                rows = [_undecoded_row(batch.slice(index, 1)) for index in range(batch.num_rows)]
+            for row in rows:
+                number += 1
+                yield number, row
+
+
+def _undecoded_row(single: Any) -> Row:
+    """A row whose values that are no UTF-8 stay bytes, so that only a record that needs them is refused."""
+    import pyarrow as pa
+
+    row: dict[str, object] = {}
+    for name, column in zip(single.schema.names, single.columns, strict=True):
+        try:
+            row[name] = column[0].as_py()
+        except UnicodeDecodeError:
+            flat = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
+            row[name] = column.cast(pa.large_binary())[0].as_py() if flat else b""
+    return row
