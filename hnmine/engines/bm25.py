@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from abc import abstractmethod
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import lru_cache
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ __all__ = ["Bm25sIndex", "RankBm25Index", "write_postings"]
 
 _SLICE = 64
 """Queries a thread takes at a time."""
+_SCORING = ("offsets", "documents", "impacts", "absent")
 
 
 class _Bm25Index(Retriever):
@@ -39,14 +41,10 @@ class _Bm25Index(Retriever):
         self._arrays = open_postings(directory, documents=self.size)
         self._vocabulary = Vocabulary(self._arrays["vocabulary"], self._arrays["vocabulary_offsets"])
 
-    def _encode(self, queries: Queries) -> tuple[Rows, Rows]:
-        # (token numbers of all queries in reading order, repetitions kept and unknown ones left out; offsets)
-        found = [
-            [number for token in self.analyser.tokens(text) if (number := self._vocabulary.find(token)) >= 0]
-            for text in queries.texts
-        ]
-        offsets = np.concatenate([[0], np.cumsum([len(numbers) for numbers in found])]).astype(np.int64)
-        return np.fromiter((number for numbers in found for number in numbers), np.int64, int(offsets[-1])), offsets
+    def _bags(self, queries: Queries) -> list[list[int]]:
+        # Each query as token numbers in reading order, repetitions kept and unknown tokens left out.
+        find = self._vocabulary.find
+        return [[token for token in map(find, self.analyser.tokens(text)) if token >= 0] for text in queries.texts]
 
     def _is_hit(self, scores: Scores) -> npt.NDArray[np.bool_]:
         return scores > 0
@@ -54,25 +52,24 @@ class _Bm25Index(Retriever):
     def _search(self, queries: Queries, k: int) -> tuple[Rows, Scores]:
         rows = np.full((len(queries), k), -1, np.int64)
         scores = np.zeros((len(queries), k), np.float32)
-        tokens, offsets = self._encode(queries)
-        known = np.flatnonzero(np.diff(offsets))
-        bags = [tokens[offsets[query] : offsets[query + 1]] for query in known]
+        bags = self._bags(queries)
+        known = np.array([query for query, bag in enumerate(bags) if bag], np.int64)
 
         def fill(part: slice) -> None:
-            rows[known[part]], scores[known[part]] = self._best(bags[part], k)
+            rows[known[part]], scores[known[part]] = self._best([bags[query] for query in known[part]], k)
 
         _in_threads(fill, [slice(start, start + _SLICE) for start in range(0, len(known), _SLICE)])
         return rows, scores
 
     @abstractmethod
-    def _best(self, bags: Sequence[Rows], k: int) -> tuple[Rows, Scores]:
+    def _best(self, bags: list[list[int]], k: int) -> tuple[Rows, Scores]:
         """Kernel for queries given as known tokens, none of them empty: as `_search`; called by several threads."""
 
-    def _matches(self, bag: Rows) -> Rows:
+    def _matches(self, bag: list[int]) -> Rows:
         # Rows of the documents that have a token of the query, ascending.
         offsets, documents = self._arrays["offsets"], self._arrays["documents"]
         matched = np.zeros(self.size, np.bool_)
-        for token in np.unique(bag):
+        for token in set(bag):
             matched[documents[offsets[token] : offsets[token + 1]]] = True
         return np.flatnonzero(matched)
 
@@ -86,9 +83,10 @@ class _Bm25Index(Retriever):
 class Bm25sIndex(_Bm25Index):
     """BM25 by bm25s' numba kernel over memory-mapped postings, with every score from one exact pair kernel.
 
-    The kernel sums in float32 and leaves ties at the cut to chance. Scores of `search` and `pair_scores` are float64
-    sums in the order of the query's tokens, rounded to float32 once; where more documents tie than the kernel
-    over-fetches, all the query's matches are scored exactly. Uses all cores that the process may run on.
+    The kernel sums in float32 and leaves ties at the cut to chance. The scores of `search` and `pair_scores` are sums
+    in float64 over the query's distinct tokens, in order of first occurrence and each times its number of occurrences,
+    rounded to float32 once; where more documents tie than the kernel over-fetches, all documents are scored that way.
+    Uses all cores that the process may run on.
     """
 
     def __init__(self, directory: Path, *, analyser: Analyser, name: str, tie_order: Rows) -> None:
@@ -122,51 +120,55 @@ class Bm25sIndex(_Bm25Index):
         retriever.nonoccurrence_array = None
         return retriever
 
-    def _best(self, bags: Sequence[Rows], k: int) -> tuple[Rows, Scores]:
+    def _best(self, bags: list[list[int]], k: int) -> tuple[Rows, Scores]:
         # One thread per call: bm25s' own threads go through OpenMP, which neither forks nor nests.
-        found = self._retriever.retrieve([bag.tolist() for bag in bags], k=k, show_progress=False, n_threads=1)
+        found = self._retriever.retrieve(bags, k=k, show_progress=False, n_threads=1)
         scores = np.asarray(found.scores, np.float32)
         rows = np.where(scores > 0, found.documents.astype(np.int64), -1)
         if k < self.size:
             for place, bag in enumerate(bags):
                 if self._cut_is_open(bag, scores[place]):
                     matches = self._matches(bag)
-                    offsets = np.array([0, len(matches)])
-                    exact = self._score(bag, np.array([0, len(bag)]), offsets, matches, slice(0, 1))
-                    rows[place], scores[place] = self._top(matches, exact, k)
+                    rows[place], scores[place] = self._top(matches, self._every_score(bag)[matches], k)
         return rows, scores
 
-    def _cut_is_open(self, bag: Rows, scores: Scores) -> bool:
+    def _cut_is_open(self, bag: list[int], scores: Scores) -> bool:
         # Might a document that the kernel left out belong to the first k - OVERFETCH? A float32 sum of n positive
         # numbers is off by at most n - 1 roundings, and the final score, absent part included, by one more.
         wanted, last = float(scores[max(0, len(scores) - OVERFETCH - 1)]), float(scores[-1])
         rounding = 2.0**-23 * ((len(bag) + 1) * wanted + float(self._arrays["absent"][bag].sum(dtype=np.float64)))
         return last > 0 and wanted - last <= rounding
 
+    def _every_score(self, bag: list[int]) -> Scores:
+        # The pair kernel's sums for all documents, token by token: far fewer steps than pair by pair.
+        offsets, documents, impacts, absent = (self._arrays[name] for name in _SCORING)
+        scores = np.zeros(self.size, np.float64)
+        for token, times in Counter(bag).items():
+            part = slice(offsets[token], offsets[token + 1])
+            scores += times * np.float64(absent[token])
+            scores[documents[part]] += times * impacts[part].astype(np.float64)
+        return scores.astype(np.float32)
+
     def pair_scores(self, queries: Queries, offsets: Rows, rows: Rows) -> Scores:
         """The score of each pair, the same bits whatever the batch or the number of threads.
 
         A pair without a common token has the sum of `absent` over the query's tokens: 0 but for bm25l and bm25+.
         """
-        _pair_kernel()
-        tokens, token_offsets = self._encode(queries)
+        kernel = _pair_kernel()
+        bags = [Counter(bag) for bag in self._bags(queries)]
+        token_offsets = np.concatenate([[0], np.cumsum([len(bag) for bag in bags], dtype=np.int64)])
+        tokens = np.fromiter(chain.from_iterable(bags), np.int64, token_offsets[-1])
+        times = np.fromiter(chain.from_iterable(bag.values() for bag in bags), np.int64, token_offsets[-1])
         offsets, rows = np.array(offsets, np.int64), np.array(rows, np.int64)
         scores = np.zeros(len(rows), np.float32)
+        index = [self._arrays[name] for name in _SCORING]
 
         def fill(part: slice) -> None:
-            pairs = slice(offsets[part.start], offsets[part.stop])
-            scores[pairs] = self._score(tokens, token_offsets, offsets, rows, part)
+            kernel(*index, tokens, times, token_offsets, offsets, rows, part.start, part.stop, scores)
 
         stops = [*range(0, len(queries), _SLICE), len(queries)]
         _in_threads(fill, [slice(start, stop) for start, stop in pairwise(stops)])
         return scores
-
-    def _score(self, tokens: Rows, token_offsets: Rows, offsets: Rows, rows: Rows, part: slice) -> Scores:
-        # Scores of the pairs of queries part.start..part.stop.
-        postings = (self._arrays[name] for name in ("offsets", "documents", "impacts", "absent"))
-        out = np.empty(int(offsets[part.stop] - offsets[part.start]), np.float32)
-        _pair_kernel()(*postings, tokens, token_offsets, offsets, rows, part.start, part.stop, out)
-        return out
 
 
 class RankBm25Index(_Bm25Index):
@@ -221,22 +223,20 @@ class RankBm25Index(_Bm25Index):
         for start, stop in pairwise(starts):
             yield np.repeat(tokens[start:stop], counts[start:stop]).tolist()
 
-    def _best(self, bags: Sequence[Rows], k: int) -> tuple[Rows, Scores]:
+    def _best(self, bags: list[list[int]], k: int) -> tuple[Rows, Scores]:
         best = []
         for bag in bags:
             matches = self._matches(bag)
             with np.errstate(invalid="ignore"):
-                scores = self._model.get_scores(bag.tolist())[matches].astype(np.float32)
+                scores = self._model.get_scores(bag)[matches].astype(np.float32)
             hit = scores > 0
             best.append(self._top(matches[hit], scores[hit], k))
         return np.stack([rows for rows, _ in best]), np.stack([scores for _, scores in best])
 
     def pair_scores(self, queries: Queries, offsets: Rows, rows: Rows) -> Scores:
         """rank-bm25's score of each pair; 0 for a query without a known token."""
-        tokens, token_offsets = self._encode(queries)
         scores = np.zeros(len(rows), np.float32)
-        for query in range(len(queries)):
-            bag = tokens[token_offsets[query] : token_offsets[query + 1]].tolist()
+        for query, bag in enumerate(self._bags(queries)):
             part = slice(offsets[query], offsets[query + 1])
             if bag and part.stop > part.start:
                 with np.errstate(invalid="ignore"):
@@ -278,22 +278,22 @@ def _score_pairs(
     impacts: Scores,
     absent: Scores,
     tokens: Rows,
+    times: Rows,
     token_offsets: Rows,
     pair_offsets: Rows,
     rows: Rows,
     first: int,
     last: int,
-    out: Scores,
+    scores: Scores,
 ) -> None:
-    # Compiled by numba. out[j] is the score of the j-th pair of queries first..last: float64 sums in token order.
-    place = 0
+    # Compiled by numba: fills in the scores of the pairs of queries first..last.
     for query in range(first, last):
         for pair in range(pair_offsets[query], pair_offsets[query + 1]):
             row = rows[pair]
             score = 0.0
             for position in range(token_offsets[query], token_offsets[query + 1]):
                 token = tokens[position]
-                score += absent[token]
+                score += times[position] * np.float64(absent[token])
                 low = offsets[token]
                 end = offsets[token + 1]
                 high = end
@@ -304,6 +304,5 @@ def _score_pairs(
                     else:
                         high = middle
                 if low < end and documents[low] == row:
-                    score += impacts[low]
-            out[place] = score
-            place += 1
+                    score += times[position] * np.float64(impacts[low])
+            scores[pair] = score

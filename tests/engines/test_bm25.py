@@ -237,20 +237,31 @@ def test_searches_from_several_threads_at_once(tmp_path):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_score_is_the_float64_sum_in_query_order(tmp_path, method):
-    documents = corpus()
-    index = build(tmp_path, documents, method=method)
-    texts = ["w9 w3 w3 w0 w21", "w1"]
+def test_a_score_is_a_float64_sum_over_distinct_tokens_rounded_once(tmp_path, method):
+    index = build(tmp_path, corpus(), method=method)
+    texts = ["w9 w3 w3 w0 w21 w3", "w1"]
     scores = all_scores(index, texts)
     arrays = index._arrays
     for text, row in ((0, 5), (0, 80), (1, 33), (1, 2)):
         total = 0.0
-        for token in texts[text].split():
+        for token, times in {"w9": 1, "w3": 3, "w0": 1, "w21": 1}.items() if text == 0 else [("w1", 1)]:
             number = index._vocabulary.find(token)
             part = slice(arrays["offsets"][number], arrays["offsets"][number + 1])
-            total += float(arrays["absent"][number])
-            total += float(arrays["impacts"][part][arrays["documents"][part] == row].sum())
+            total += times * float(arrays["absent"][number])
+            total += times * float(arrays["impacts"][part][arrays["documents"][part] == row].sum())
         assert scores[text, row] == np.float32(total)
+    for text in texts:
+        every = index._every_score(index._bags(queries([text]))[0])
+        assert every.tobytes() == all_scores(index, [text]).tobytes()
+
+
+def test_a_query_as_long_as_a_book(tmp_path):
+    documents = corpus()
+    documents[17] = " ".join(np.random.default_rng(8).permutation(corpus(seed=9, documents=40_000)))
+    index = build(tmp_path, documents)
+    found = index.search(queries([documents[17]]), 10)
+    assert listed(found) == brute_force(index, [documents[17]], documents, 10)
+    assert 17 in found.rows
 
 
 def test_the_cut_is_settled_exactly_when_the_kernel_cannot(tmp_path, monkeypatch):
