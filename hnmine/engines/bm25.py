@@ -1,0 +1,308 @@
+"""BM25 over postings on disk: bm25s finds candidates and one pair kernel scores them; rank-bm25 is the reference."""
+
+from __future__ import annotations
+
+import os
+from abc import abstractmethod
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import lru_cache
+from itertools import chain, pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hnmine.core.bm25 import check_parameters
+from hnmine.engines.analysis import Analyser
+from hnmine.engines.postings import Vocabulary, open_postings, write_postings
+from hnmine.engines.retriever import OVERFETCH, Queries, Retriever, Rows, Scores
+from hnmine.errors import MissingDependencyError, UsageError
+from hnmine.schema import Scale
+
+__all__ = ["Bm25sIndex", "RankBm25Index", "write_postings"]
+
+_SLICE = 64
+"""Queries a thread takes at a time."""
+_SCORING = ("offsets", "documents", "impacts", "absent")
+
+
+class _Bm25Index(Retriever):
+    """What both engines share: the opened arrays, and queries as token numbers."""
+
+    scale = Scale.BM25
+
+    def __init__(self, directory: Path, *, analyser: Analyser, name: str, tie_order: Rows) -> None:
+        super().__init__(name=name, tie_order=tie_order)
+        self.analyser = analyser
+        self._arrays = open_postings(directory, documents=self.size)
+        self._vocabulary = Vocabulary(self._arrays["vocabulary"], self._arrays["vocabulary_offsets"])
+
+    def _bags(self, queries: Queries) -> list[list[int]]:
+        # Each query as token numbers in reading order, repetitions kept and unknown tokens left out.
+        find = self._vocabulary.find
+        return [[token for token in map(find, self.analyser.tokens(text)) if token >= 0] for text in queries.texts]
+
+    def _is_hit(self, scores: Scores) -> npt.NDArray[np.bool_]:
+        return scores > 0
+
+    def _search(self, queries: Queries, k: int) -> tuple[Rows, Scores]:
+        rows = np.full((len(queries), k), -1, np.int64)
+        scores = np.zeros((len(queries), k), np.float32)
+        bags = self._bags(queries)
+        known = np.array([query for query, bag in enumerate(bags) if bag], np.int64)
+
+        def fill(part: slice) -> None:
+            rows[known[part]], scores[known[part]] = self._best([bags[query] for query in known[part]], k)
+
+        _in_threads(fill, [slice(start, start + _SLICE) for start in range(0, len(known), _SLICE)])
+        return rows, scores
+
+    @abstractmethod
+    def _best(self, bags: list[list[int]], k: int) -> tuple[Rows, Scores]:
+        """Kernel for queries given as known tokens, none of them empty: as `_search`; called by several threads."""
+
+    def _matches(self, bag: list[int]) -> Rows:
+        # Rows of the documents that have a token of the query, ascending.
+        offsets, documents = self._arrays["offsets"], self._arrays["documents"]
+        matched = np.zeros(self.size, np.bool_)
+        for token in set(bag):
+            matched[documents[offsets[token] : offsets[token + 1]]] = True
+        return np.flatnonzero(matched)
+
+    def _top(self, rows: Rows, scores: Scores, k: int) -> tuple[Rows, Scores]:
+        # The first k by (score descending, doc_id), padded with row -1.
+        order = np.lexsort((self.tie_order[rows], -scores))[:k]
+        padding = (0, k - len(order))
+        return np.pad(rows[order], padding, constant_values=-1), np.pad(scores[order], padding)
+
+
+class Bm25sIndex(_Bm25Index):
+    """BM25 by bm25s' numba kernel over memory-mapped postings, with every score from one exact pair kernel.
+
+    The kernel sums in float32 and leaves ties at the cut to chance. The scores of `search` and `pair_scores` are sums
+    in float64 over the query's distinct tokens, in order of first occurrence and each times its number of occurrences,
+    rounded to float32 once; where more documents tie than the kernel over-fetches, all documents are scored that way.
+    Uses all cores that the process may run on.
+    """
+
+    def __init__(self, directory: Path, *, analyser: Analyser, name: str, tie_order: Rows) -> None:
+        super().__init__(directory, analyser=analyser, name=name, tie_order=tie_order)
+        self._retriever: Any = None
+
+    def _search(self, queries: Queries, k: int) -> tuple[Rows, Scores]:
+        if self._retriever is None:
+            self._retriever = self._bm25s()
+            _pair_kernel()  # before threads start, or each would compile its own
+        return super()._search(queries, k)
+
+    def _bm25s(self) -> Any:
+        import bm25s
+        from bm25s.numba import retrieve_utils
+
+        # bm25s compiles its kernel anew in every process (5 s); kept by numba, it loads in 0.2 s.
+        kernel = getattr(retrieve_utils, "_retrieve_internal_jitted_serial", None)
+        if kernel is not None:
+            _keep_compiled(kernel)
+        retriever = bm25s.BM25(backend="numba", auto_compile=False)
+        retriever.scores = {
+            "data": self._arrays["impacts"],
+            "indices": self._arrays["documents"],
+            "indptr": self._arrays["offsets"],
+            "num_docs": self.size,
+        }
+        # What `BM25.load` sets besides the scores. Queries come as token numbers, which bm25s looks up in this set.
+        retriever.vocab_dict = {}
+        retriever.unique_token_ids_set = range(len(self._arrays["absent"]))
+        retriever.nonoccurrence_array = None
+        return retriever
+
+    def _best(self, bags: list[list[int]], k: int) -> tuple[Rows, Scores]:
+        # One thread per call: bm25s' own threads go through OpenMP, which neither forks nor nests.
+        found = self._retriever.retrieve(bags, k=k, show_progress=False, n_threads=1)
+        scores = np.asarray(found.scores, np.float32)
+        rows = np.where(scores > 0, found.documents.astype(np.int64), -1)
+        if k < self.size:
+            for place, bag in enumerate(bags):
+                if self._cut_is_open(bag, scores[place]):
+                    matches = self._matches(bag)
+                    rows[place], scores[place] = self._top(matches, self._every_score(bag)[matches], k)
+        return rows, scores
+
+    def _cut_is_open(self, bag: list[int], scores: Scores) -> bool:
+        # Might a document that the kernel left out belong to the first k - OVERFETCH? A float32 sum of n positive
+        # numbers is off by at most n - 1 roundings, and the final score, absent part included, by one more.
+        wanted, last = float(scores[max(0, len(scores) - OVERFETCH - 1)]), float(scores[-1])
+        rounding = 2.0**-23 * ((len(bag) + 1) * wanted + float(self._arrays["absent"][bag].sum(dtype=np.float64)))
+        return last > 0 and wanted - last <= rounding
+
+    def _every_score(self, bag: list[int]) -> Scores:
+        # The pair kernel's sums for all documents, token by token: far fewer steps than pair by pair.
+        offsets, documents, impacts, absent = (self._arrays[name] for name in _SCORING)
+        scores = np.zeros(self.size, np.float64)
+        for token, times in Counter(bag).items():
+            part = slice(offsets[token], offsets[token + 1])
+            scores += times * np.float64(absent[token])
+            scores[documents[part]] += times * impacts[part].astype(np.float64)
+        return scores.astype(np.float32)
+
+    def pair_scores(self, queries: Queries, offsets: Rows, rows: Rows) -> Scores:
+        """The score of each pair, the same bits whatever the batch or the number of threads.
+
+        A pair without a common token has the sum of `absent` over the query's tokens: 0 but for bm25l and bm25+.
+        """
+        kernel = _pair_kernel()
+        bags = [Counter(bag) for bag in self._bags(queries)]
+        token_offsets = np.concatenate([[0], np.cumsum([len(bag) for bag in bags], dtype=np.int64)])
+        tokens = np.fromiter(chain.from_iterable(bags), np.int64, token_offsets[-1])
+        times = np.fromiter(chain.from_iterable(bag.values() for bag in bags), np.int64, token_offsets[-1])
+        offsets, rows = np.array(offsets, np.int64), np.array(rows, np.int64)
+        scores = np.zeros(len(rows), np.float32)
+        index = [self._arrays[name] for name in _SCORING]
+
+        def fill(part: slice) -> None:
+            kernel(*index, tokens, times, token_offsets, offsets, rows, part.start, part.stop, scores)
+
+        stops = [*range(0, len(queries), _SLICE), len(queries)]
+        _in_threads(fill, [slice(start, stop) for start, stop in pairwise(stops)])
+        return scores
+
+
+class RankBm25Index(_Bm25Index):
+    """rank-bm25's own numbers over the same tokens: slow, in memory, the reference.
+
+    `method` robertson is its `BM25Okapi`, bm25l `BM25L`, bm25+ `BM25Plus`; any other raises `UsageError`. Its formulas
+    differ from those of `hnmine.core.bm25` in two places: `BM25Okapi` multiplies by k1 + 1 and gives words in more than
+    half of the documents a quarter of the average IDF, which can be below 0; `BM25L` multiplies by the term frequency
+    once more, so that a document without the token gets 0. A document is a hit if it shares a token with the query and
+    scores above 0.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        analyser: Analyser,
+        name: str,
+        tie_order: Rows,
+        method: str,
+        k1: float,
+        b: float,
+        delta: float,
+    ) -> None:
+        check_parameters(method, k1, b, delta)
+        variant = {"robertson": "BM25Okapi", "bm25l": "BM25L", "bm25+": "BM25Plus"}.get(method)
+        if variant is None:
+            raise UsageError(
+                f"rank-bm25 has no method {method!r}",
+                expected="robertson, bm25l or bm25+",
+                remedy="--engine bm25s, which has them all",
+            )
+        try:
+            import rank_bm25
+        except ImportError as error:
+            raise MissingDependencyError("rank-bm25 is not installed", remedy="pip install rank-bm25") from error
+        super().__init__(directory, analyser=analyser, name=name, tie_order=tie_order)
+        self._model: Any = None
+        if len(self._arrays["documents"]):  # rank-bm25 divides by zero where there is no token at all
+            settings = {"k1": k1, "b": b} | ({} if method == "robertson" else {"delta": delta})
+            self._model = getattr(rank_bm25, variant)(self._documents(), **settings)
+            # It turns this list into an array for every token of every query.
+            self._model.doc_len = np.array(self._model.doc_len)
+
+    def _documents(self) -> Iterable[list[int]]:
+        # Every document as its token numbers, repetitions included.
+        documents = self._arrays["documents"]
+        order = np.argsort(documents, kind="stable")
+        tokens = np.repeat(np.arange(len(self._arrays["absent"])), np.diff(self._arrays["offsets"]))[order]
+        counts = self._arrays["counts"][order]
+        starts = np.searchsorted(documents[order], np.arange(self.size + 1))
+        for start, stop in pairwise(starts):
+            yield np.repeat(tokens[start:stop], counts[start:stop]).tolist()
+
+    def _best(self, bags: list[list[int]], k: int) -> tuple[Rows, Scores]:
+        best = []
+        for bag in bags:
+            matches = self._matches(bag)
+            with np.errstate(invalid="ignore"):
+                scores = self._model.get_scores(bag)[matches].astype(np.float32)
+            hit = scores > 0
+            best.append(self._top(matches[hit], scores[hit], k))
+        return np.stack([rows for rows, _ in best]), np.stack([scores for _, scores in best])
+
+    def pair_scores(self, queries: Queries, offsets: Rows, rows: Rows) -> Scores:
+        """rank-bm25's score of each pair; 0 for a query without a known token."""
+        scores = np.zeros(len(rows), np.float32)
+        for query, bag in enumerate(self._bags(queries)):
+            part = slice(offsets[query], offsets[query + 1])
+            if bag and part.stop > part.start:
+                with np.errstate(invalid="ignore"):
+                    scores[part] = self._model.get_batch_scores(bag, rows[part].tolist())
+        return scores
+
+
+def _in_threads(work: Callable[[slice], None], parts: Sequence[slice]) -> None:
+    # Threads, not numba's parallel loops: those compile for longer, and OpenMP neither survives a fork nor nests.
+    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if len(parts) < 2 or threads < 2:
+        for part in parts:
+            work(part)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        for _ in pool.map(work, parts):
+            pass
+
+
+@lru_cache(maxsize=1)
+def _pair_kernel() -> Callable[..., None]:
+    import numba
+
+    kernel = numba.njit(nogil=True)(_score_pairs)
+    _keep_compiled(kernel)
+    return kernel
+
+
+def _keep_compiled(kernel: Any) -> None:
+    # numba writes beside the module, or to the user's cache; where it can do neither it raises RuntimeError, and
+    # compiles in every process. With NUMBA_DISABLE_JIT the kernel is a plain function.
+    with suppress(RuntimeError, AttributeError):
+        kernel.enable_caching()
+
+
+def _score_pairs(
+    offsets: Rows,
+    documents: npt.NDArray[np.int32],
+    impacts: Scores,
+    absent: Scores,
+    tokens: Rows,
+    times: Rows,
+    token_offsets: Rows,
+    pair_offsets: Rows,
+    rows: Rows,
+    first: int,
+    last: int,
+    scores: Scores,
+) -> None:
+    # Compiled by numba: fills in the scores of the pairs of queries first..last.
+    for query in range(first, last):
+        for pair in range(pair_offsets[query], pair_offsets[query + 1]):
+            row = rows[pair]
+            score = 0.0
+            for position in range(token_offsets[query], token_offsets[query + 1]):
+                token = tokens[position]
+                score += times[position] * np.float64(absent[token])
+                low = offsets[token]
+                end = offsets[token + 1]
+                high = end
+                while low < high:
+                    middle = (low + high) // 2
+                    if documents[middle] < row:
+                        low = middle + 1
+                    else:
+                        high = middle
+                if low < end and documents[low] == row:
+                    score += times[position] * np.float64(impacts[low])
+            scores[pair] = score

@@ -1,0 +1,118 @@
+"""Postings on disk: plain arrays that open memory-mapped, and a vocabulary that is searched where it lies."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hnmine.core.bm25 import Float32s, Postings
+from hnmine.errors import ArtefactError
+
+_ARRAYS = {
+    "vocabulary": np.uint8,
+    "vocabulary_offsets": np.int64,
+    "offsets": np.int64,
+    "documents": np.int32,
+    "counts": np.int32,
+    "lengths": np.int32,
+    "impacts": np.float32,
+    "absent": np.float32,
+}
+_CACHED_TOKENS = 1 << 20
+
+
+def write_postings(directory: Path, postings: Postings, impacts: Float32s, absent: Float32s) -> list[str]:
+    """Write an index's arrays as `.npy` files into an existing directory and return the files' names.
+
+    Equal input gives equal bytes. The vocabulary is two arrays: the sorted tokens' UTF-8 bytes end to end, and where
+    each begins (one more entry than tokens), so that it is searched where it lies, without reading it first.
+    """
+    tokens = [token.encode() for token in postings.vocabulary]
+    arrays: dict[str, npt.NDArray[Any]] = {
+        "vocabulary": np.frombuffer(b"".join(tokens), np.uint8),
+        "vocabulary_offsets": np.concatenate([[0], np.cumsum([len(token) for token in tokens])]),
+        "offsets": postings.offsets,
+        "documents": postings.documents,
+        "counts": postings.counts,
+        "lengths": postings.lengths,
+        "impacts": impacts,
+        "absent": absent,
+    }
+    names = [f"{name}.npy" for name in _ARRAYS]
+    for name, kind in _ARRAYS.items():
+        np.save(directory / f"{name}.npy", np.ascontiguousarray(arrays[name], kind), allow_pickle=False)
+    return names
+
+
+def open_postings(directory: Path, *, documents: int) -> dict[str, npt.NDArray[Any]]:
+    """The arrays that `write_postings` wrote, by name, memory-mapped and read-only.
+
+    Raises `ArtefactError` if one is missing or unreadable, or if they do not fit each other or a collection of
+    `documents` documents.
+    """
+    arrays: dict[str, npt.NDArray[Any]] = {}
+    for name, kind in _ARRAYS.items():
+        path = directory / f"{name}.npy"
+        try:
+            # A plain array over the map: numba does not take a `memmap`.
+            array = np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
+        except (FileNotFoundError, ValueError, EOFError) as error:
+            raise ArtefactError(f"{path}: {error}", remedy="build the index again") from error
+        if array.dtype != kind or array.ndim != 1:
+            raise ArtefactError(
+                f"{path}: {array.dtype} of shape {array.shape}",
+                expected=f"one dimension of {np.dtype(kind)}",
+                remedy="build the index again",
+            )
+        arrays[name] = array
+    sizes = {name: len(array) for name, array in arrays.items()}
+    tokens = sizes["absent"]
+    postings = int(arrays["offsets"][-1]) if sizes["offsets"] else 0
+    text = int(arrays["vocabulary_offsets"][-1]) if sizes["vocabulary_offsets"] else 0
+    expected = {
+        "vocabulary": text,
+        "vocabulary_offsets": tokens + 1,
+        "offsets": tokens + 1,
+        "documents": postings,
+        "counts": postings,
+        "lengths": documents,
+        "impacts": postings,
+        "absent": tokens,
+    }
+    if sizes != expected:
+        raise ArtefactError(
+            f"{directory}: the index's arrays do not fit each other or the collection: {sizes}",
+            expected=str(expected),
+            remedy="build the index again from this collection",
+        )
+    return arrays
+
+
+class Vocabulary:
+    """Finds the number of a token by binary search over the bytes on disk; what was found is kept, up to a bound."""
+
+    def __init__(self, data: npt.NDArray[Any], offsets: npt.NDArray[Any]) -> None:
+        self._data = memoryview(data)  # type: ignore[arg-type]
+        self._offsets = offsets
+        self._size = len(offsets) - 1
+        self._found: dict[str, int] = {}
+
+    def find(self, token: str) -> int:
+        """The token's number, -1 if it is not in the collection."""
+        number = self._found.get(token)
+        if number is None:
+            wanted = token.encode()
+            number = bisect_left(range(self._size), wanted, key=self._at)
+            if number == self._size or self._at(number) != wanted:
+                number = -1
+            if len(self._found) >= _CACHED_TOKENS:
+                self._found.clear()
+            self._found[token] = number
+        return number
+
+    def _at(self, number: int) -> bytes:
+        return self._data[self._offsets[number] : self._offsets[number + 1]].tobytes()
