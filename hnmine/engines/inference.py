@@ -17,6 +17,9 @@ from hnmine.options import Backend, Dtype, ModelOptions
 
 T = TypeVar("T")
 
+_OFFSET_POSITIONS = frozenset({"roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "mpnet", "longformer"})
+"""Architectures that number positions from the padding token's id on, and so have fewer than they say."""
+
 _UNLIMITED = 1_000_000
 """Tokenizers write "no limit" as an absurdly large number; nothing reads a million tokens."""
 
@@ -57,7 +60,9 @@ def load_model(kind: Callable[..., T], model: ResolvedModel, options: ModelOptio
         "device": device,
         "backend": options.backend.value,
         "trust_remote_code": options.trust_remote_code,
-        "local_files_only": True,  # the name is resolved already: a path must not reach for the network
+        # The name is resolved already, so nothing reaches for the network; but a model's remote code and an adapter's
+        # base model live in repositories of their own.
+        "local_files_only": not (options.trust_remote_code or (Path(model.path) / "adapter_config.json").is_file()),
     }
     if options.backend is Backend.TORCH:
         arguments["model_kwargs"] = {"torch_dtype": _weights_dtype(device, dtype)}
@@ -126,8 +131,10 @@ def limit_length(model: Any, wanted: int | None) -> int | None:
     Raises `UsageError` if the model has no positions for that many tokens.
     """
     if wanted is not None:
-        config = getattr(getattr(model, "transformers_model", None), "config", None)
+        config: Any = getattr(getattr(model, "transformers_model", None), "config", None)
         positions = getattr(config, "max_position_embeddings", None)
+        if positions and getattr(config, "model_type", None) in _OFFSET_POSITIONS:
+            positions -= (config.pad_token_id or 0) + 1
         if wanted < 1 or (positions and wanted > positions):
             most = f"1 to {positions}" if positions else "at least 1"
             raise UsageError(f"--max-length {wanted}: the model cannot read inputs of that length", expected=most)

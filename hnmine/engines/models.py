@@ -119,7 +119,7 @@ def _from_hub(
                 if not any(path.rglob("*.safetensors")):
                     path = Path(snapshot_download(candidate, revision=revision, ignore_patterns=unused))
             except Exception as error:  # the Hub client raises a dozen unrelated kinds; each means "not here"
-                failures.append(f"{candidate}: {type(error).__name__}: {str(error).strip().splitlines()[:1]}")
+                failures.append(f"{candidate}: {type(error).__name__}: {str(error).strip().partition(chr(10))[0]}")
             else:
                 return ResolvedModel(name=name, path=str(path), origin="hub", revision=path.name)
     in_wheel = name in WHEEL_NAMES
@@ -241,6 +241,8 @@ def machine_facts(device: str, dtype: Dtype, *, backend: Backend = Backend.TORCH
     elif kind == "cpu":
         facts["instruction_set"] = torch.backends.cpu.get_cpu_capability()
         facts["threads"] = torch.get_num_threads()
+        if dtype is Dtype.BF16:  # AMX and AVX512-BF16 add up in different orders, emulation in a third
+            facts["bf16_instructions"] = sorted(_FAST_BF16 & read_cpu_flags())
     for package in ("torch", "transformers", "sentence-transformers"):
         facts[package] = importlib.metadata.version(package)
     return facts

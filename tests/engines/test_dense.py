@@ -1,3 +1,4 @@
+import sys
 from itertools import pairwise
 
 import numpy as np
@@ -9,7 +10,7 @@ from hnmine.engines import dense
 from hnmine.engines.dense import DenseIndex
 from hnmine.engines.retriever import Queries
 from hnmine.engines.vectors import VectorStore, open_vectors, scale_of
-from hnmine.errors import ArtefactError, InputError
+from hnmine.errors import ArtefactError, InputError, MissingDependencyError
 from hnmine.schema import Scale
 
 pytest.importorskip("faiss")
@@ -188,6 +189,13 @@ def test_a_query_with_thousands_of_positives(tmp_path, rng):
     products = stored @ stored.T
     np.fill_diagonal(products, -np.inf)
     np.testing.assert_allclose(found, products.max(axis=1), atol=1e-5)
+
+
+def test_without_faiss_the_extra_is_named(tmp_path, rng, monkeypatch):
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    vectors = unit(rng, 3, 4)
+    with pytest.raises(MissingDependencyError, match=r"pip install 'hnmine\[dense\]'"):
+        open_index(tmp_path, vectors, vectors).search(block([0]), 1)
 
 
 def test_empty_shards_and_empty_queries(tmp_path, rng):

@@ -1,9 +1,12 @@
 import json
+import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from hnmine.engines.encoder import SentenceTransformerEncoder
+from hnmine.engines.inference import limit_length
 from hnmine.engines.models import resolve_model
 from hnmine.errors import InputError, MissingDependencyError, UsageError
 from hnmine.options import Backend, DenseOptions, Dtype
@@ -53,6 +56,24 @@ def test_max_length_cuts_the_text(tiny_encoder):
     np.testing.assert_allclose(vectors[0], vectors[1], atol=1e-6)
     with pytest.raises(UsageError, match="--max-length 65"):
         encoder(tiny_encoder, max_length=65).encode(["one"], Side.DOCUMENT)
+
+
+def test_models_that_number_positions_from_the_padding_id_have_fewer():
+    config = SimpleNamespace(max_position_embeddings=514, model_type="xlm-roberta", pad_token_id=1)
+    model = SimpleNamespace(transformers_model=SimpleNamespace(config=config), max_seq_length=128)
+    assert limit_length(model, None) == 128
+    assert limit_length(model, 512) == 512
+    with pytest.raises(UsageError, match="1 to 512"):
+        limit_length(model, 513)
+    model.max_seq_length = int(1e30)  # how tokenizers write "none"
+    assert limit_length(model, None) is None
+
+
+@pytest.mark.parametrize("package", ["torch", "sentence_transformers"])
+def test_without_the_packages_the_extra_is_named(tiny_encoder, monkeypatch, package):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(MissingDependencyError, match=r"pip install 'hnmine\[dense\]'"):
+        encoder(tiny_encoder).encode(TEXTS, Side.DOCUMENT)
 
 
 def test_the_same_block_gives_the_same_bits_and_equal_texts_equal_vectors(tiny_encoder):

@@ -252,3 +252,5 @@ def test_machine_facts_are_json_and_name_what_moves_the_last_bits():
     assert facts["threads"] == torch.get_num_threads()
     assert facts["instruction_set"] == torch.backends.cpu.get_cpu_capability()
     assert facts["torch"] == torch.__version__
+    assert set(facts["bf16_instructions"]) <= {"amx_bf16", "avx512_bf16"}
+    assert "bf16_instructions" not in machine_facts("cpu", Dtype.FP32)
