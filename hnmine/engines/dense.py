@@ -1,0 +1,181 @@
+"""Exact dense retrieval over vectors on disk: a streaming k-nearest-neighbour join, and the pair kernel.
+
+FAISS finds, NumPy scores: the stored vectors alone decide a score, so a score never depends on the search.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hnmine.engines.models import missing_extra
+from hnmine.engines.retriever import OVERFETCH, Queries, Retriever, Rows, Scores
+from hnmine.engines.vectors import Vectors, VectorStore
+from hnmine.errors import ArtefactError
+from hnmine.schema import Scale
+
+SEARCH_CHUNK = 50_000
+"""Documents in memory at a time; larger chunks fall out of the caches and were measured slower."""
+
+_SMALLEST_BATCH = 20  # below it FAISS uses another kernel, whose last bits differ
+_PAIR_BYTES = 1 << 25  # per operand of the pair kernel
+_KERNEL_WIDTH = 4_096  # einsum sums a lone row in another order once it is longer than its buffer of 8,192
+_ROW_BLOCK = 2_048
+_POSITIVE_BLOCK = 4_096
+_TIE_BLOCK = 64
+_TIE_TOLERANCE = 1e-5
+
+
+class DenseIndex(Retriever):
+    """Exact inner-product search over shards of vectors; with unit vectors the score is the cosine."""
+
+    def __init__(
+        self, documents: Sequence[Path], queries: Sequence[Path], *, name: str, tie_order: Rows, scale: Scale
+    ) -> None:
+        """Open `.npy` shards (fp16 or fp32) whose rows, in order, are the collection's documents and queries.
+
+        Raises `ArtefactError` if the shards do not fit each other or the collection.
+        """
+        super().__init__(name=name, tie_order=tie_order)
+        self.scale = scale
+        self._documents = VectorStore(documents)
+        self._queries = VectorStore(queries)
+        if len(self._documents) != self.size:
+            raise ArtefactError(
+                f"index {name}: {len(self._documents):,} document vectors", expected=f"{self.size:,} documents"
+            )
+        if self._documents.dimension != self._queries.dimension:
+            raise ArtefactError(
+                f"index {name}: query vectors of {self._queries.dimension} dimensions",
+                expected=f"{self._documents.dimension}, as the documents",
+            )
+
+    @property
+    def dimension(self) -> int:
+        """Number of dimensions of a vector."""
+        return self._documents.dimension
+
+    def _search(self, queries: Queries, k: int) -> tuple[Rows, Scores]:
+        wanted = self._queries.take(queries.rows)
+        rows, scores = _nearest(wanted, self._documents, k)
+        if k < self.size:
+            self._settle_ties(wanted, rows, scores)
+        return rows, scores
+
+    def _settle_ties(self, wanted: Vectors, rows: Rows, scores: Scores) -> None:
+        """Where more documents tie at the cut than were over-fetched, keep those that come first by doc_id.
+
+        FAISS keeps an arbitrary few of, say, a thousand identical documents; the promise of `search` is the first
+        by doc_id. Such queries are scanned once more, and the candidates above the cut ordered by the pair kernel.
+        """
+        width = rows.shape[1]
+        descending = -np.sort(-scores, axis=1)
+        cut, last = descending[:, width - OVERFETCH - 1], descending[:, -1]
+        tolerance = _TIE_TOLERANCE * np.maximum(1, np.abs(cut))
+        tied = np.flatnonzero(last >= cut - tolerance)
+        if not len(tied):
+            return
+        threshold = last - tolerance
+        best_rows = {int(query): np.empty(0, np.int64) for query in tied}
+        best_scores = {int(query): np.empty(0, np.float32) for query in tied}
+        for start, chunk in self._documents.chunks(SEARCH_CHUNK):
+            for low in range(0, len(tied), _TIE_BLOCK):
+                block = tied[low : low + _TIE_BLOCK]
+                above = wanted[block] @ chunk.T >= threshold[block, None]
+                for query, mask in zip(map(int, block), above, strict=True):
+                    near = np.flatnonzero(mask)
+                    merged_rows = np.concatenate([best_rows[query], near + start])
+                    merged = np.concatenate([best_scores[query], _one_to_many(wanted[query], chunk, near)])
+                    keep = np.lexsort((self.tie_order[merged_rows], -merged))[:width]
+                    best_rows[query], best_scores[query] = merged_rows[keep], merged[keep]
+        for query, found in best_rows.items():
+            rows[query, : len(found)], rows[query, len(found) :] = found, -1
+            scores[query, : len(found)] = best_scores[query]
+
+    def pair_scores(self, queries: Queries, offsets: Rows, rows: Rows) -> Scores:
+        """The inner product of each pair's stored vectors, in float32; see `Retriever.pair_scores`."""
+        wanted = self._queries.take(queries.rows)
+        owner = np.repeat(np.arange(len(queries)), np.diff(offsets))
+        out = np.empty(len(rows), np.float32)
+        step = max(1, _PAIR_BYTES // (4 * self.dimension))
+        for low in range(0, len(rows), step):
+            part = slice(low, low + step)
+            out[part] = _products(wanted[owner[part]], self._documents.take(rows[part]))
+        return out
+
+    def positive_similarity(self, offsets: Rows, rows: Rows, positives: Rows, positive_offsets: Rows) -> Scores:
+        """Highest inner product of each row with another document that is a positive of its query.
+
+        A matrix product finds the nearest positive, the pair kernel gives the value. NaN where the query has no
+        positive but the row itself. Depends on the query's own rows and positives only.
+        """
+        out = np.full(len(rows), np.nan, np.float32)
+        for query in range(len(offsets) - 1):
+            own = slice(int(positive_offsets[query]), int(positive_offsets[query + 1]))
+            for low in range(int(offsets[query]), int(offsets[query + 1]), _ROW_BLOCK):
+                part = slice(low, min(low + _ROW_BLOCK, int(offsets[query + 1])))
+                out[part] = self._nearest_positive(rows[part], positives[own])
+        return out
+
+    def _nearest_positive(self, rows: Rows, positives: Rows) -> Scores:
+        best = np.full(len(rows), np.nan, np.float32)
+        if not len(positives):
+            return best
+        vectors = self._documents.take(rows)
+        for low in range(0, len(positives), _POSITIVE_BLOCK):
+            others = positives[low : low + _POSITIVE_BLOCK]
+            other_vectors = self._documents.take(others)
+            products = vectors @ other_vectors.T
+            products[rows[:, None] == others[None, :]] = -np.inf
+            nearest = products.argmax(axis=1)
+            exact = _products(vectors, other_vectors[nearest])
+            exact[np.isneginf(products[np.arange(len(rows)), nearest])] = np.nan
+            best = np.fmax(best, exact)
+        return best
+
+
+def _products(left: Vectors, right: Vectors) -> Scores:
+    """Row by row inner product: the pair kernel. A row's bits do not depend on the other rows (tested)."""
+    total = np.zeros(len(left), np.float32)
+    for low in range(0, left.shape[1], _KERNEL_WIDTH):
+        part = slice(low, low + _KERNEL_WIDTH)
+        total += np.einsum("ij,ij->i", left[:, part], right[:, part])
+    return total
+
+
+def _one_to_many(vector: Vectors, chunk: Vectors, rows: Rows) -> Scores:
+    step = max(1, _PAIR_BYTES // (4 * len(vector)))
+    parts = [rows[low : low + step] for low in range(0, len(rows), step)]
+    done = [_products(np.repeat(vector[None, :], len(part), axis=0), chunk[part]) for part in parts]
+    return np.concatenate([np.empty(0, np.float32), *done])
+
+
+def _nearest(wanted: Vectors, documents: VectorStore, k: int) -> tuple[Rows, Scores]:
+    """The k rows with the largest inner product: (rows, scores) of shape [len(wanted), k], any order, -1 = nothing."""
+    faiss = _import_faiss()
+    count = len(wanted)
+    missing = max(0, _SMALLEST_BATCH - count)
+    if missing:
+        wanted = np.concatenate([wanted, np.zeros((missing, wanted.shape[1]), np.float32)])
+    rows = np.full((count, k), -1, np.int64)
+    scores = np.full((count, k), -np.inf, np.float32)
+    for start, chunk in documents.chunks(SEARCH_CHUNK):
+        found_scores, found = faiss.knn(wanted, chunk, min(k, len(chunk)), metric=faiss.METRIC_INNER_PRODUCT)
+        found = np.where(found < 0, -1, found + start)[:count]
+        rows = np.concatenate([rows, found], axis=1)
+        scores = np.concatenate([scores, found_scores[:count]], axis=1)
+        if rows.shape[1] > k:
+            kept = np.argpartition(-scores, k - 1, axis=1)[:, :k]
+            rows, scores = np.take_along_axis(rows, kept, 1), np.take_along_axis(scores, kept, 1)
+    return rows, scores
+
+
+def _import_faiss() -> Any:
+    try:
+        import faiss
+    except ImportError as error:
+        raise missing_extra("faiss", error) from None
+    return faiss

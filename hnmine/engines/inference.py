@@ -1,0 +1,186 @@
+"""What encoders and rerankers share: loading through sentence-transformers, autocast, counting tokens."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from hnmine.engines.models import ResolvedModel, import_torch, missing_extra, resolve_device, resolve_dtype
+from hnmine.errors import HnmineError, MissingDependencyError, UsageError
+from hnmine.options import Backend, Dtype, ModelOptions
+
+T = TypeVar("T")
+
+_OFFSET_POSITIONS = frozenset({"roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "mpnet", "longformer"})
+"""Architectures that number positions from the padding token's id on, and so have fewer than they say."""
+
+_UNLIMITED = 1_000_000
+"""Tokenizers write "no limit" as an absurdly large number; nothing reads a million tokens."""
+
+
+def import_sentence_transformers() -> Any:
+    """The module `sentence_transformers`, or `MissingDependencyError` with the command that installs it."""
+    try:
+        import sentence_transformers
+    except ImportError as error:
+        raise missing_extra("sentence-transformers", error) from None
+    return sentence_transformers
+
+
+def resolve_arithmetic(options: ModelOptions) -> tuple[str, Dtype]:
+    """The (device, dtype) a model will run in.
+
+    An exported ONNX or OpenVINO model brings its own arithmetic, so for these `auto` is fp32 and anything else is a
+    `UsageError`.
+    """
+    device = resolve_device(options.device)
+    if options.backend is Backend.TORCH:
+        return device, resolve_dtype(options.dtype, device)
+    if options.dtype not in (Dtype.AUTO, Dtype.FP32):
+        raise UsageError(
+            f"--dtype {options.dtype} with --backend {options.backend}: the exported model's arithmetic is fixed",
+            expected="--dtype auto or fp32",
+        )
+    return device, Dtype.FP32
+
+
+def load_model(kind: Callable[..., T], model: ResolvedModel, options: ModelOptions, device: str, dtype: Dtype) -> T:
+    """A sentence-transformers model of class `kind`, on `device`, ready for inference in `dtype`.
+
+    On a CPU the weights are fp32 whatever the checkpoint holds, and bf16 comes from `autocast`: bf16 *weights* move a
+    cosine a hundred times further. On a GPU the weights are in `dtype`.
+    """
+    arguments: dict[str, Any] = {
+        "device": device,
+        "backend": options.backend.value,
+        "trust_remote_code": options.trust_remote_code,
+        # The name is resolved already, so nothing reaches for the network; but a model's remote code and an adapter's
+        # base model live in repositories of their own.
+        "local_files_only": not (options.trust_remote_code or (Path(model.path) / "adapter_config.json").is_file()),
+    }
+    if options.backend is Backend.TORCH:
+        arguments["model_kwargs"] = {"torch_dtype": _weights_dtype(device, dtype)}
+    try:
+        with _quiet_progress():
+            loaded = kind(model.path, **arguments)
+    except HnmineError:
+        raise
+    except Exception as error:
+        raise _load_error(error, model, options) from error
+    loaded.eval()  # type: ignore[attr-defined]
+    return loaded
+
+
+def _load_error(error: Exception, model: ResolvedModel, options: ModelOptions) -> HnmineError:
+    reason = f"the model {model.name!r} cannot be loaded: {type(error).__name__}: {error}"
+    if options.backend is not Backend.TORCH and "pip install" in str(error):  # a bare Exception, not an ImportError
+        return MissingDependencyError(
+            f"--backend {options.backend}: its packages are not installed",
+            remedy=f"pip install 'sentence-transformers[{options.backend}]'",
+        )
+    if isinstance(error, ImportError):
+        return MissingDependencyError(reason, remedy="pip install the package that it names")
+    if "trust_remote_code" in str(error):
+        return UsageError(
+            f"the model {model.name!r} brings its own Python code",
+            remedy="read that code, then pass --trust-remote-code",
+        )
+    return MissingDependencyError(reason, expected=f"a model that sentence-transformers can load in {model.path}")
+
+
+def _weights_dtype(device: str, dtype: Dtype) -> Any:
+    torch = import_torch()
+    if device.partition(":")[0] == "cpu":
+        return torch.float32
+    return {Dtype.FP32: torch.float32, Dtype.BF16: torch.bfloat16, Dtype.FP16: torch.float16}[dtype]
+
+
+@contextmanager
+def _quiet_progress() -> Iterator[None]:
+    # transformers draws a bar over the weights; progress on standard error is the command line's to show.
+    from transformers.utils import logging as transformers_logging
+
+    logging: Any = transformers_logging
+    was_on = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if was_on:
+            logging.enable_progress_bar()
+
+
+def autocast(device: str, dtype: Dtype) -> AbstractContextManager[Any]:
+    """The context a forward pass runs in: bf16 autocast on a CPU asked for bf16, else nothing."""
+    if dtype is Dtype.BF16 and device.partition(":")[0] == "cpu":
+        torch = import_torch()
+        context: AbstractContextManager[Any] = torch.autocast("cpu", dtype=torch.bfloat16)
+        return context
+    return nullcontext()
+
+
+def limit_length(model: Any, wanted: int | None) -> int | None:
+    """Set the model's longest input to `wanted` tokens (None leaves it) and return the limit in force, None = no limit.
+
+    Raises `UsageError` if the model has no positions for that many tokens.
+    """
+    if wanted is not None:
+        config: Any = getattr(getattr(model, "transformers_model", None), "config", None)
+        positions = getattr(config, "max_position_embeddings", None)
+        if positions and getattr(config, "model_type", None) in _OFFSET_POSITIONS:
+            positions -= (config.pad_token_id or 0) + 1
+        if wanted < 1 or (positions and wanted > positions):
+            most = f"1 to {positions}" if positions else "at least 1"
+            raise UsageError(f"--max-length {wanted}: the model cannot read inputs of that length", expected=most)
+        model.max_seq_length = wanted
+    limit = model.max_seq_length
+    return int(limit) if limit is not None and limit < _UNLIMITED else None
+
+
+def token_lengths(tokenizer: Any, texts: Sequence[str], *, special: bool) -> tuple[npt.NDArray[np.int64], bool]:
+    """(tokens of each text before truncation, whether they were counted).
+
+    `special` adds the tokens a tokenizer puts around a text. Without a transformers tokenizer the lengths are a guess
+    from the characters: good enough to sort by, not to count truncated texts with.
+    """
+    if not texts:
+        return np.zeros(0, np.int64), True
+    if not hasattr(tokenizer, "num_special_tokens_to_add"):
+        return np.array([len(text) // 4 + 1 for text in texts], np.int64), False
+    encoded = tokenizer(
+        list(texts),
+        add_special_tokens=special,
+        padding=False,
+        truncation=False,
+        return_attention_mask=False,
+        return_token_type_ids=False,
+        verbose=False,
+    )
+    return np.array([len(ids) for ids in encoded["input_ids"]], np.int64), True
+
+
+def model_family(path: str) -> Literal["encoder", "cross-encoder", "unknown"]:
+    """What a model's directory says it is, read from its settings; nothing is loaded.
+
+    sentence-transformers loads either kind as the other, with a pooling nobody trained or a head of random numbers.
+    """
+    folder = Path(path)
+    if _setting(folder / "config_sentence_transformers.json", "model_type") == "CrossEncoder":
+        return "cross-encoder"
+    if (folder / "modules.json").is_file():
+        return "encoder"
+    classes = _setting(folder / "config.json", "architectures") or []
+    if any(str(name).endswith("ForSequenceClassification") for name in classes):
+        return "cross-encoder"
+    # A language model is loaded by sentence-transformers as a yes/no reranker, or as an encoder: both are meant.
+    return "unknown" if any(str(name).endswith("ForCausalLM") for name in classes) else "encoder"
+
+
+def _setting(file: Path, key: str) -> Any:
+    return json.loads(file.read_text(encoding="utf-8")).get(key) if file.is_file() else None
