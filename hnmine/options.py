@@ -187,11 +187,13 @@ class MineOptions(SampleOptions):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ScoreOptions(ModelOptions, SampleOptions):
+class ScoreOptions(ModelOptions):
     """`score`."""
 
     reranker: str = option("cross-encoder/ms-marco-MiniLM-L6-v2", "Cross-encoder name or path.")
     name: str | None = option(None, "Name of the score's column [default: the reranker's directory or model name].")
+    seed: int = option(0, "Seed of every keyed draw.")
+    limit: int | None = option(None, "Only a keyed sample of N queries.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -61,7 +61,7 @@ def run_settings(
 
     config = read_config(config_path) if config_path is not None else {}
     where = str(config_path or "options")
-    keyed = {key: config[key] for key in ("seed", "limit") if key in config}
+    keyed: dict[str, Any] = {key: config[key] for key in ("seed", "limit") if key in config}
 
     def table(name: str, *, sampled: bool = False) -> dict[str, Any]:
         values = config.get(name, {})

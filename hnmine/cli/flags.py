@@ -9,9 +9,7 @@ import typing
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-import click
 import typer
-from click.core import ParameterSource
 
 from hnmine.cli.guard import guarded
 from hnmine.errors import UsageError
@@ -19,7 +17,8 @@ from hnmine.options import from_mapping, option, option_fields
 
 T = TypeVar("T")
 
-EXPLICIT = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)
+EXPLICIT = ("COMMANDLINE", "ENVIRONMENT")
+"""Sources of a flag's value that count as given by the user."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +43,7 @@ class ShardFlags:
 
 def parameter(name: str, hint: Any, field: dataclasses.Field[Any], panel: str) -> inspect.Parameter:
     """One flag of a command, from one field of an options record."""
-    default = field.default
+    default: Any = field.default
     flags = field.metadata.get("flags") or ("--" + name.replace("_", "-"),)
     is_tuple = typing.get_origin(hint) is tuple
     if is_tuple:
@@ -79,16 +78,17 @@ def with_flags(
 
         @functools.wraps(function)
         @guarded
-        def command(**values: Any) -> None:
-            context = click.get_current_context()
-            explicit = {n for n in added if context.get_parameter_source(n) in EXPLICIT}
+        def command(context: typer.Context, **values: Any) -> None:
+            explicit = {n for n in added if getattr(context.get_parameter_source(n), "name", "") in EXPLICIT}
             flags = {n: values.pop(n) for n in added}
             function(**values, given=Given(flags, explicit))
 
-        keyword_only = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
-        command.__signature__ = inspect.Signature([*keyword_only, *added.values()])  # type: ignore[attr-defined]
-        command.__annotations__ = {p.name: p.annotation for p in [*keyword_only, *added.values()]}
-        del command.__wrapped__  # type: ignore[attr-defined]
+        context = inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
+        own = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
+        signature = [context, *own, *added.values()]
+        command.__signature__ = inspect.Signature(signature)
+        command.__annotations__ = {p.name: p.annotation for p in signature}
+        del command.__wrapped__
         return command
 
     return decorate

@@ -66,7 +66,8 @@ def anchor_scores(evidence: Evidence, anchor: Anchor) -> Floats:
     counts = np.bincount(owner, minlength=queries)
     if anchor is Anchor.MEAN:
         sums = np.bincount(owner, weights=scores, minlength=queries)
-        return np.divide(sums, counts, out=np.full(queries, np.nan), where=counts > 0)
+        mean: Floats = np.divide(sums, counts, out=np.full(queries, np.nan), where=counts > 0)
+        return mean
     start = np.inf if anchor is Anchor.MIN else -np.inf
     result = np.full(queries, start)
     (np.minimum if anchor is Anchor.MIN else np.maximum).at(result, owner, scores)
@@ -96,7 +97,7 @@ def place_within(owner: Ints, chosen: Bools) -> Ints:
 
     Rows must be grouped by owner.
     """
-    running = np.cumsum(chosen) - chosen
+    running: Ints = np.cumsum(chosen) - chosen
     first = np.zeros(len(owner), np.int64)
     if len(owner):
         starts = np.flatnonzero(np.concatenate([[True], owner[1:] != owner[:-1]]))

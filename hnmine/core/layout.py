@@ -102,7 +102,7 @@ def _pairs(chosen: Chosen, pair: Ints, pair_query: Ints, keys: npt.NDArray[np.ui
 def _within(lengths: Ints) -> Ints:
     """0, 1, ..., n-1 for each length n, one after the other."""
     starts = np.concatenate([[0], np.cumsum(lengths)])[:-1]
-    return np.arange(int(lengths.sum())) - np.repeat(starts, lengths)
+    return np.asarray(np.arange(int(lengths.sum())) - np.repeat(starts, lengths), np.int64)
 
 
 def mix(keys: npt.NDArray[np.uint64], numbers: Ints) -> npt.NDArray[np.uint64]:
@@ -111,4 +111,4 @@ def mix(keys: npt.NDArray[np.uint64], numbers: Ints) -> npt.NDArray[np.uint64]:
         z = keys + (numbers.astype(np.uint64) + np.uint64(1)) * _GOLDEN
         z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        return z ^ (z >> np.uint64(31))
+        return np.asarray(z ^ (z >> np.uint64(31)), np.uint64)

@@ -194,13 +194,7 @@ class RankBm25Index(_Bm25Index):
         delta: float,
     ) -> None:
         check_parameters(method, k1, b, delta)
-        variant = {"robertson": "BM25Okapi", "bm25l": "BM25L", "bm25+": "BM25Plus"}.get(method)
-        if variant is None:
-            raise UsageError(
-                f"rank-bm25 has no method {method!r}",
-                expected="robertson, bm25l or bm25+",
-                remedy="--engine bm25s, which has them all",
-            )
+        variant = self.check_method(method)
         try:
             import rank_bm25
         except ImportError as error:
@@ -212,6 +206,18 @@ class RankBm25Index(_Bm25Index):
             self._model = getattr(rank_bm25, variant)(self._documents(), **settings)
             # It turns this list into an array for every token of every query.
             self._model.doc_len = np.array(self._model.doc_len)
+
+    @staticmethod
+    def check_method(method: str) -> str:
+        """The name of rank-bm25's class for a method; `UsageError` if it has none."""
+        variant = {"robertson": "BM25Okapi", "bm25l": "BM25L", "bm25+": "BM25Plus"}.get(method)
+        if variant is None:
+            raise UsageError(
+                f"rank-bm25 has no method {str(method)!r}",
+                expected="robertson, bm25l or bm25+",
+                remedy="--engine bm25s, which has them all",
+            )
+        return variant
 
     def _documents(self) -> Iterable[list[int]]:
         # Every document as its token numbers, repetitions included.

@@ -69,7 +69,7 @@ class Chain:
         self.options = options
         is_file = output.suffix == ".parquet"
         self.directory = output.with_suffix(".hnmine") if is_file else output
-        self.file = output if is_file else output / "triplets.parquet"
+        self.file: Path | None = output if is_file else output / "triplets.parquet"
         if options.export.rows_per_file is not None and not is_file:
             self.file = None
 

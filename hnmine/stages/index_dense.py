@@ -15,7 +15,7 @@ from hnmine.engines.dense import DenseIndex
 from hnmine.engines.encoder import Encoder, SentenceTransformerEncoder
 from hnmine.engines.models import resolve_model
 from hnmine.engines.retriever import Rows
-from hnmine.engines.vectors import open_vectors, vector_scale
+from hnmine.engines.vectors import open_vectors, scale_of
 from hnmine.errors import InputError, UsageError
 from hnmine.execute.local import Block
 from hnmine.files.artefact import Artefact, Draft, Json
@@ -69,7 +69,8 @@ class IndexDense(Stage):
     @property
     def scale(self) -> Scale:
         """Cosine if all vectors have length 1, else dot product."""
-        return vector_scale(list(self._ready.values())) if self._ready else Scale.COSINE
+        scales = {scale_of(vectors) for vectors in self._ready.values()}
+        return Scale.DOT if Scale.DOT in scales else Scale.COSINE
 
     def inputs(self) -> Mapping[str, Artefact]:
         """The collection."""

@@ -22,8 +22,7 @@ from hnmine.errors import InputError, ProblemLog
 from hnmine.execute.local import Execution
 from hnmine.files.artefact import PLAN, Artefact, Draft, Json
 from hnmine.files.collection import rows_of
-from hnmine.files.readers.records import Document, Judgment, Query
-from hnmine.files.readers.source import Source, open_source
+from hnmine.files.readers import Document, Query, Source, open_source
 from hnmine.files.tables import TextRows, chunks, metadata_array, part_name, write_rows, write_table
 from hnmine.hashing import text_keys
 from hnmine.options import InputOptions, OnError
@@ -204,7 +203,7 @@ class Ingest:
         """Drop judgments that point nowhere or contradict another, and report them."""
         if self.problems and self.options.on_error is OnError.FAIL:
             return table
-        if not self.source.has_qrels:
+        if not self.source.has_queries:
             return table
         rows = {
             name: TextRows([draft.path / f"texts/{name}-{i:05d}.arrow" for i in range(max(1, -(-size // BLOCK)))])
@@ -321,6 +320,3 @@ def _judgment_table(query_ids: list[str], doc_ids: list[str], grades: list[int])
             "grade": pa.array(grades, pa.int32()),
         }
     )
-
-
-__all__ = ["BLOCK", "Ingest", "Judgment", "SeenHashes"]

@@ -191,8 +191,8 @@ class Mine(Stage):
             sources[retriever.name] = Pairs.ragged(hits.offsets, hits.rows)
             source_ranks[retriever.name] = ranks_of(sources[retriever.name].owner)
         for run in self.runs:
-            pairs, scores = run.of(query_rows, self.options.top_k)
-            sources[run.name], run_scores[run.name] = pairs, scores
+            pairs, own_scores = run.of(query_rows, self.options.top_k)
+            sources[run.name], run_scores[run.name] = pairs, own_scores
             source_ranks[run.name] = ranks_of(pairs.owner)
         query_ids = self.collection.query_ids.take(pa.array(query_rows))
         if self.options.random:

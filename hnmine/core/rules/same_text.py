@@ -29,7 +29,7 @@ class SameTextAsQuery(Rule):
     is_guess = False
 
     def _drops(self, evidence: Evidence) -> Bools:
-        return evidence.text_key == evidence.query_key[evidence.owner]
+        return np.asarray(evidence.text_key == evidence.query_key[evidence.owner])
 
 
 class SameTextAsCandidate(Rule):
