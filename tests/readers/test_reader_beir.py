@@ -245,6 +245,13 @@ def test_all_that_is_missing_is_told_at_once(write, tmp_path: Path) -> None:
     assert "corpus.jsonl: no id or no text column among: identifier, body" in message
     assert "queries.jsonl: no id or no text column among: _id, txt" in message
     assert "'txt' looks like 'text'" in message
+    with pytest.raises(InputError) as caught:
+        open_source(str(tmp_path), InputOptions(split="trian", queries=str(tmp_path / "querys.jsonl")))
+    message = str(caught.value)
+    assert "corpus.jsonl: no id or no text column" in message
+    assert "no split 'trian'" in message
+    assert "querys.jsonl: no such file" in message
+    assert "there are" not in message
 
 
 def test_queries_without_qrels_and_the_reverse(write, tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from hnmine.errors import InputError, ProblemLog, UsageError
 from hnmine.files.readers import Document, Judgment, Query, Source, open_source
@@ -179,7 +181,7 @@ def test_problems_of_csv(write) -> None:
     path = write("p.csv", text)
     problems = ProblemLog()
     documents, queries, _ = read_all(open_source(str(path), InputOptions()), problems)
-    assert [d.text for d in documents] == ["x", "u\nU", "t"]
+    assert [d.text for d in documents] == ["x", "u\r\nU", "t"]
     assert [(q.text, q.line) for q in queries] == [("a", 2), ("g", 8), (" h", 11)]
     assert {kind: [found.where for found in first] for kind, first in problems.first.items()} == {
         "wrong number of columns": [f"{path}:3", f"{path}:4"],
@@ -346,6 +348,33 @@ def test_positives_are_matched_to_a_corpus_by_id(write) -> None:
     assert [j.doc_id for j in judgments] == ["5", "gone"]
     assert problems.counts == {"missing id": 1}
     assert source.describe()["positive_column"] is None
+
+
+def test_looking_up_positives_does_not_report_their_rows_again(write) -> None:
+    corpus = write("c.jsonl", '{"_id": "d", "text": "this"}\n')
+    source = open_source(
+        str(write("p.jsonl", jsonl(ROWS) + '{"anchor": ""}\n')),
+        InputOptions(corpus=str(corpus)),
+    )
+    problems = ProblemLog()
+    for one in (source.queries, source.documents, source.qrels):
+        list(one(problems))
+    assert problems.counts == {"empty text": 1}
+
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12).filter(str.strip)
+
+
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(pairs=st.lists(st.tuples(texts, texts), min_size=1, max_size=6))
+def test_every_form_gives_the_same_collection(pairs: list[tuple[str, str]], write) -> None:
+    rows = [{"anchor": anchor, "positive": positive} for anchor, positive in pairs]
+    forms = {"p.jsonl": jsonl(rows), "p.csv": delimited(rows, ","), "p.tsv": delimited(rows, "\t")}
+    for name, content in {**forms, "p.parquet": parquet(rows)}.items():
+        documents, queries, judgments = read_all(open_source(str(write(name, content)), InputOptions()))
+        assert [d.text for d in documents] == list(dict.fromkeys(positive for _, positive in pairs)), name
+        assert [q.text for q in queries] == list(dict.fromkeys(anchor for anchor, _ in pairs)), name
+        assert len(judgments) == len(set(pairs)), name
 
 
 def test_problems_of_the_corpus_are_reported_once(write) -> None:

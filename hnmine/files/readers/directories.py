@@ -67,7 +67,6 @@ def open_directory(directory: Path, shown: str, options: InputOptions) -> PartsS
             queries = (queries_by_split[split],)
         elif queries_by_split:
             queries = tuple(queries_by_split.values())
-    findings.raise_if_any()
     if not queries and qrels is None:
         kind = "corpus"
     return PartsSource(kind, Parts(corpus=corpus, queries=queries, qrels=qrels, split=split or None), findings)
@@ -89,7 +88,6 @@ def open_corpus(file: InputFile, options: InputOptions) -> PartsSource:
             qrels, split = named_qrels(options.qrels, options.split)
         elif options.split:
             raise UsageError(f"--split {options.split}: {file.shown} is a corpus alone", remedy="add --qrels")
-    findings.raise_if_any()
     kind = "beir" if queries or qrels else "corpus"
     return PartsSource(kind, Parts(corpus=corpus, queries=queries, qrels=qrels, split=split or None), findings)
 

@@ -149,7 +149,7 @@ class PairsSource(Source):
             yield from read_documents(part, problems)
         seen = Seen(checked=self.options.positive_id_column is not None)
         known = self._known_texts()
-        for pair in self._pairs(problems, metadata=False):
+        for pair in self._pairs(self._first_report(problems)):
             if self._by_id_alone or (known and digest16(pair.positive) in known):
                 continue
             if seen.first(pair.doc_id, pair.positive, pair.line, self.file, problems):
@@ -165,7 +165,7 @@ class PairsSource(Source):
     def queries(self, problems: ProblemLog) -> Iterator[Query]:
         """Each query in order of its first pair, whose other columns are its metadata."""
         seen = Seen(checked=self.options.anchor_id_column is not None)
-        for pair in self._pairs(problems, metadata=True):
+        for pair in self._pairs(self._first_report(problems), metadata=True):
             if seen.first(pair.query_id, pair.anchor, pair.line, self.file, problems):
                 yield Query(
                     query_id=pair.query_id,
@@ -181,7 +181,7 @@ class PairsSource(Source):
         queries, documents = Seen(checked=True), Seen(checked=True)
         known = self._known_texts()
         muted = ProblemLog()
-        for pair in self._pairs(problems, metadata=False):
+        for pair in self._pairs(self._first_report(problems)):
             doc_id = pair.doc_id
             if self._corpus and not self._by_id_alone:
                 doc_id = known.get(digest16(pair.positive), doc_id)
@@ -201,10 +201,12 @@ class PairsSource(Source):
         if self.on_close is not None:
             self.on_close()
 
-    def _pairs(self, problems: ProblemLog, *, metadata: bool) -> Iterator[_Pair]:
+    def _first_report(self, problems: ProblemLog) -> ProblemLog:
         if self._reports is None or self._reports.target is not problems:
             self._reports = _FirstReport(target=problems)
-        reports = self._reports
+        return self._reports
+
+    def _pairs(self, reports: ProblemLog, *, metadata: bool = False) -> Iterator[_Pair]:
         options = self.options
         sides = [options.anchor_column, options.anchor_id_column, options.positive_id_column]
         sides += [] if self._by_id_alone else [options.positive_column]
@@ -233,7 +235,7 @@ class PairsSource(Source):
         if self._ids_by_text is None:
             found: dict[bytes, str] = {}
             if self._corpus and not self._by_id_alone:
-                wanted = {digest16(pair.positive) for pair in self._pairs(ProblemLog(), metadata=False)}
+                wanted = {digest16(pair.positive) for pair in self._pairs(ProblemLog())}
                 for part in self._corpus:
                     for document in read_documents(part, ProblemLog()):
                         key = digest16(document.text)

@@ -36,7 +36,7 @@ class PartsSource(Source):
         if parts.qrels is not None:
             with findings.collect():
                 refuse_other_than_text(parts.qrels, read_head(parts.qrels))
-        if bool(parts.queries) != (parts.qrels is not None):
+        if not findings and bool(parts.queries) != (parts.qrels is not None):
             there, missing = ("queries", "qrels") if parts.queries else ("qrels", "queries")
             findings.add(
                 InputError(f"there are {there} but no {missing}", expected="both", remedy=f"name them with --{missing}")

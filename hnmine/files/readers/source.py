@@ -80,6 +80,9 @@ class Findings:
         """Keep `error` for later."""
         self._errors.append(error)
 
+    def __bool__(self) -> bool:
+        return bool(self._errors)
+
     def raise_if_any(self) -> None:
         """Raise what was found: one error as it is, several as one (`UsageError` only if all are)."""
         if not self._errors:

@@ -145,8 +145,8 @@ def read_head(file: InputFile) -> bytes:
         raise translated(file, error) from error
 
 
-def raw_lines(file: InputFile) -> Iterator[tuple[int, bytes]]:
-    """Each line's number (from 1) and bytes, without its line end and without a byte order mark.
+def raw_lines(file: InputFile, *, keep_ends: bool = False) -> Iterator[tuple[int, bytes]]:
+    """Each line's number (from 1) and bytes, without a byte order mark and, unless `keep_ends`, its line end.
 
     Raises `InputError` for broken compression, UTF-16, binary content and a file compressed twice.
     """
@@ -158,7 +158,7 @@ def raw_lines(file: InputFile) -> Iterator[tuple[int, bytes]]:
                 if number == 1:
                     refuse_other_than_text(file, line[:_HEAD])
                     line = line.removeprefix(b"\xef\xbb\xbf")
-                yield number, line.removesuffix(b"\n").removesuffix(b"\r")
+                yield number, line if keep_ends else line.removesuffix(b"\n").removesuffix(b"\r")
         except decompression_errors() as error:
             raise translated(file, error, number + 1) from error
 

@@ -153,7 +153,7 @@ def _csv_records(file: InputFile, kind: TableFormat, problems: ProblemLog) -> It
     # A quoted field may hold line ends, so the module must see every line: one that is no UTF-8 is let through with
     # its bytes escaped as surrogates, and the record they end up in is refused.
     csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
-    lines = (raw.decode(errors="surrogateescape") + "\n" for _, raw in raw_lines(file))
+    lines = (raw.decode(errors="surrogateescape") for _, raw in raw_lines(file, keep_ends=True))
     reader = csv.reader(lines, delimiter="\t" if kind is TableFormat.TSV else ",", strict=True)
     while True:
         start = reader.line_num + 1
