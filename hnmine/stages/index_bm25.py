@@ -19,6 +19,7 @@ from hnmine.engines.bm25 import Bm25sIndex, RankBm25Index, write_postings
 from hnmine.engines.retriever import Retriever, Rows
 from hnmine.execute.local import Block
 from hnmine.files.artefact import Artefact, Draft, Json, sum_counts
+from hnmine.files.atomic import storage_errors
 from hnmine.files.collection import Collection
 from hnmine.files.tables import part_name, read_table, write_table
 from hnmine.options import Bm25Engine, Bm25Method, Bm25Options, as_plain
@@ -93,7 +94,9 @@ class IndexBm25(Stage):
         scores, absent = impacts(
             postings, Bm25Method(options["method"]), k1=options["k1"], b=options["b"], delta=options["delta"]
         )
-        names = write_postings(draft.path / POSTINGS, postings, scores, absent)
+        with storage_errors(draft.path / POSTINGS):
+            (draft.path / POSTINGS).mkdir(exist_ok=True)
+            names = write_postings(draft.path / POSTINGS, postings, scores, absent)
         files = {f"{POSTINGS}/{name}": draft.describe(f"{POSTINGS}/{name}", 0) for name in names}
         counts = sum_counts(receipt["counts"] for receipt in receipts)
         counts |= {"terms": len(postings.vocabulary), "postings": len(postings.documents)}
