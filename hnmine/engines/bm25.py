@@ -235,8 +235,7 @@ class RankBm25Index(_Bm25Index):
             matches = self._matches(bag)
             with np.errstate(invalid="ignore"):
                 scores = self._model.get_scores(bag)[matches].astype(np.float32)
-            hit = scores > 0
-            best.append(self._top(matches[hit], scores[hit], k))
+            best.append(self._top(matches, scores, k))
         return np.stack([rows for rows, _ in best]), np.stack([scores for _, scores in best])
 
     def pair_scores(self, queries: Queries, offsets: Rows, rows: Rows) -> Scores:

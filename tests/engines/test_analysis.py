@@ -52,7 +52,18 @@ def test_detects_the_language_of_running_text(language):
     assert detect_language([ARTICLE[language]]) == language
 
 
-@pytest.mark.parametrize("texts", [[], [""], ["12 34 ?!"], [FINNISH], [POLISH], ["Rhinovirus", "Steam engine"]])
+@pytest.mark.parametrize(
+    "texts",
+    [
+        [],
+        [""],
+        ["12 34 ?!"],
+        [FINNISH],
+        [POLISH],
+        ["Rhinovirus", "Steam engine", "The Beatles", *map(str, range(20))],
+        [ARTICLE["english"], ARTICLE["german"]],
+    ],
+)
 def test_says_none_rather_than_guess(texts):
     assert detect_language(texts) == NONE
 

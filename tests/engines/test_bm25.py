@@ -120,6 +120,24 @@ def test_a_pair_has_the_same_bits_in_every_batch(tmp_path, engine):
     assert some.tobytes() == whole[owner, rows].tobytes()
 
 
+def test_a_posting_of_the_next_word_is_not_taken_for_this_words(tmp_path, engine):
+    first, second = all_scores(build(tmp_path, ["a", "b", "c", "c", "c"], **engine), ["a", "c"])
+    assert (first > first[1]).tolist() == [True, False, False, False, False]
+    assert len(set(first[1:])) == 1
+    assert len(set(second[2:])) == len(set(second[:2])) == 1
+
+
+def test_words_without_weight_make_no_hits(tmp_path):
+    # Robertson's weight of a word in more than half of the documents is 0 here; rank-bm25's may be below 0.
+    documents = ["a b"] * 3 + ["a"]
+    for engine in ("bm25s", "rank-bm25"):
+        index = build(tmp_path / engine, documents, engine=engine, method="robertson")
+        scores = all_scores(index, ["a b"])
+        assert (scores <= 0).all()
+        assert index.search(queries(["a b"]), 4).lengths().tolist() == [0]
+    assert scores.all()
+
+
 def test_repeated_words_count_again(tmp_path, engine):
     index = build(tmp_path, corpus(), **engine)
     once, twice = all_scores(index, ["w7", "w7 w7"])
