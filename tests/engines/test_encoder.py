@@ -171,6 +171,9 @@ def test_asymmetric_models_take_their_own_road_for_each_side(tiny_encoder, make_
     np.testing.assert_allclose(queries.vectors, reference(tiny_encoder, TEXTS), atol=1e-5)
     np.testing.assert_allclose(documents.vectors, second.encode(TEXTS, normalize_embeddings=True), atol=1e-5)
     assert queries.truncated == documents.truncated == 1
+    roads = model._model[0].sub_modules
+    assert model._tokenizer(Side.QUERY) is roads["query"][0].tokenizer
+    assert model._tokenizer(Side.DOCUMENT) is roads["document"][0].tokenizer
 
 
 def test_bf16_on_a_cpu_is_autocast_over_fp32_weights(tiny_encoder):
