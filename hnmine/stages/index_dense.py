@@ -48,7 +48,7 @@ class IndexDense(Stage):
         if options.vectors:
             self._read_vectors(options)
         else:
-            resolved = resolve_model(options.model, revision=options.revision)
+            resolved = resolve_model(options.model, revision=options.revision, backend=options.backend)
             self._encoder = SentenceTransformerEncoder(resolved, options)
             self._notes = {"model": f"{resolved.name} from {resolved.origin}"}
 

@@ -34,7 +34,9 @@ class Score(Stage):
         self.collection = collection
         self.table = CandidatesTable(candidates)
         self.options = options
-        resolved = resolve_model(options.reranker, revision=options.revision)
+        resolved = resolve_model(
+            options.reranker, revision=options.revision, organization="cross-encoder", backend=options.backend
+        )
         self.name = check_name(options.name or options.reranker.rstrip("/").rsplit("/", 1)[-1])
         if self.table.score(self.name) is not None:
             raise UsageError(f"the candidates have a score called {self.name!r} already", remedy="--name OTHER")
