@@ -39,7 +39,8 @@ def storage_errors(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         reason = _STORAGE_CODES.get(error.errno or 0)
-        if reason is None and "space left" in str(error):
+        # Arrow and NumPy (`123 requested and 45 written`) lose the number on the way.
+        if reason is None and ("space left" in str(error) or "requested and" in str(error)):
             reason = _STORAGE_CODES[errno.ENOSPC]
         if reason is None:
             raise

@@ -28,7 +28,7 @@ from hnmine.files.tables import ROW_GROUP, write_table
 from hnmine.hashing import keyed_hash
 from hnmine.options import ExportOptions, Format, as_plain
 from hnmine.schema import DOC_ID, PICK_RANK, QUERY_ID, SOURCES, STEP, VERDICT, Kind, Verdict
-from hnmine.stages.stage import Stage, cut
+from hnmine.stages.stage import Stage, block_size, cut
 
 TEXTS_PER_BLOCK = 131_072
 READ_BLOCK = 4_096
@@ -57,7 +57,7 @@ class Export(Stage):
         wanted = int(decisions.plan["options"]["num_negatives"])
         self.width = min(wanted, options.negatives or wanted)
         self._read_decisions()
-        self.block_rows = options.rows_per_file or max(1_024, TEXTS_PER_BLOCK // (self.width + 2))
+        self.block_rows = options.rows_per_file or block_size(max(1_024, TEXTS_PER_BLOCK // (self.width + 2)))
 
     def _read_decisions(self) -> None:
         """Hold ids and numbers of the chosen rows; the texts stay on disk."""
@@ -175,7 +175,7 @@ class Export(Stage):
             parts = [draft.path / part for part in names if part.startswith(f"{table}/")]
             rows = _join(parts, draft.path / name)
             files[name] = draft.describe(name, rows)
-        return draft.close(files=files, counts=sum_counts(r["counts"] for r in receipts), drop=names)
+        return draft.close(files=files, counts=sum_counts(r["counts"] for r in receipts))
 
     def _documents(self, places: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """The document row at each place."""

@@ -40,7 +40,7 @@ from hnmine.schema import (
     Verdict,
 )
 from hnmine.stages.mine import default_rank_by
-from hnmine.stages.stage import Stage, cut
+from hnmine.stages.stage import Stage, block_size, cut
 
 BLOCK = 4_096
 
@@ -57,6 +57,7 @@ class Filter(Stage):
         self.collection = collection
         self.table = CandidatesTable(candidates)
         self.options = options
+        self.block = block_size(BLOCK)
         self.judge = self._named(options.judge_by, "--judge-by") or default_judge(self.table)
         rank_by = self._named(options.rank_by, "--rank-by")
         if rank_by is None:
@@ -95,12 +96,12 @@ class Filter(Stage):
             "rank_by": self.rank_by.name if self.rank_by else None,
             "margins": {"relative": relative, "absolute": absolute},
             "rules": [rule.reason for rule in self.rules],
-            "block": BLOCK,
+            "block": self.block,
         }
 
     def blocks(self) -> Sequence[Block]:
         """Blocks of 4,096 queries."""
-        return cut(len(self.chosen), BLOCK, "decisions")
+        return cut(len(self.chosen), self.block, "decisions")
 
     def sizes(self) -> Json:
         """Queries and rows to decide."""
@@ -108,7 +109,7 @@ class Filter(Stage):
 
     def work(self, block: Block, draft: Draft) -> None:
         """Decide one block of queries."""
-        start = block.index * BLOCK
+        start = block.index * self.block
         table = self._in_order(self.table.read(self.chosen[start : start + block.size]))
         evidence = self._evidence(table)
         decisions = decide(

@@ -42,7 +42,7 @@ from hnmine.schema import (
 from hnmine.stages.index_bm25 import open_bm25
 from hnmine.stages.index_dense import open_dense
 from hnmine.stages.runs import RunSource, read_run
-from hnmine.stages.stage import Stage, cut
+from hnmine.stages.stage import Stage, block_size, cut
 
 BLOCK = 4_096
 JUDGED = "judged"
@@ -82,6 +82,7 @@ class Mine(Stage):
     def __init__(self, collection: Collection, indexes: Sequence[NamedIndex], options: MineOptions) -> None:
         self.collection = collection
         self.options = options
+        self.block = block_size(BLOCK)
         self.indexes = list(indexes)
         self.runs: list[RunSource] = [read_run(spec, collection) for spec in options.run]
         names = [index.name for index in self.indexes] + [run.name for run in self.runs]
@@ -154,12 +155,12 @@ class Mine(Stage):
             "options": {**as_plain(self.options), "run": runs, "rank_by": self.rank_by},
             "scores": [score.to_plan() for score in self.scores],
             "rank_by": self.rank_by,
-            "block": BLOCK,
+            "block": self.block,
         }
 
     def blocks(self) -> Sequence[Block]:
         """Blocks of 4,096 queries."""
-        return cut(len(self.query_rows), BLOCK, "candidates")
+        return cut(len(self.query_rows), self.block, "candidates")
 
     def sizes(self) -> Json:
         """Queries, and the most candidate rows there can be."""
@@ -173,7 +174,7 @@ class Mine(Stage):
 
     def work(self, block: Block, draft: Draft) -> None:
         """Mine one block of queries."""
-        start = block.index * BLOCK
+        start = block.index * self.block
         rows = self.query_rows[start : start + block.size]
         table, counts = self._mine(rows)
         name = part_name(block.index)

@@ -18,7 +18,7 @@ from hnmine.files.tables import part_name, write_table
 from hnmine.options import ScoreOptions, as_plain
 from hnmine.schema import DOC_ID, QUERY_ID, Kind, score_column
 from hnmine.stages.mine import check_name
-from hnmine.stages.stage import Stage, cut
+from hnmine.stages.stage import Stage, block_size, cut
 
 BLOCK = 256
 
@@ -34,6 +34,7 @@ class Score(Stage):
         self.collection = collection
         self.table = CandidatesTable(candidates)
         self.options = options
+        self.block = block_size(BLOCK)
         resolved = resolve_model(
             options.reranker, revision=options.revision, organization="cross-encoder", backend=options.backend
         )
@@ -57,16 +58,16 @@ class Score(Stage):
             "reranker": self.reranker.describe(),
             "scores": [s.to_plan() for s in [*self.table.scores, info]],
             "rank_by": self.table.artefact.plan["rank_by"],
-            "block": BLOCK,
+            "block": self.block,
         }
 
     def blocks(self) -> Sequence[Block]:
         """Blocks of 256 queries; sizes count pairs."""
-        cuts = cut(len(self.chosen), BLOCK, "scores")
+        cuts = cut(len(self.chosen), self.block, "scores")
         return [Block(name=b.name, index=b.index, size=self.table.size(self._queries(b.index))) for b in cuts]
 
     def _queries(self, index: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-        return self.chosen[index * BLOCK : (index + 1) * BLOCK]
+        return self.chosen[index * self.block : (index + 1) * self.block]
 
     def sizes(self) -> Json:
         """Pairs to score."""

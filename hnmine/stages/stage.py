@@ -183,6 +183,16 @@ class Stage(ABC):
         )
 
 
+def block_size(default: int) -> int:
+    """Rows a block has: a stage's own `default`, or fewer where a test says so.
+
+    HNMINE_TEST_BLOCK_SIZE lets a test have many blocks of a small collection (HNMINE_TEST_BLOCK_PAUSE, in
+    `hnmine.execute.local`, gives it the time to kill between two of them). The plan records the size in force, so
+    blocks of two sizes never mix.
+    """
+    return min(default, int(os.environ.get("HNMINE_TEST_BLOCK_SIZE", default)))
+
+
 def cut(total: int, size: int, name: str = "block") -> list[Block]:
     """Cut `total` rows into blocks of `size`; an empty input still has one (empty) block."""
     starts = range(0, max(total, 1), size)
