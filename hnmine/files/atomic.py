@@ -74,6 +74,21 @@ def write_text(path: Path, text: str) -> None:
         pending.write_text(text, encoding="utf-8", newline="")
 
 
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock file `path`, waiting for whoever holds it now; the kernel gives it back when a process dies."""
+    import fcntl
+
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o666)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def remove_pending(directory: Path) -> None:
     """Remove what killed writers left below `directory`."""
     for leftover in directory.rglob(f"{PENDING}*"):

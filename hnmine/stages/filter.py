@@ -40,7 +40,7 @@ from hnmine.schema import (
     Verdict,
 )
 from hnmine.stages.mine import default_rank_by
-from hnmine.stages.stage import Stage, block_size, cut
+from hnmine.stages.stage import Stage, block_size, cut, require_made_from
 
 BLOCK = 4_096
 
@@ -54,6 +54,7 @@ class Filter(Stage):
 
     def __init__(self, collection: Collection, candidates: Artefact, options: FilterOptions) -> None:
         check(options)
+        require_made_from(collection.artefact, candidates)
         self.collection = collection
         self.table = CandidatesTable(candidates)
         self.options = options
@@ -106,6 +107,23 @@ class Filter(Stage):
     def sizes(self) -> Json:
         """Queries and rows to decide."""
         return {"queries": len(self.chosen), "candidates": self.table.size(self.chosen)}
+
+    def notes(self) -> Json:
+        """Which score decides, which one orders, by what margin; and a reranker that is passed over, with the reason."""
+        relative, absolute = default_margins(self.options, self.scale)
+        margins = [f"{kind} {m:g}" for kind, m in (("relative", relative), ("absolute", absolute)) if m is not None]
+        notes: Json = {
+            "judged by": f"{self.judge.name} ({self.judge.scale})" if self.judge else "nothing: there are no scores",
+            "ranked by": self.rank_by.name if self.rank_by else "nothing: there are no ranks",
+            "margin": " and ".join(margins) or "none",
+        }
+        for score in self.table.scores:
+            missing = self.table.null_scores.get(score.name, 0)
+            if score.origin == "reranker" and missing and score != self.judge:
+                notes[f"not judged by {score.name}"] = (
+                    f"{missing:,} rows have no such score (--judge-by {score.name} judges by it, and drops those rows)"
+                )
+        return notes
 
     def work(self, block: Block, draft: Draft) -> None:
         """Decide one block of queries."""

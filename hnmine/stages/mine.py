@@ -42,7 +42,7 @@ from hnmine.schema import (
 from hnmine.stages.index_bm25 import open_bm25
 from hnmine.stages.index_dense import open_dense
 from hnmine.stages.runs import RunSource, read_run
-from hnmine.stages.stage import Stage, block_size, cut
+from hnmine.stages.stage import Stage, block_size, cut, require_made_from
 
 BLOCK = 4_096
 JUDGED = "judged"
@@ -84,6 +84,10 @@ class Mine(Stage):
         self.options = options
         self.block = block_size(BLOCK)
         self.indexes = list(indexes)
+        if options.top_k < 1:
+            raise UsageError(f"--top-k {options.top_k}: at least 1")
+        if options.random < 0:
+            raise UsageError(f"--random {options.random}: at least 0")
         self.runs: list[RunSource] = [read_run(spec, collection) for spec in options.run]
         names = [index.name for index in self.indexes] + [run.name for run in self.runs]
         if not names and not options.random:
@@ -94,12 +98,7 @@ class Mine(Stage):
                 raise UsageError(
                     f"two sources are called {name!r}", remedy="name them: --index NAME=DIR, --run NAME=FILE"
                 )
-        for index in self.indexes:
-            if index.artefact.plan["inputs"]["collection"] != collection.artefact.fingerprint:
-                raise UsageError(
-                    f"the index {index.artefact.path} was made from another collection than {collection.path}",
-                    remedy="index this collection, or mine the other one",
-                )
+        require_made_from(collection.artefact, *(index.artefact for index in self.indexes))
         self.scores = self._score_infos()
         self.rank_by = self._rank_by()
         self.query_rows = self._queries_with_positives()

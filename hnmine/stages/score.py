@@ -18,9 +18,14 @@ from hnmine.files.tables import part_name, write_table
 from hnmine.options import ScoreOptions, as_plain
 from hnmine.schema import DOC_ID, QUERY_ID, Kind, score_column
 from hnmine.stages.mine import check_name
-from hnmine.stages.stage import Stage, block_size, cut
+from hnmine.stages.stage import Stage, block_size, cut, require_made_from
 
 BLOCK = 256
+
+
+def score_name(options: ScoreOptions) -> str:
+    """The name of the score's column: as asked, else the last part of the reranker's name or path."""
+    return options.name or options.reranker.rstrip("/").rsplit("/", 1)[-1]
 
 
 class Score(Stage):
@@ -31,6 +36,7 @@ class Score(Stage):
     unit = "pairs"
 
     def __init__(self, collection: Collection, candidates: Artefact, options: ScoreOptions) -> None:
+        require_made_from(collection.artefact, candidates)
         self.collection = collection
         self.table = CandidatesTable(candidates)
         self.options = options
@@ -38,7 +44,7 @@ class Score(Stage):
         resolved = resolve_model(
             options.reranker, revision=options.revision, organization="cross-encoder", backend=options.backend
         )
-        self.name = check_name(options.name or options.reranker.rstrip("/").rsplit("/", 1)[-1])
+        self.name = check_name(score_name(options))
         if self.table.score(self.name) is not None:
             raise UsageError(f"the candidates have a score called {self.name!r} already", remedy="--name OTHER")
         self.reranker = CrossEncoderReranker(resolved, options)

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+from hnmine.errors import ArtefactError
 from hnmine.execute.local import Block, Execution, run_blocks
 from hnmine.files.artefact import Artefact, Draft, Json, sum_counts
 from hnmine.schema import Kind
@@ -197,6 +198,17 @@ def cut(total: int, size: int, name: str = "block") -> list[Block]:
     """Cut `total` rows into blocks of `size`; an empty input still has one (empty) block."""
     starts = range(0, max(total, 1), size)
     return [Block(name=f"{name}-{i:05d}", index=i, size=min(size, total - s)) for i, s in enumerate(starts)]
+
+
+def require_made_from(collection: Artefact, *others: Artefact) -> None:
+    """Raise `ArtefactError` naming the first of `others` that was not made from this collection."""
+    for other in others:
+        if other.plan["inputs"].get("collection") != collection.fingerprint:
+            raise ArtefactError(
+                f"{other.path} was made from another collection than {collection.path} (the fingerprint differs)",
+                expected="artefacts of one collection",
+                remedy=f"make {other.path} again from this collection, or name the right one",
+            )
 
 
 def peak_memory() -> int:
