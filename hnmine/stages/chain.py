@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from hnmine.errors import UsageError
 from hnmine.execute.local import Execution
 from hnmine.files.artefact import MANIFEST, Artefact
 from hnmine.files.collection import Collection
@@ -24,7 +25,7 @@ from hnmine.stages.filter import Filter
 from hnmine.stages.index_bm25 import IndexBm25
 from hnmine.stages.index_dense import IndexDense
 from hnmine.stages.ingest import Ingest
-from hnmine.stages.mine import Mine, NamedIndex, named_index
+from hnmine.stages.mine import Mine, NamedIndex, check_name, named_index
 from hnmine.stages.places import (
     CANDIDATES,
     COLLECTION,
@@ -33,8 +34,9 @@ from hnmine.stages.places import (
     INDEXES,
     SCORED,
     find_collection,
+    refuse_foreign,
 )
-from hnmine.stages.score import Score
+from hnmine.stages.score import Score, score_name
 from hnmine.stages.stage import Outcome, Preview, Stage
 
 
@@ -131,8 +133,21 @@ class Chain:
             ),
         )
 
+    def _check(self, how: Execution) -> None:
+        """What only the last steps would notice, before the expensive ones begin."""
+        if self.options.dense is not None:
+            check_name(self.dense_name())
+        if self.options.score is not None:
+            check_name(score_name(self.options.score))
+        if self.file is None:
+            return
+        if self.file.exists() and Path(self.data).exists() and self.file.samefile(self.data):
+            raise UsageError(f"-o {self.file} is DATA itself", remedy="choose another -o")
+        refuse_foreign(self.file, self.directory / EXPORT, overwrite=how.overwrite)
+
     def run(self, how: Execution, report: Callable[[str, Outcome], None]) -> list[tuple[str, Outcome]]:
         """Carry out every step; `report` hears of each as it ends."""
+        self._check(how)
         outcomes = []
         for step in self.steps():
             outcome = step.make().run(step.path, how)
