@@ -49,7 +49,13 @@ def parameter(name: str, hint: Any, field: dataclasses.Field[Any], panel: str) -
     if is_tuple:
         hint, default = list[str], list(default)
     info = typer.Option(
-        default, *flags, help=field.metadata["help"], rich_help_panel=panel, show_default=_shown(default)
+        default,
+        *flags,
+        help=field.metadata["help"],
+        rich_help_panel=panel,
+        show_default=_shown(default),
+        show_envvar=False,
+        metavar="<str>" if is_tuple else None,
     )
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=info, annotation=hint)
 
