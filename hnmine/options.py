@@ -122,6 +122,9 @@ class InputOptions:
     title_separator: str = option(
         " ", "What joins a document's title and text into the text that is indexed and exported."
     )
+    sample: float | None = option(
+        None, "Only a keyed sample: this fraction of the queries and of the documents; judged documents stay."
+    )
     on_error: OnError = option(OnError.FAIL, "Bad records: fail with all of them listed, or skip and count them.")
 
 

@@ -92,7 +92,7 @@ def with_flags(
         context = inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
         own = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
         signature = [context, *own, *added.values()]
-        command.__signature__ = inspect.Signature(signature)
+        command.__signature__ = inspect.Signature(signature)  # type: ignore[attr-defined]
         command.__annotations__ = {p.name: p.annotation for p in signature}
         del command.__wrapped__
         return command
