@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow lint docs-cli clean
+.PHONY: help install demo test test-slow smoke lint docs-cli clean
 
 help:  ## List the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | while IFS="$$(printf '\t')" read -r name text; do printf '  make %-10s %s\n' "$$name" "$$text"; done
@@ -28,11 +28,13 @@ demo: $(STAMP)  ## Mine hard negatives from a sample of the standard library's f
 	@scripts/demo.sh $(BIN)/hnmine
 
 test: lint  ## Everything that must pass: lint, types, all tests with coverage.
-	$(BIN)/python -m pytest -m "not slow" --cov --cov-report=
-	$(BIN)/python -m pytest -m slow --cov --cov-append --cov-report=term:skip-covered
+	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
 
 test-slow: $(STAMP)  ## Only the slow tests: real models and trainers.
 	$(BIN)/python -m pytest -m slow
+
+smoke: $(STAMP)  ## Build the wheel, install it in a bare environment, and do a small job with it.
+	scripts/smoke_wheel.sh $(BIN)/python
 
 lint: $(STAMP)  ## ruff and mypy.
 	$(BIN)/ruff check
