@@ -17,6 +17,9 @@ from hnmine.options import from_mapping, option, option_fields
 
 T = TypeVar("T")
 
+SAMPLING = "Sampling"
+_SAMPLING = ("seed", "limit", "sample")
+
 EXPLICIT = ("COMMANDLINE", "ENVIRONMENT")
 """Sources of a flag's value that count as given by the user."""
 
@@ -80,7 +83,7 @@ def with_flags(
             for name, field in option_fields(record).items():
                 if name in skip or name in added or not field.metadata.get("cli", True):
                     continue
-                added[name] = parameter(name, hints[name], field, panel)
+                added[name] = parameter(name, hints[name], field, SAMPLING if name in _SAMPLING else panel)
 
         @functools.wraps(function)
         @guarded
