@@ -7,7 +7,6 @@ A field's default is the documented default; its metadata carry the help text an
 from __future__ import annotations
 
 import dataclasses
-import functools
 import types
 import typing
 from collections.abc import Mapping
@@ -41,7 +40,6 @@ class Options:
             raise UsageError("\n".join(problems))
 
 
-@functools.cache
 def _hints(kind: Any) -> dict[str, Any]:
     return typing.get_type_hints(kind)
 

@@ -106,6 +106,19 @@ class Filter(Stage):
         """Queries and rows to decide."""
         return {"queries": len(self.chosen), "candidates": self.table.size(self.chosen)}
 
+    def notes(self) -> Json:
+        """Which score judged, which ranked, and which margin was in force and why."""
+        relative, absolute = default_margins(self.options, self.scale)
+        margins = [
+            f"{name} {value:g}" for name, value in (("relative", relative), ("absolute", absolute)) if value is not None
+        ]
+        asked = self.options.no_margin or (self.options.relative_margin, self.options.absolute_margin) != (None, None)
+        return {
+            "judged by": f"{self.judge.name} ({self.judge.scale})" if self.judge else "nothing: there is no score",
+            "ranked by": self.rank_by.name if self.rank_by else "doc_id: there is no score",
+            "margin": (", ".join(margins) or "none") + ("" if asked else f" (the default for {self.scale} scores)"),
+        }
+
     def work(self, block: Block, draft: Draft) -> None:
         """Decide one block of queries."""
         start = block.index * BLOCK
