@@ -109,7 +109,7 @@ class Filter(Stage):
         return {"queries": len(self.chosen), "candidates": self.table.size(self.chosen)}
 
     def notes(self) -> Json:
-        """Which score decides, which one orders, by what margin; and a reranker that is passed over, with the reason."""
+        """Which score decides, which one orders, by what margin; and why a reranker is passed over."""
         relative, absolute = default_margins(self.options, self.scale)
         margins = [f"{kind} {m:g}" for kind, m in (("relative", relative), ("absolute", absolute)) if m is not None]
         asked = self.options.no_margin or (self.options.relative_margin, self.options.absolute_margin) != (None, None)
