@@ -141,7 +141,7 @@ class Export(Stage):
     def run(self, path: Path, how: Execution) -> Outcome:
         """As every stage; a file that another program wrote is not replaced unless `how.overwrite`."""
         if self.file is not None:
-            refuse_foreign(path / self.file, path, overwrite=how.overwrite)
+            refuse_foreign(Path(os.path.normpath(path / self.file)), path, overwrite=how.overwrite)
         return super().run(path, how)
 
     def inputs(self) -> Mapping[str, Artefact]:
