@@ -13,6 +13,7 @@ from hnmine.cli import show
 from hnmine.cli.flags import CommonFlags, Given, ShardFlags, parse_shard, with_flags
 from hnmine.cli.help import Commands
 from hnmine.cli.terminal import Terminal, check_conditions, duration, fail_if, print_json
+from hnmine.errors import UsageError
 
 if TYPE_CHECKING:
     from hnmine.execute.local import Execution
@@ -65,7 +66,19 @@ def execution(given: Given) -> tuple[Execution, Terminal]:
     check_conditions(tuple(given.fail_if))
     terminal = Terminal(quiet=given.quiet, verbose=given.verbose)
     shard = parse_shard(given.values.get("shard"))
+    if given.overwrite and shard[1] > 1:
+        raise UsageError(
+            "--overwrite and --shard contradict each other: each worker would remove the others' blocks",
+            remedy="remove the artefact once, then start the shards without --overwrite",
+        )
     return Execution(shard=shard, overwrite=given.overwrite, progress=terminal), terminal
+
+
+def stoppable(given: Given) -> tuple[Execution, Terminal]:
+    """As `execution`; from now to the end of the command, SIGTERM and SIGUSR1 stop it between two blocks."""
+    how, terminal = execution(given)
+    given.context.with_resource(how.stop.listening())
+    return how, terminal
 
 
 def cache(given: Given) -> Path:
@@ -83,8 +96,7 @@ def carry_out(name: str, stage: Stage | Ingest, path: Path, given: Given, how: E
             print_json(preview.summary())
         show.preview(name, preview, path, terminal)
         return
-    with how.stop.listening():
-        outcome = stage.run(path, how)
+    outcome = stage.run(path, how)
     show.outcome(name, outcome, terminal)
     if given.json:
         print_json(outcome.summary())
@@ -103,7 +115,7 @@ def ingest(data: Data, output: Output, given: Given) -> None:
     """
     from hnmine.stages.ingest import Ingest
 
-    how, terminal = execution(given)
+    how, terminal = stoppable(given)
     carry_out("ingest", Ingest(data, given.record(opt.InputOptions)), output, given, how, terminal)
 
 
@@ -118,7 +130,7 @@ def index_bm25(data: Data, output: Output, given: Given) -> None:
     """
     from hnmine import api
 
-    how, terminal = execution(given)
+    how, terminal = stoppable(given)
     stage = api.prepare_index_bm25(
         data,
         options=given.record(opt.Bm25Options),
@@ -141,7 +153,7 @@ def index_dense(data: Data, output: Output, given: Given) -> None:
     """
     from hnmine import api
 
-    how, terminal = execution(given)
+    how, terminal = stoppable(given)
     stage = api.prepare_index_dense(
         data,
         options=given.record(opt.DenseOptions),
@@ -170,7 +182,7 @@ def mine(
     """
     from hnmine import api
 
-    how, terminal = execution(given)
+    how, terminal = stoppable(given)
     stage = api.prepare_mine(
         data,
         index,
@@ -192,7 +204,7 @@ def score(data: Data, candidates: Candidates, output: Output, given: Given) -> N
     """
     from hnmine import api
 
-    how, terminal = execution(given)
+    how, terminal = stoppable(given)
     stage = api.prepare_score(
         data,
         candidates,
@@ -220,7 +232,7 @@ def filter_(candidates: Candidates, output: Output, given: Given, collection: Co
     """
     from hnmine import api
 
-    how, terminal = execution(given)
+    how, terminal = stoppable(given)
     stage = api.prepare_filter(candidates, options=given.record(opt.FilterOptions), collection=collection)
     carry_out("filter", stage, output, given, how, terminal)
 
@@ -242,11 +254,14 @@ def export(
     """
     from hnmine import api
 
-    how, terminal = execution(given)
+    how, terminal = stoppable(given)
     options = given.record(opt.ExportOptions)
+    if output == "-" and given.json:
+        raise UsageError("--json and -o - contradict each other: both write to standard output")
     stage, path = api.prepare_export(decisions, Path(output), options=options, collection=collection)
     if output == "-" and not given.dry_run:
         for line in stage.stream():
+            how.stop.check()
             sys.stdout.write(line)
         return
     carry_out("export", stage, path, given, how, terminal)
@@ -289,7 +304,7 @@ def run(
 
     flags = {"index": index, "reranker": reranker, "no_bm25": no_bm25, "no_dense": no_dense}
     settings = run_settings(given, config, data=data, output=output, flags=flags)
-    how, terminal = execution(given)
+    how, terminal = stoppable(given)
     chain = Chain(settings.data, settings.output, settings.options)
     if given.dry_run:
         previews = chain.preview()
@@ -298,8 +313,7 @@ def run(
         for name, path, found in previews:
             show.preview(name, found, path, terminal)
         return
-    with how.stop.listening():
-        outcomes = chain.run(how, lambda name, outcome: show.outcome(name, outcome, terminal))
+    outcomes = chain.run(how, lambda name, outcome: show.outcome(name, outcome, terminal))
     terminal.say(_times(outcomes))
     if chain.file is not None:
         terminal.say(f"training file: {chain.file}")

@@ -27,7 +27,7 @@ from hnmine.stages.filter import check as check_rules
 from hnmine.stages.index_bm25 import IndexBm25
 from hnmine.stages.index_dense import IndexDense
 from hnmine.stages.ingest import Ingest
-from hnmine.stages.mine import Mine, NamedIndex, named_index
+from hnmine.stages.mine import Mine, NamedIndex, check_name, named_index
 from hnmine.stages.places import (
     CANDIDATES,
     COLLECTION,
@@ -36,8 +36,9 @@ from hnmine.stages.places import (
     INDEXES,
     SCORED,
     find_collection,
+    refuse_foreign,
 )
-from hnmine.stages.score import Score
+from hnmine.stages.score import Score, score_name
 from hnmine.stages.stage import Outcome, Preview, Stage
 
 
@@ -134,12 +135,17 @@ class Chain:
             ),
         )
 
-    def check(self) -> None:
+    def check(self, how: Execution) -> None:
         """Raise every error that can be told before the first stage: contradicting options, missing sources, packages
         and models.
         """
         options, errors = self.options, list[HnmineError]()
-        checks: list[Callable[[], object]] = [lambda: check_rules(options.filter), self._check_sources]
+        checks: list[Callable[[], object]] = [
+            lambda: check_rules(options.filter),
+            self._check_sources,
+            self._check_names,
+            lambda: self._check_target(how),
+        ]
         if options.dense is not None and not options.dense.vectors:
             dense = options.dense
             checks.append(lambda: check_model(dense.model, dense.revision, dense.backend, "sentence-transformers"))
@@ -165,9 +171,22 @@ class Chain:
                 expected="an index, --index DIR, --run FILE or --random N",
             )
 
+    def _check_names(self) -> None:
+        if self.options.dense is not None:
+            check_name(self.dense_name())
+        if self.options.score is not None:
+            check_name(score_name(self.options.score))
+
+    def _check_target(self, how: Execution) -> None:
+        if self.file is None:
+            return
+        if self.file.exists() and Path(self.data).exists() and self.file.samefile(self.data):
+            raise UsageError(f"-o {self.file} is DATA itself", remedy="choose another -o")
+        refuse_foreign(self.file, self.directory / EXPORT, overwrite=how.overwrite)
+
     def run(self, how: Execution, report: Callable[[str, Outcome], None]) -> list[tuple[str, Outcome]]:
         """Carry out every step; `report` hears of each as it ends. What can be checked is checked before the first."""
-        self.check()
+        self.check(how)
         outcomes = []
         for step in self.steps():
             outcome = step.make().run(step.path, how)

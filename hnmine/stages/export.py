@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from hnmine.core.layout import Chosen, Layout, lay_out
 from hnmine.errors import InputError, UsageError
-from hnmine.execute.local import Block
+from hnmine.execute.local import Block, Execution
 from hnmine.files.artefact import Artefact, Draft, Json, sum_counts
 from hnmine.files.atomic import replacing
 from hnmine.files.candidates import CandidatesTable, floats, query_offsets, ranks
@@ -28,7 +28,8 @@ from hnmine.files.tables import ROW_GROUP, write_table
 from hnmine.hashing import keyed_hash
 from hnmine.options import ExportOptions, Format, as_plain
 from hnmine.schema import DOC_ID, PICK_RANK, QUERY_ID, SOURCES, STEP, VERDICT, Kind, Verdict
-from hnmine.stages.stage import Stage, cut
+from hnmine.stages.places import refuse_foreign
+from hnmine.stages.stage import Outcome, Stage, block_size, cut, require_made_from
 
 TEXTS_PER_BLOCK = 131_072
 READ_BLOCK = 4_096
@@ -47,7 +48,13 @@ class Export(Stage):
     def __init__(
         self, collection: Collection, decisions: Artefact, options: ExportOptions, *, path: Path, file: Path | None
     ) -> None:
-        for flag, value in (("--max-positives", options.max_positives), ("--negatives", options.negatives)):
+        require_made_from(collection.artefact, decisions)
+        limits = {
+            "--max-positives": options.max_positives,
+            "--negatives": options.negatives,
+            "--rows-per-file": options.rows_per_file,
+        }
+        for flag, value in limits.items():
             if value is not None and value < 1:
                 raise UsageError(f"{flag} {value}: at least 1")
         self.collection = collection
@@ -57,7 +64,7 @@ class Export(Stage):
         wanted = int(decisions.plan["options"]["num_negatives"])
         self.width = min(wanted, options.negatives or wanted)
         self._read_decisions()
-        self.block_rows = options.rows_per_file or max(1_024, TEXTS_PER_BLOCK // (self.width + 2))
+        self.block_rows = options.rows_per_file or block_size(max(1_024, TEXTS_PER_BLOCK // (self.width + 2)))
 
     def _read_decisions(self) -> None:
         """Hold ids and numbers of the chosen rows; the texts stay on disk."""
@@ -131,6 +138,12 @@ class Export(Stage):
         seed = self.options.seed
         return np.fromiter((keyed_hash(seed, "export", self._query_ids[q], d) for q, d in pairs), np.uint64, len(owner))
 
+    def run(self, path: Path, how: Execution) -> Outcome:
+        """As every stage; a file that another program wrote is not replaced unless `how.overwrite`."""
+        if self.file is not None:
+            refuse_foreign(path / self.file, path, overwrite=how.overwrite)
+        return super().run(path, how)
+
     def inputs(self) -> Mapping[str, Artefact]:
         """The collection and the decisions."""
         return {"collection": self.collection.artefact, "decisions": self.table.artefact}
@@ -175,7 +188,7 @@ class Export(Stage):
             parts = [draft.path / part for part in names if part.startswith(f"{table}/")]
             rows = _join(parts, draft.path / name)
             files[name] = draft.describe(name, rows)
-        return draft.close(files=files, counts=sum_counts(r["counts"] for r in receipts), drop=names)
+        return draft.close(files=files, counts=sum_counts(r["counts"] for r in receipts))
 
     def _documents(self, places: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """The document row at each place."""

@@ -172,7 +172,7 @@ def test_storage_failures_have_exit_code_7(tmp_path: Path) -> None:
 
 def test_differences_name_leaves() -> None:
     old = {"a": {"b": 1, "c": [1]}, "d": None}
-    assert differences(old, {"a": {"b": 2, "c": [1]}, "e": 0, "d": None}) == ["a.b: 1 -> 2", "e: null -> 0"]
+    assert differences(old, {"a": {"b": 2, "c": [1]}, "e": 0, "d": None}) == ["a.b: 1 -> 2", "e: absent -> 0"]
 
 
 def test_counts_add_up_whatever_the_order() -> None:

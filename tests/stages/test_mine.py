@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import hnmine
-from hnmine.errors import InputError, UsageError
+from hnmine.errors import ArtefactError, InputError, UsageError
 from hnmine.files.artefact import Artefact
 from hnmine.hashing import text_key
 
@@ -155,5 +155,5 @@ def test_two_sources_of_one_name_and_no_source_are_refused(mined: Path, tmp_path
 def test_an_index_of_another_collection_is_refused(mined: Path, tmp_path: Path) -> None:
     (tmp_path / "pairs.jsonl").write_text(json.dumps({"anchor": "man", "positive": "food"}) + "\n")
     hnmine.ingest(tmp_path / "pairs.jsonl", tmp_path / "other")
-    with pytest.raises(UsageError, match="another collection"):
+    with pytest.raises(ArtefactError, match="another collection"):
         hnmine.mine(tmp_path / "other", tmp_path / "c", indexes=[mined / "indexes" / "bm25"])
