@@ -84,8 +84,8 @@ def test_pipelines(tmp_path: Path, shell: dict[str, str]) -> None:
     run_all("docs/pipelines.md", place, shell)
     rows = pq.read_table(place / "faq.parquet").to_pylist()
     assert sorted((row["anchor"], row["negative"]) for row in rows) == [
-        ("what is hail?", "Rye is a grain."),
-        ("what is rye?", "Hail is weather."),
+        ("which grain is oat?", "Rye is a grain."),
+        ("which grain is rye?", "Oat is a grain."),
     ]
     assert pq.read_schema(place / "strict.parquet").names == ["query", "documents", "labels"]
     assert pq.read_metadata(place / "configured/triplets.parquet").num_rows > 0

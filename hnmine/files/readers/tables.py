@@ -54,7 +54,8 @@ TABLE_SUFFIXES = {
 def table_format(file: InputFile) -> TableFormat:
     """What `file` is: Parquet by its content, then by its name, then JSONL if it starts with `{`.
 
-    A stream has no name: what is no JSON has a header line, of TSV if there is a tab in it, else of CSV. Raises `InputError` for a JSON array and for what cannot be told.
+    A stream has no name: what is no JSON has a header line, of TSV if there is a tab in it, else of CSV. Raises
+    `InputError` for a JSON array and for what cannot be told.
     """
     head = read_head(file)
     if head.startswith(b"PAR1"):
