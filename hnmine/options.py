@@ -7,6 +7,8 @@ A field's default is the documented default; its metadata carry the help text an
 from __future__ import annotations
 
 import dataclasses
+import types
+import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -20,6 +22,26 @@ T = TypeVar("T")
 def option(default: Any, help: str, *, flags: tuple[str, ...] = (), cli: bool = True) -> Any:
     """A field with its help text; `flags` replaces the flag made from the field's name, `cli=False` hides it."""
     return field(default=default, metadata={"help": help, "flags": flags, "cli": cli})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """The base of every options record: plain values are accepted (`dtype="fp32"`), wrong ones refused by name."""
+
+    def __post_init__(self) -> None:
+        """Turn plain values into the field's type; raises `UsageError` with every value that does not fit."""
+        problems = []
+        for name, hint in _hints(type(self)).items():
+            try:
+                object.__setattr__(self, name, _coerce(getattr(self, name), hint))
+            except (TypeError, ValueError) as error:
+                problems.append(f"{type(self).__name__}: {name} = {getattr(self, name)!r}: {error}")
+        if problems:
+            raise UsageError("\n".join(problems))
+
+
+def _hints(kind: Any) -> dict[str, Any]:
+    return typing.get_type_hints(kind)
 
 
 class OnError(StrEnum):
@@ -104,7 +126,7 @@ class Format(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class InputOptions:
+class InputOptions(Options):
     """How DATA is read: its parts, its columns, what to do with bad records."""
 
     corpus: str | None = option(None, "Corpus file that replaces DATA's own (any compression).")
@@ -122,11 +144,14 @@ class InputOptions:
     title_separator: str = option(
         " ", "What joins a document's title and text into the text that is indexed and exported."
     )
+    sample: float | None = option(
+        None, "Only a keyed sample: this fraction of the queries and of the documents; judged documents stay."
+    )
     on_error: OnError = option(OnError.FAIL, "Bad records: fail with all of them listed, or skip and count them.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bm25Options:
+class Bm25Options(Options):
     """`index bm25`."""
 
     language: str = option("auto", "Analyser: auto, none, cjk, or a Snowball language such as english or german.")
@@ -139,7 +164,7 @@ class Bm25Options:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ModelOptions:
+class ModelOptions(Options):
     """How a model is loaded and run; shared by encoders and rerankers."""
 
     revision: str | None = option(None, "Revision of the model on the Hub.")
@@ -168,7 +193,7 @@ class DenseOptions(ModelOptions):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SampleOptions:
+class SampleOptions(Options):
     """What every stage that works on queries takes: the seed of keyed draws, and a keyed sample."""
 
     seed: int = option(0, "Seed of every keyed draw: equal seeds give equal picks whatever the order of work.")
@@ -259,9 +284,7 @@ def from_mapping(kind: type[T], values: Mapping[str, Any], *, where: str) -> T:
 
     `where` names the origin (a file and table) in error messages. Raises `UsageError` with every problem at once.
     """
-    import typing
-
-    hints = typing.get_type_hints(kind)
+    hints = _hints(kind)
     known = option_fields(kind)
     problems: list[str] = []
     clean: dict[str, Any] = {}
@@ -281,9 +304,6 @@ def from_mapping(kind: type[T], values: Mapping[str, Any], *, where: str) -> T:
 
 
 def _coerce(value: Any, hint: Any) -> Any:
-    import types
-    import typing
-
     arguments = typing.get_args(hint)
     if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
         if value is None:

@@ -17,6 +17,9 @@ from hnmine.options import from_mapping, option, option_fields
 
 T = TypeVar("T")
 
+SAMPLING = "Sampling"
+_SAMPLING = ("seed", "limit", "sample")
+
 EXPLICIT = ("COMMANDLINE", "ENVIRONMENT")
 """Sources of a flag's value that count as given by the user."""
 
@@ -49,7 +52,13 @@ def parameter(name: str, hint: Any, field: dataclasses.Field[Any], panel: str) -
     if is_tuple:
         hint, default = list[str], list(default)
     info = typer.Option(
-        default, *flags, help=field.metadata["help"], rich_help_panel=panel, show_default=_shown(default)
+        default,
+        *flags,
+        help=field.metadata["help"],
+        rich_help_panel=panel,
+        show_default=_shown(default),
+        show_envvar=False,
+        metavar="<str>" if is_tuple else None,
     )
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=info, annotation=hint)
 
@@ -74,7 +83,7 @@ def with_flags(
             for name, field in option_fields(record).items():
                 if name in skip or name in added or not field.metadata.get("cli", True):
                     continue
-                added[name] = parameter(name, hints[name], field, panel)
+                added[name] = parameter(name, hints[name], field, SAMPLING if name in _SAMPLING else panel)
 
         @functools.wraps(function)
         @guarded
@@ -86,7 +95,7 @@ def with_flags(
         context = inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
         own = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
         signature = [context, *own, *added.values()]
-        command.__signature__ = inspect.Signature(signature)
+        command.__signature__ = inspect.Signature(signature)  # type: ignore[attr-defined]
         command.__annotations__ = {p.name: p.annotation for p in signature}
         del command.__wrapped__
         return command

@@ -37,11 +37,13 @@ def differences(old: object, new: object, where: str = "") -> list[str]:
     if isinstance(old, dict) and isinstance(new, dict):
         found: list[str] = []
         for key in sorted({*old, *new}):
-            found += differences(old.get(key), new.get(key), f"{where}.{key}" if where else key)
+            found += differences(old.get(key, _ABSENT), new.get(key, _ABSENT), f"{where}.{key}" if where else key)
         return found
-    if canonical_json(old) == canonical_json(new):
-        return []
-    return [f"{where}: {json.dumps(old, ensure_ascii=False)} -> {json.dumps(new, ensure_ascii=False)}"]
+    shown = ["absent" if value is _ABSENT else canonical_json(value) for value in (old, new)]
+    return [] if shown[0] == shown[1] else [f"{where}: {shown[0]} -> {shown[1]}"]
+
+
+_ABSENT = object()
 
 
 def sum_counts(counts: Iterable[Mapping[str, Any]]) -> Json:
@@ -86,16 +88,14 @@ class Draft:
                     remedy="choose another -o",
                 )
         if existing.exists() and existing.read_text(encoding="utf-8") != text:
-            old = _read_json(existing)
             if not overwrite:
-                changed = differences(old, json.loads(text))
+                changed = differences(_read_json(existing), json.loads(text))
                 shown = "\n".join(f"  {line}" for line in changed[:10])
                 raise ArtefactError(
                     f"{path} was made with another plan:\n{shown}",
                     expected="the same parameters, inputs, models and machine class as before",
                     remedy="restore them, choose another -o, or start anew with --overwrite",
                 )
-        if existing.exists() and overwrite:
             remove_artefact(path)
         if not existing.exists():
             with storage_errors(path):

@@ -27,6 +27,7 @@ _STORAGE_CODES = {
     errno.EIO: "input/output error",
     errno.ENAMETOOLONG: "the name is too long",
     errno.ENOTDIR: "a part of the path is a file, not a directory",
+    errno.EEXIST: "a part of the path is a file, not a directory",
     errno.EISDIR: "there is a directory of that name",
     errno.EFBIG: "the file is larger than the file system or the process's limit allows",
 }

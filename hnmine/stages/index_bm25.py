@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from hnmine.core.bm25 import Counts, check_parameters, combine, count, impacts
 from hnmine.engines.analysis import Analyser, detect_language, normalise_language
+from hnmine.engines.arithmetic import numpy_facts
 from hnmine.engines.bm25 import Bm25sIndex, RankBm25Index, write_postings
 from hnmine.engines.retriever import Retriever, Rows
 from hnmine.execute.local import Block
@@ -60,7 +61,12 @@ class IndexBm25(Stage):
 
     def parameters(self) -> Json:
         """The variant, its constants, and everything that changes a token."""
-        return {"options": as_plain(self.options), "analyser": self.analyser.describe(), "block": self.block}
+        return {
+            "options": as_plain(self.options),
+            "analyser": self.analyser.describe(),
+            "arithmetic": numpy_facts(),
+            "block": self.block,
+        }
 
     def blocks(self) -> Sequence[Block]:
         """Blocks of 65,536 documents."""

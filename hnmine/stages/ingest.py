@@ -17,13 +17,13 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hnmine.errors import InputError, ProblemLog
+from hnmine.errors import InputError, ProblemLog, UsageError
 from hnmine.execute.local import Execution, pause_for_tests
 from hnmine.files.artefact import Artefact, Draft, Json, remove_artefact
 from hnmine.files.collection import rows_of
 from hnmine.files.readers import Document, Query, Source, open_source
 from hnmine.files.tables import TextRows, chunks, metadata_array, part_name, write_rows, write_table
-from hnmine.hashing import text_keys
+from hnmine.hashing import keyed_hash, text_keys
 from hnmine.options import InputOptions, OnError
 from hnmine.schema import DOC_ID, QUERY_ID, TEXT, TEXT_KEY, TITLE, Kind
 from hnmine.stages.stage import Outcome, Preview, block_size, machine, now, peak_memory
@@ -36,8 +36,10 @@ class Ingest:
 
     kind = Kind.COLLECTION
 
-    def __init__(self, data: str, options: InputOptions) -> None:
-        self.source: Source = open_source(data, options)
+    def __init__(self, data: str | Source, options: InputOptions) -> None:
+        if options.sample is not None and not 0 < options.sample <= 1:
+            raise UsageError(f"--sample {options.sample}: not a fraction", expected="a number above 0, up to 1")
+        self.source = data if isinstance(data, Source) else open_source(data, options)
         self.options = options
         self.block = block_size(BLOCK)
         self.problems = ProblemLog()
@@ -51,6 +53,7 @@ class Ingest:
             "fingerprint": self.source.fingerprint(),
             "title_separator": self.options.title_separator,
             "on_error": str(self.options.on_error),
+            "sample": self.options.sample,
             "block": self.block,
         }
 
@@ -97,26 +100,20 @@ class Ingest:
 
     def _write(self, draft: Draft, how: Execution) -> tuple[list[str], int, Json]:
         """Stream all parts; returns (blocks, blocks written now, manifest counts)."""
-        judgments, judged_at = self._read_judgments()
+        judgments, judged_at = self._sampled(*self._read_judgments())
         judged = pc.unique(judgments[QUERY_ID]) if len(judgments) else None
+        documents = self._unique(self.source.documents(self.problems), "duplicate document id", "doc_id")
+        documents = self._sampled_documents(documents, judgments)
+        queries = self._unique(self.source.queries(self.problems), "duplicate query id", "query_id")
+        queries = self._judged(queries, judged)
         how.progress.start("ingest", None, 0, "records")
         blocks: list[str] = []
         written = 0
         sizes: dict[str, int] = {}
         try:
             for table, records, columns in (
-                (
-                    "documents",
-                    self._unique(self.source.documents(self.problems), "duplicate document id", "doc_id"),
-                    _document_columns,
-                ),
-                (
-                    "queries",
-                    self._judged(
-                        self._unique(self.source.queries(self.problems), "duplicate query id", "query_id"), judged
-                    ),
-                    _query_columns,
-                ),
+                ("documents", documents, _document_columns),
+                ("queries", queries, _query_columns),
             ):
                 sizes[table] = 0
                 index = -1
@@ -145,6 +142,29 @@ class Ingest:
             written += 1
         blocks.append("qrels-00000")
         return blocks, written, self._counts(kept, sizes)
+
+    def _sampled(self, judgments: pa.Table, places: list[tuple[str, int]]) -> tuple[pa.Table, list[tuple[str, int]]]:
+        """The judgments of the queries that `--sample` keeps."""
+        if self.options.sample is None:
+            return judgments, places
+        keep = [self._is_in_sample("query", query_id) for query_id in judgments[QUERY_ID].to_pylist()]
+        kept = [place for place, wanted in zip(places, keep, strict=True) if wanted]
+        return judgments.filter(pa.array(keep, pa.bool_())), kept
+
+    def _sampled_documents(self, documents: Iterable[Document], judgments: pa.Table) -> Iterator[Document]:
+        """The documents that `--sample` keeps: every judged one, and a keyed fraction of the others."""
+        if self.options.sample is None:
+            yield from documents
+            return
+        judged = set(judgments[DOC_ID].to_pylist())
+        for document in documents:
+            if document.doc_id in judged or self._is_in_sample("document", document.doc_id):
+                yield document
+            else:
+                self.left_out["documents_not_in_sample"] += 1
+
+    def _is_in_sample(self, what: str, identity: str) -> bool:
+        return keyed_hash(0, f"sample-{what}", identity) < (self.options.sample or 1) * 2.0**64
 
     def _fail_if_any(self) -> None:
         if self.options.on_error is OnError.FAIL:
@@ -187,7 +207,7 @@ class Ingest:
                 if wanted:
                     yield query
                 else:
-                    self.left_out["queries_not_judged_in_split"] += 1
+                    self.left_out["queries_not_judged" if self.options.sample is None else "queries_not_in_sample"] += 1
 
     def _read_judgments(self) -> tuple[pa.Table, list[tuple[str, int]]]:
         """All judgments as a table, and where each stood."""

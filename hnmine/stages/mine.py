@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from hnmine.core.pool import Pairs, Pool, draw_documents, ranks_of, unite
+from hnmine.engines.arithmetic import numpy_facts
 from hnmine.engines.retriever import Queries, Retriever, Rows
 from hnmine.errors import InputError, UsageError
 from hnmine.execute.local import Block
@@ -154,6 +155,7 @@ class Mine(Stage):
             "options": {**as_plain(self.options), "run": runs, "rank_by": self.rank_by},
             "scores": [score.to_plan() for score in self.scores],
             "rank_by": self.rank_by,
+            "arithmetic": numpy_facts(),
             "block": self.block,
         }
 

@@ -53,10 +53,12 @@ def locate(path: Path, *kinds: Kind) -> Path:
         finished = [place for place in found if (place / MANIFEST).is_file()]
         if finished or found:
             return (finished or found)[0]
-    wanted = " or ".join(kinds) or "artefact"
+    wanted = " or ".join(kinds) or "an artefact"
     if not path.exists():
         raise ArtefactError(f"{path} does not exist", expected=f"a directory with {wanted}, or a run directory")
-    raise ArtefactError(f"{path} holds no hnmine {wanted}", expected="a directory hnmine wrote")
+    beside = path.with_suffix(".hnmine")
+    remedy = f"{beside}: the artefacts of this file" if path.is_file() and beside.is_dir() else None
+    raise ArtefactError(f"{path} is not a directory with {wanted}", expected="a directory hnmine wrote", remedy=remedy)
 
 
 def open_artefact(path: Path, *kinds: Kind) -> Artefact:
