@@ -38,7 +38,8 @@ def test_every_rule_is_on_the_page_in_the_order_in_which_rules_decide() -> None:
     )
     everything = FilterOptions(skip_top=1, absolute_margin=1.0, relative_margin=0.1, max_score=1.0, min_score=0.0)
     assert written == [rule.reason for rule in rules.build(everything, Scale.COSINE)]
-    assert set(written) == {rule.reason for rule in Rule.__subclasses__()}
+    assert {*written, "rank-window"} == {rule.reason for rule in Rule.__subclasses__()}
+    assert "`rank-window`" in page("docs/rules.md"), "the one rule that only mine_hard_negatives asks"
 
 
 def test_rules_page_says_which_rules_guess() -> None:
