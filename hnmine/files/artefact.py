@@ -70,8 +70,8 @@ class Draft:
         """Start or resume the artefact at `path`.
 
         An existing artefact of an equal plan is resumed (or, if it is finished, left as it is: see `is_closed`). One of
-        another plan is refused with the list of differences, unless `overwrite`, which removes it. A directory that
-        holds anything but an artefact is never touched.
+        another plan is refused with the list of differences, unless `overwrite`, which removes it, as it removes a
+        damaged one. A directory that holds anything but an artefact is never touched.
         """
         full: Json = {"kind": str(kind), "format": FORMAT_VERSION, **plan}
         text = pretty_json(full)
@@ -96,6 +96,8 @@ class Draft:
                     expected="the same parameters, inputs, models and machine class as before",
                     remedy="restore them, choose another -o, or start anew with --overwrite",
                 )
+            remove_artefact(path)
+        elif overwrite and (path / MANIFEST).exists() and _is_damaged(path):
             remove_artefact(path)
         if not existing.exists():
             with storage_errors(path):
@@ -315,6 +317,14 @@ def remove_artefact(path: Path) -> None:
 
 _TABLES = frozenset({"documents", "queries", "qrels", "texts", "counts", "postings", "vectors", "data", "ids"})
 """Directories that an artefact may hold."""
+
+
+def _is_damaged(path: Path) -> bool:
+    try:
+        Artefact.open(path)
+    except ArtefactError:
+        return True
+    return False
 
 
 def _read_json(path: Path) -> Json:

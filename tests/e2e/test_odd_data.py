@@ -65,7 +65,7 @@ def test_a_query_without_positives_is_left_out_and_counted(call: Call, tmp_path:
     done = call("run", data, "-o", tmp_path / "run", "--no-dense", "--json")
     assert done.code == 0, done.stderr
     assert done.json["ingest"]["counts"]["queries"] == 2
-    assert done.json["ingest"]["counts"]["left_out"] == {"queries_not_judged_in_split": 1}
+    assert done.json["ingest"]["counts"]["left_out"] == {"queries_not_judged": 1}
     assert {row["query_id"] for row in rows(tmp_path / "run" / "candidates")} == {"q1"}
 
 
