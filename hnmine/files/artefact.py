@@ -279,7 +279,7 @@ class Artefact:
         if wanted is None:
             raise ArtefactError(f"{self.path} was made without a {name}")
         relative = self.run_record().get("inputs", {}).get(name)
-        path = given or (self.path / relative if relative else None)
+        path = given or (Path(os.path.normpath(self.path.resolve() / relative)) if relative else None)
         if path is None or not (path / PLAN).exists():
             raise ArtefactError(
                 f"cannot find the {name} that {self.path} was made from" + (f" (looked at {path})" if path else ""),

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from hnmine.core.decide import LADDER, Decisions, decide
 from hnmine.core.evidence import Evidence, anchor_scores
-from hnmine.core.rules import build, default_margins
+from hnmine.core.rules import Rule, build, default_margins
 from hnmine.core.spread import grid_counts, quantiles
 from hnmine.errors import UsageError
 from hnmine.execute.local import Block
@@ -46,13 +46,23 @@ BLOCK = 4_096
 
 
 class Filter(Stage):
-    """Turns candidates into decisions."""
+    """Turns candidates into decisions.
+
+    `first_rules` are asked before those of the options.
+    """
 
     kind = Kind.DECISIONS
     label = "filter"
     unit = "queries"
 
-    def __init__(self, collection: Collection, candidates: Artefact, options: FilterOptions) -> None:
+    def __init__(
+        self,
+        collection: Collection,
+        candidates: Artefact,
+        options: FilterOptions,
+        *,
+        first_rules: Sequence[Rule] = (),
+    ) -> None:
         check(options)
         require_made_from(collection.artefact, candidates)
         self.collection = collection
@@ -66,8 +76,9 @@ class Filter(Stage):
             rank_by = self.table.score(name) if name else None
         self.rank_by = rank_by
         self.scale = self.judge.scale if self.judge else Scale.DOT
-        self.rules = build(options, self.scale)
-        self.relaxed = [(step, build(options, self.scale, shrink=shrink)) for shrink, step in LADDER]
+        self.first_rules = first_rules
+        self.rules = [*first_rules, *build(options, self.scale)]
+        self.relaxed = [(step, [*first_rules, *build(options, self.scale, shrink=shrink)]) for shrink, step in LADDER]
         self.chosen = self.table.sample(options.limit, options.seed)
 
     def _named(self, name: str | None, flag: str) -> ScoreInfo | None:
@@ -97,6 +108,7 @@ class Filter(Stage):
             "rank_by": self.rank_by.name if self.rank_by else None,
             "margins": {"relative": relative, "absolute": absolute},
             "rules": [rule.reason for rule in self.rules],
+            **({"first_rules": [vars(rule) for rule in self.first_rules]} if self.first_rules else {}),
             "block": self.block,
         }
 

@@ -31,24 +31,27 @@ _NUMPY = {Store.FP16: np.float16, Store.FP32: np.float32}
 
 
 class IndexDense(Stage):
-    """Builds a dense index over a collection, with a model or from ready-made vectors."""
+    """Builds a dense index over a collection, with a model or from ready-made vectors.
+
+    `encoder` is an encoder that is there already, in place of the model that the options name.
+    """
 
     kind = Kind.DENSE_INDEX
     label = "index dense"
     unit = "texts"
 
-    def __init__(self, collection: Collection, options: DenseOptions) -> None:
+    def __init__(self, collection: Collection, options: DenseOptions, *, encoder: Encoder | None = None) -> None:
         self.collection = collection
         self.options = options
         self.block = block_size(BLOCK)
         self._ready: dict[Side, npt.NDArray[np.floating]] = {}
-        self._encoder: Encoder | None = None
+        self._encoder = encoder
         self._notes: Json = {}
         if options.query_vectors and not options.vectors:
             raise UsageError("--query-vectors goes with --vectors")
         if options.vectors:
             self._read_vectors(options)
-        else:
+        elif encoder is None:
             resolved = resolve_model(options.model, revision=options.revision, backend=options.backend)
             self._encoder = SentenceTransformerEncoder(resolved, options)
             self._notes = {"model": f"{resolved.name} from {resolved.origin}"}

@@ -36,10 +36,10 @@ class Ingest:
 
     kind = Kind.COLLECTION
 
-    def __init__(self, data: str, options: InputOptions) -> None:
+    def __init__(self, data: str | Source, options: InputOptions) -> None:
         if options.sample is not None and not 0 < options.sample <= 1:
             raise UsageError(f"--sample {options.sample}: not a fraction", expected="a number above 0, up to 1")
-        self.source: Source = open_source(data, options)
+        self.source = data if isinstance(data, Source) else open_source(data, options)
         self.options = options
         self.block = block_size(BLOCK)
         self.problems = ProblemLog()

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from hnmine.engines.models import resolve_model
-from hnmine.engines.reranker import CrossEncoderReranker
+from hnmine.engines.reranker import CrossEncoderReranker, Reranker
 from hnmine.errors import UsageError
 from hnmine.execute.local import Block
 from hnmine.files.artefact import Artefact, Draft, Json
@@ -29,27 +29,37 @@ def score_name(options: ScoreOptions) -> str:
 
 
 class Score(Stage):
-    """Scores every row of a candidates table with a cross-encoder."""
+    """Scores every row of a candidates table with a cross-encoder.
+
+    `reranker` is one that is there already, in place of the model that the options name; `options.name` names it.
+    """
 
     kind = Kind.CANDIDATES
     label = "score"
     unit = "pairs"
 
-    def __init__(self, collection: Collection, candidates: Artefact, options: ScoreOptions) -> None:
+    def __init__(
+        self, collection: Collection, candidates: Artefact, options: ScoreOptions, *, reranker: Reranker | None = None
+    ) -> None:
         require_made_from(collection.artefact, candidates)
         self.collection = collection
         self.table = CandidatesTable(candidates)
         self.options = options
         self.block = block_size(BLOCK)
-        resolved = resolve_model(
-            options.reranker, revision=options.revision, organization="cross-encoder", backend=options.backend
-        )
         self.name = check_name(score_name(options))
         if self.table.score(self.name) is not None:
             raise UsageError(f"the candidates have a score called {self.name!r} already", remedy="--name OTHER")
-        self.reranker = CrossEncoderReranker(resolved, options)
-        self._notes = {"reranker": f"{resolved.name} from {resolved.origin}"}
+        self._notes: Json = {}
+        self.reranker = reranker if reranker is not None else self._load()
         self.chosen = self.table.sample(options.limit, options.seed)
+
+    def _load(self) -> Reranker:
+        asked = self.options
+        resolved = resolve_model(
+            asked.reranker, revision=asked.revision, organization="cross-encoder", backend=asked.backend
+        )
+        self._notes = {"reranker": f"{resolved.name} from {resolved.origin}"}
+        return CrossEncoderReranker(resolved, asked)
 
     def inputs(self) -> Mapping[str, Artefact]:
         """The collection and the candidates."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from hnmine.core.evidence import Bools, Evidence
+from hnmine.core.evidence import Bools, Evidence, place_within
 from hnmine.core.rules.base import Rule
+from hnmine.core.rules.same_text import SameTextAsCandidate, SameTextAsPositive, SameTextAsQuery
 
 
 class SkipTop(Rule):
@@ -21,3 +22,25 @@ class SkipTop(Rule):
 
     def _drops(self, evidence: Evidence) -> Bools:
         return (evidence.rank > 0) & (evidence.rank <= self.count)
+
+
+class RankWindow(Rule):
+    """Keeps the rows `low` to `high` (0-based, exclusive; None: all) of the rank-by order, before any score rule.
+
+    Positives and copies of other texts take no place: what is counted is what could be a negative at all.
+    """
+
+    reason = "rank-window"
+    knob = "widen the window of ranks"
+
+    def __init__(self, low: int, high: int | None) -> None:
+        self.low = low
+        self.high = high
+
+    def _drops(self, evidence: Evidence) -> Bools:
+        counted = ~evidence.is_positive
+        for rule in (SameTextAsPositive(), SameTextAsQuery(), SameTextAsCandidate()):
+            counted &= ~rule.drops(evidence)
+        place = place_within(evidence.owner, counted)
+        beyond = place >= self.high if self.high is not None else False
+        return counted & ((place < self.low) | beyond)

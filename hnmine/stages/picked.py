@@ -1,0 +1,166 @@
+"""What decisions picked: each query's positives and negatives, as ids and numbers; the texts stay on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from hnmine.core.layout import Chosen
+from hnmine.files.candidates import CandidatesTable, floats, query_offsets, ranks
+from hnmine.files.collection import Collection, rows_of
+from hnmine.schema import DOC_ID, PICK_RANK, QUERY_ID, SOURCES, STEP, VERDICT, Verdict
+
+READ_BLOCK = 4_096
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Texts:
+    """Documents in a list: their rows in the collection, and the table of what is known about them.
+
+    `about` has doc_id, sources, step, score (the judge's; NaN where missing) and rank (0 where missing).
+    """
+
+    rows: Ints
+    about: pa.Table
+
+    def column(self, name: str) -> npt.NDArray[Any]:
+        """One column of numbers."""
+        return np.asarray(self.about[name].to_numpy())
+
+    def take(self, places: Ints) -> Texts:
+        """The documents at the given places of the list."""
+        return Texts(rows=self.rows[places], about=self.about.take(pa.array(places)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Picked:
+    """The positives and negatives of the chosen queries; `chosen` says which query owns which."""
+
+    query_rows: Ints
+    query_ids: list[str]
+    chosen: Chosen
+    positives: Texts
+    negatives: Texts
+
+    def documents(self, places: Ints) -> Ints:
+        """The document row at each place of a layout."""
+        return _at(places, self.positives.rows, self.negatives.rows)
+
+    def scores(self, places: Ints) -> npt.NDArray[np.float64]:
+        """The judge's score at each place of a layout; NaN where it is missing."""
+        return _at(places, self.positives.column("score"), self.negatives.column("score"))
+
+    def about(self, places: Ints) -> pa.Table:
+        """What is known about the document at each place of a layout."""
+        both = pa.concat_tables([self.positives.about, self.negatives.about])
+        position = np.where(places >= 0, places, -1 - places + len(self.positives.rows))
+        return both.take(pa.array(position)).combine_chunks()
+
+
+def read_picked(
+    collection: Collection,
+    decisions: CandidatesTable,
+    queries: Ints,
+    *,
+    max_positives: int | None = None,
+    negatives: int | None = None,
+    by_rank: bool = False,
+) -> Picked:
+    """The picked rows of the given queries: positives by rank, negatives in the order in which they were picked.
+
+    `max_positives` and `negatives` keep the first so many of each query; `by_rank` puts the negatives in rank order,
+    which is another one if they were drawn at random.
+    """
+
+    def select(table: pa.Table, owner: Ints) -> tuple[Ints, Ints]:
+        positive, negative = _with(table, Verdict.POSITIVE), _with(table, Verdict.NEGATIVE)
+        if not by_rank:
+            pick = table[PICK_RANK].fill_null(0).to_numpy()
+            negative = negative[np.lexsort((pick[negative], owner[negative]))]
+        return _first(owner, positive, max_positives), _first(owner, negative, negatives)
+
+    return _read(collection, decisions, queries, select)
+
+
+def read_ranking(collection: Collection, decisions: CandidatesTable, queries: Ints, *, length: int) -> Picked:
+    """The first `length` rows of each query that no rule dropped, positives among them, in place of the negatives."""
+
+    def select(table: pa.Table, owner: Ints) -> tuple[Ints, Ints]:
+        listed = _with(table, Verdict.POSITIVE, Verdict.NEGATIVE, Verdict.RESERVE)
+        return _with(table, Verdict.POSITIVE), _first(owner, listed, length)
+
+    return _read(collection, decisions, queries, select)
+
+
+def _read(
+    collection: Collection,
+    decisions: CandidatesTable,
+    queries: Ints,
+    select: Callable[[pa.Table, Ints], tuple[Ints, Ints]],
+) -> Picked:
+    """Read block by block; `select` gives the rows of positives and of negatives, by owner, best first."""
+    judge = decisions.artefact.plan["judge_by"]
+    rank_by = decisions.artefact.plan["rank_by"]
+    query_rows: list[Ints] = []
+    counts: dict[bool, list[Ints]] = {True: [], False: []}
+    kept: dict[bool, list[pa.Table]] = {True: [], False: []}
+    for start in range(0, max(len(queries), 1), READ_BLOCK):
+        block = queries[start : start + READ_BLOCK]
+        table = decisions.read(block)
+        offsets = query_offsets(table[QUERY_ID])
+        owner = np.repeat(np.arange(len(block)), np.diff(offsets))
+        about = (
+            table.select([DOC_ID, SOURCES, STEP])
+            .append_column("score", pa.array(floats(table, judge) if judge else np.full(len(owner), np.nan)))
+            .append_column("rank", pa.array(ranks(table, rank_by) if rank_by else np.zeros(len(owner), np.int64)))
+        )
+        positive, negative = select(table, owner)
+        for is_positive, rows in ((True, positive), (False, negative)):
+            counts[is_positive].append(np.bincount(owner[rows], minlength=len(block)))
+            kept[is_positive].append(about.take(pa.array(rows)))
+        query_rows.append(rows_of(collection.query_ids, table[QUERY_ID].take(pa.array(offsets[:-1]))))
+    rows_found = np.concatenate(query_rows)
+    texts = {}
+    for is_positive, tables in kept.items():
+        joined = pa.concat_tables(tables).combine_chunks()
+        texts[is_positive] = Texts(rows=rows_of(collection.doc_ids, joined[DOC_ID]), about=joined)
+    return Picked(
+        query_rows=rows_found,
+        query_ids=collection.query_ids.take(pa.array(rows_found)).to_pylist(),
+        chosen=Chosen(positive_offsets=_offsets(counts[True]), negative_offsets=_offsets(counts[False])),
+        positives=texts[True],
+        negatives=texts[False],
+    )
+
+
+def _with(table: pa.Table, *verdicts: Verdict) -> Ints:
+    """The rows with one of the verdicts, in order."""
+    wanted = pa.array([verdict.value for verdict in verdicts])
+    return np.flatnonzero(pc.is_in(table[VERDICT], value_set=wanted).to_numpy())
+
+
+def _first(owner: Ints, rows: Ints, most: int | None) -> Ints:
+    """The first `most` of the rows of each owner; all of them if None."""
+    if most is None:
+        return rows
+    owners = owner[rows]
+    return rows[np.arange(len(rows)) - np.searchsorted(owners, owners, side="left") < most]
+
+
+def _offsets(counts: list[Ints]) -> Ints:
+    return np.concatenate([[0], np.cumsum(np.concatenate(counts))]).astype(np.int64)
+
+
+def _at(places: Ints, positives: npt.NDArray[Any], negatives: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    result = np.empty(len(places), positives.dtype)
+    is_positive = places >= 0
+    result[is_positive] = positives[places[is_positive]]
+    result[~is_positive] = negatives[-1 - places[~is_positive]]
+    return result

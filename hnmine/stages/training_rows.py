@@ -1,0 +1,69 @@
+"""The tables of an export: rows as the trainer reads them, and the ids, scores and sources of the same rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from hnmine.core.layout import Layout
+from hnmine.files.collection import Collection
+from hnmine.options import Format
+from hnmine.schema import DOC_ID, QUERY_ID, SOURCES, STEP, TEXT
+from hnmine.stages.picked import Picked
+
+
+def training_table(
+    collection: Collection, picked: Picked, layout: Layout, form: Format, *, width: int, scores: bool
+) -> pa.Table:
+    """The rows of `layout` as the trainer reads them: texts in its order, then at most one label column.
+
+    The label is `scores` (a list, the positive's first) or, of pairs, `score`; without `scores`, the labeled formats
+    have `label` or `labels`, 1 for a positive and 0 for a negative, and the others none.
+    """
+    queries = collection.queries.take(picked.query_rows[layout.query])[TEXT].combine_chunks()
+    texts = collection.document_text_array(picked.documents(layout.places))
+    offsets = pa.array(layout.offsets, pa.int32())
+    if scores:
+        name, values = "score", pa.array(picked.scores(layout.places).astype(np.float32))
+    else:
+        name, values = "label", pa.array((layout.places >= 0).astype(np.int64))
+    if form is Format.LABELED_PAIR:
+        return pa.table({"query": queries, "document": texts, name: values})
+    lists = {f"{name}s": pa.ListArray.from_arrays(offsets, values)}
+    if form is Format.LABELED_LIST:
+        return pa.table({"query": queries, "documents": pa.ListArray.from_arrays(offsets, texts), **lists})
+    negatives = ["negative"] if form is Format.TRIPLET else [f"negative_{i + 1}" for i in range(width)]
+    places = np.arange(len(texts)).reshape(len(queries), 1 + len(negatives))
+    columns = {name: texts.take(pa.array(places[:, i])) for i, name in enumerate(["positive", *negatives])}
+    return pa.table({"anchor": queries, **columns, **(lists if scores else {})})
+
+
+def provenance_table(picked: Picked, layout: Layout) -> pa.Table:
+    """Ids, labels, scores, ranks, sources and steps of the rows of `layout`; lists run in the order of the texts."""
+    about = picked.about(layout.places)
+    score, rank = about["score"].to_numpy(), about["rank"].to_numpy()
+    query_ids = pa.array(picked.query_ids, pa.string()).take(pa.array(layout.query))
+    columns: dict[str, Any] = {
+        "doc_ids": about[DOC_ID],
+        "labels": pa.array((layout.places >= 0).astype(np.int8)),
+        "scores": pa.array(score.astype(np.float32), mask=np.isnan(score)),
+        "ranks": pa.array(rank.astype(np.int32), mask=rank == 0),
+        SOURCES: about[SOURCES],
+        "steps": about[STEP],
+    }
+    offsets = pa.array(layout.offsets, pa.int32())
+    lists = {name: pa.ListArray.from_arrays(offsets, _flat(values)) for name, values in columns.items()}
+    return pa.table({QUERY_ID: query_ids, **lists})
+
+
+def missing_scores(picked: Picked, layout: Layout) -> int:
+    """How many texts of `layout` the judge gave no score."""
+    missing: npt.NDArray[np.bool_] = np.isnan(picked.scores(layout.places))
+    return int(missing.sum())
+
+
+def _flat(values: Any) -> pa.Array:
+    return values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
