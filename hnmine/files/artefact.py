@@ -70,8 +70,8 @@ class Draft:
         """Start or resume the artefact at `path`.
 
         An existing artefact of an equal plan is resumed (or, if it is finished, left as it is: see `is_closed`). One of
-        another plan is refused with the list of differences, unless `overwrite`, which removes it. A directory that
-        holds anything but an artefact is never touched.
+        another plan is refused with the list of differences, unless `overwrite`, which removes it, and a damaged one
+        too. A directory that holds anything but an artefact is never touched.
         """
         full: Json = {"kind": str(kind), "format": FORMAT_VERSION, **plan}
         text = pretty_json(full)
@@ -87,16 +87,18 @@ class Draft:
                     expected="a new or empty directory, or an artefact to resume",
                     remedy="choose another -o",
                 )
-        if existing.exists() and existing.read_text(encoding="utf-8") != text:
-            if not overwrite:
-                changed = differences(_read_json(existing), json.loads(text))
-                shown = "\n".join(f"  {line}" for line in changed[:10])
+        if existing.exists():
+            changed = existing.read_text(encoding="utf-8") != text
+            if changed and not overwrite:
+                found = differences(_read_json(existing), json.loads(text))
+                shown = "\n".join(f"  {line}" for line in found[:10])
                 raise ArtefactError(
                     f"{path} was made with another plan:\n{shown}",
                     expected="the same parameters, inputs, models and machine class as before",
                     remedy="restore them, choose another -o, or start anew with --overwrite",
                 )
-            remove_artefact(path)
+            if changed or (overwrite and _is_damaged(path)):
+                remove_artefact(path)
         if not existing.exists():
             with storage_errors(path):
                 path.mkdir(parents=True, exist_ok=True)
@@ -292,6 +294,17 @@ class Artefact:
                 remedy=f"make {self.path} again, or name the right one with --{name.split(':')[0]} DIR",
             )
         return found
+
+
+def _is_damaged(path: Path) -> bool:
+    """Whether `path` is finished and yet cannot be opened."""
+    if not (path / MANIFEST).exists():
+        return False
+    try:
+        Artefact.open(path)
+    except ArtefactError:
+        return True
+    return False
 
 
 def remove_artefact(path: Path) -> None:

@@ -126,7 +126,7 @@ def test_inputs_are_found_by_relative_path_and_checked_by_fingerprint(tmp_path: 
     draft.close(files={}, counts={})
     (tmp_path / "run").rename(tmp_path / "moved")
     made = Artefact.open(tmp_path / "moved" / "decisions")
-    assert made.input("candidates", Kind.CANDIDATES).path == tmp_path / "moved" / "decisions" / ".." / "candidates"
+    assert made.input("candidates", Kind.CANDIDATES).path == tmp_path / "moved" / "candidates"
     other = Draft.begin(tmp_path / "other", Kind.CANDIDATES, {**PLAN, "blocks": []}).close(files={}, counts={"rows": 9})
     with pytest.raises(ArtefactError, match="its fingerprint differs"):
         made.input("candidates", given=other.path)
