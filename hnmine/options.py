@@ -7,9 +7,14 @@ A field's default is the documented default; its metadata carry the help text an
 from __future__ import annotations
 
 import dataclasses
+import numbers
+import os
+import types
+import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cache
 from typing import Any, TypeVar
 
 from hnmine.errors import UsageError
@@ -20,6 +25,26 @@ T = TypeVar("T")
 def option(default: Any, help: str, *, flags: tuple[str, ...] = (), cli: bool = True) -> Any:
     """A field with its help text; `flags` replaces the flag made from the field's name, `cli=False` hides it."""
     return field(default=default, metadata={"help": help, "flags": flags, "cli": cli})
+
+
+class Options:
+    """The base of every options record: a value may be given as plain text or number, and a wrong one is refused.
+
+    `FilterOptions(pick="random")` is `FilterOptions(pick=Pick.RANDOM)`. Raises `UsageError` with every wrong value.
+    """
+
+    __slots__ = ()
+
+    def __post_init__(self) -> None:
+        problems = []
+        for name, hint in _hints(type(self)).items():
+            value = getattr(self, name)
+            try:
+                object.__setattr__(self, name, _coerce(value, hint))
+            except (TypeError, ValueError) as error:
+                problems.append(f"{type(self).__name__}({name}={value!r}): {error}")
+        if problems:
+            raise UsageError("\n".join(problems))
 
 
 class OnError(StrEnum):
@@ -104,7 +129,7 @@ class Format(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class InputOptions:
+class InputOptions(Options):
     """How DATA is read: its parts, its columns, what to do with bad records."""
 
     corpus: str | None = option(None, "Corpus file that replaces DATA's own (any compression).")
@@ -129,7 +154,7 @@ class InputOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bm25Options:
+class Bm25Options(Options):
     """`index bm25`."""
 
     language: str = option("auto", "Analyser: auto, none, cjk, or a Snowball language such as english or german.")
@@ -142,7 +167,7 @@ class Bm25Options:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ModelOptions:
+class ModelOptions(Options):
     """How a model is loaded and run; shared by encoders and rerankers."""
 
     revision: str | None = option(None, "Revision of the model on the Hub.")
@@ -171,7 +196,7 @@ class DenseOptions(ModelOptions):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SampleOptions:
+class SampleOptions(Options):
     """What every stage that works on queries takes: the seed of keyed draws, and a keyed sample."""
 
     seed: int = option(0, "Seed of every keyed draw: equal seeds give equal picks whatever the order of work.")
@@ -240,6 +265,11 @@ def option_fields(kind: type) -> dict[str, dataclasses.Field[Any]]:
     return {item.name: item for item in dataclasses.fields(kind)}
 
 
+@cache
+def _hints(kind: type) -> dict[str, Any]:
+    return typing.get_type_hints(kind)
+
+
 def nearest(word: str, known: list[str]) -> str | None:
     """The known word closest to a mistyped one, or None."""
     import difflib
@@ -262,9 +292,7 @@ def from_mapping(kind: type[T], values: Mapping[str, Any], *, where: str) -> T:
 
     `where` names the origin (a file and table) in error messages. Raises `UsageError` with every problem at once.
     """
-    import typing
-
-    hints = typing.get_type_hints(kind)
+    hints = _hints(kind)
     known = option_fields(kind)
     problems: list[str] = []
     clean: dict[str, Any] = {}
@@ -284,9 +312,6 @@ def from_mapping(kind: type[T], values: Mapping[str, Any], *, where: str) -> T:
 
 
 def _coerce(value: Any, hint: Any) -> Any:
-    import types
-    import typing
-
     arguments = typing.get_args(hint)
     if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
         if value is None:
@@ -304,12 +329,16 @@ def _coerce(value: Any, hint: Any) -> Any:
         if not isinstance(value, bool):
             raise TypeError("not true or false")
         return value
-    if hint is int and (isinstance(value, bool) or not isinstance(value, int)):
-        raise TypeError("not a whole number")
+    if hint is int:
+        if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+            raise TypeError("not a whole number")
+        return int(value)
     if hint is float:
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
+        if isinstance(value, bool) or not isinstance(value, numbers.Real):
             raise TypeError("not a number")
         return float(value)
-    if hint is str and not isinstance(value, str):
-        raise TypeError("not a text")
+    if hint is str:
+        if not isinstance(value, (str, os.PathLike)):
+            raise TypeError("not a text")
+        return os.fspath(value)
     return value
