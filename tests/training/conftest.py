@@ -7,9 +7,10 @@ import os
 import random
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -96,3 +97,42 @@ def exported(mined: Mined, tmp_path_factory: pytest.TempPathFactory) -> Callable
         return made[key]
 
     return export
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Tiny models on busy cores are ten times faster in one thread."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def teachable(model: Any) -> Any:
+    """The model with calmer weights and no dropout: random weights as large as the fixture's hardly learn."""
+    import torch
+
+    for part in model.modules():
+        if isinstance(part, torch.nn.Dropout):
+            part.p = 0.0
+    with torch.no_grad():
+        for weights in model.parameters():
+            if weights.dim() > 1:
+                weights.mul_(0.3)
+    return model
+
+
+@pytest.fixture
+def student(make_encoder: Callable[..., Path]) -> Any:
+    import sentence_transformers
+
+    return teachable(sentence_transformers.SentenceTransformer(str(make_encoder("student", seed=5)), device="cpu"))
+
+
+@pytest.fixture
+def pair_student(make_cross_encoder: Callable[..., Path]) -> Any:
+    import sentence_transformers
+
+    return teachable(sentence_transformers.CrossEncoder(str(make_cross_encoder("pairs", seed=5)), device="cpu"))
