@@ -14,7 +14,6 @@ import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from functools import cache
 from typing import Any, TypeVar
 
 from hnmine.errors import UsageError
@@ -265,7 +264,6 @@ def option_fields(kind: type) -> dict[str, dataclasses.Field[Any]]:
     return {item.name: item for item in dataclasses.fields(kind)}
 
 
-@cache
 def _hints(kind: type) -> dict[str, Any]:
     return typing.get_type_hints(kind)
 
@@ -325,6 +323,10 @@ def _coerce(value: Any, hint: Any) -> Any:
             return hint(value)
         except ValueError:
             raise ValueError(f"not one of {', '.join(hint)}") from None
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+        if not isinstance(value, hint):
+            raise TypeError(f"not a {hint.__name__}")
+        return value
     if hint is bool:
         if not isinstance(value, bool):
             raise TypeError("not true or false")
