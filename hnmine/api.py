@@ -243,7 +243,9 @@ def merge(path: Place) -> Artefact:
     """Close an artefact whose blocks were done by several shards; an error lists the blocks that are missing."""
     draft = Draft.reopen(Path(path))
     if draft.is_closed:
-        return Artefact.open(Path(path))
+        artefact = Artefact.open(Path(path))
+        draft.tidy()
+        return artefact
     closers: dict[Kind, type[Stage]] = {
         Kind.BM25_INDEX: IndexBm25,
         Kind.DENSE_INDEX: IndexDense,

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import sys
 import unicodedata
 from collections.abc import Iterable
 from functools import lru_cache
@@ -50,14 +49,19 @@ def keyed_hash(seed: int, *parts: str) -> int:
     return int.from_bytes(state.digest(), "little")
 
 
-@lru_cache(maxsize=1)
-def _white_space_and_punctuation() -> re.Pattern[str]:
-    codes = (
-        char
-        for char in map(chr, range(sys.maxunicode + 1))
-        if unicodedata.category(char)[0] in "PZ" or unicodedata.category(char) in ("Cc", "Cf") or char.isspace()
-    )
-    return re.compile("[" + "".join(re.escape(char) for char in codes) + "]+")
+def _is_blank(char: str) -> bool:
+    """White space, punctuation, control and format characters: what does not count when texts are compared."""
+    category = unicodedata.category(char)
+    return category[0] in "PZ" or category in ("Cc", "Cf") or char.isspace()
+
+
+_ASCII_BLANKS = bytes(code for code in range(128) if _is_blank(chr(code)))
+_NOT_A_WORD = re.compile(r"\W+")
+
+
+@lru_cache(maxsize=65_536)
+def _without_blanks(run: str) -> str:
+    return "".join(char for char in run if not _is_blank(char))
 
 
 def text_key(text: str) -> int:
@@ -67,8 +71,13 @@ def text_key(text: str) -> int:
     "C" and "C++" differ. A text of nothing but punctuation keeps its punctuation, so "?" and "!" differ.
     """
     folded = unicodedata.normalize("NFKC", text).casefold()
-    bare = _white_space_and_punctuation().sub("", folded) or folded.strip()
-    return int.from_bytes(hashlib.blake2b(bare.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
+    # ASCII goes by bytes, which is fast; what is left to look at is rare.
+    bare = folded.encode("utf-8", "surrogatepass").translate(None, _ASCII_BLANKS)
+    if not bare.isascii():
+        rest = _NOT_A_WORD.sub(lambda match: _without_blanks(match[0]), bare.decode("utf-8", "surrogatepass"))
+        bare = rest.encode("utf-8", "surrogatepass")
+    counted = bare or folded.strip().encode("utf-8", "surrogatepass")
+    return int.from_bytes(hashlib.blake2b(counted, digest_size=8).digest(), "little")
 
 
 def text_keys(texts: Iterable[str]) -> list[int]:

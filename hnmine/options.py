@@ -26,24 +26,24 @@ def option(default: Any, help: str, *, flags: tuple[str, ...] = (), cli: bool = 
     return field(default=default, metadata={"help": help, "flags": flags, "cli": cli})
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """The base of every options record: a value may be given as plain text or number, and a wrong one is refused.
-
-    `FilterOptions(pick="random")` is `FilterOptions(pick=Pick.RANDOM)`. Raises `UsageError` with every wrong value.
-    """
-
-    __slots__ = ()
+    """The base of every options record: plain values are accepted (`dtype="fp32"`), wrong ones refused by name."""
 
     def __post_init__(self) -> None:
+        """Turn plain values into the field's type; raises `UsageError` with every value that does not fit."""
         problems = []
         for name, hint in _hints(type(self)).items():
-            value = getattr(self, name)
             try:
-                object.__setattr__(self, name, _coerce(value, hint))
+                object.__setattr__(self, name, _coerce(getattr(self, name), hint))
             except (TypeError, ValueError) as error:
-                problems.append(f"{type(self).__name__}({name}={value!r}): {error}")
+                problems.append(f"{type(self).__name__}: {name} = {getattr(self, name)!r}: {error}")
         if problems:
             raise UsageError("\n".join(problems))
+
+
+def _hints(kind: Any) -> dict[str, Any]:
+    return typing.get_type_hints(kind)
 
 
 class OnError(StrEnum):
@@ -262,10 +262,6 @@ class ExportOptions(SampleOptions):
 def option_fields(kind: type) -> dict[str, dataclasses.Field[Any]]:
     """The fields of an options record by name, in order."""
     return {item.name: item for item in dataclasses.fields(kind)}
-
-
-def _hints(kind: type) -> dict[str, Any]:
-    return typing.get_type_hints(kind)
 
 
 def nearest(word: str, known: list[str]) -> str | None:

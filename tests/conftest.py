@@ -7,6 +7,12 @@ from pathlib import Path
 
 import pytest
 
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Quick tests first: what breaks often is told early."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
+
+
 WORDS = "a man is eating food piece of bread the girl carries baby horse rides query passage : one two three four"
 
 

@@ -72,12 +72,12 @@ def test_options_take_plain_values() -> None:
 
 def test_options_refuse_wrong_values_all_at_once() -> None:
     with pytest.raises(
-        UsageError, match=r"(?s)num_negatives='7'\): not a whole.*pick='best'\): not one of top, random"
+        UsageError, match=r"(?s)num_negatives = '7': not a whole.*pick = 'best': not one of top, random"
     ):
         hnmine.FilterOptions(pick="best", num_negatives="7")
-    with pytest.raises(UsageError, match=r"scores=1\): not true or false"):
+    with pytest.raises(UsageError, match=r"scores = 1: not true or false"):
         hnmine.ExportOptions(scores=1)
-    with pytest.raises(UsageError, match=r"top_k=None\)"):
+    with pytest.raises(UsageError, match=r"top_k = None"):
         hnmine.MineOptions(top_k=None)
     with pytest.raises(UsageError, match="not a MineOptions"):
         hnmine.RunOptions(mine={"top_k": 5})

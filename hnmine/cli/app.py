@@ -11,29 +11,27 @@ import typer
 from hnmine import options as opt
 from hnmine.cli import show
 from hnmine.cli.flags import CommonFlags, Given, ShardFlags, parse_shard, with_flags
+from hnmine.cli.help import Commands
 from hnmine.cli.terminal import Terminal, check_conditions, duration, fail_if, print_json
+from hnmine.errors import UsageError
 
 if TYPE_CHECKING:
     from hnmine.execute.local import Execution
     from hnmine.stages.ingest import Ingest
     from hnmine.stages.stage import Stage
 
-app = typer.Typer(
-    name="hnmine",
-    help="Mine hard negatives that are hard and true: index, mine, score, filter, export.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "HNMINE"},
-)
-index = typer.Typer(
-    help="Build an index over a corpus.", no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False
-)
+app = Commands(name="hnmine", context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "HNMINE"})
+index = Commands(help="Build an index over a corpus.")
 app.add_typer(index, name="index")
 
-Data = Annotated[str, typer.Argument(help="BEIR directory, pairs file, MS MARCO directory, stdlib, collection, or -.")]
+Data = Annotated[
+    str,
+    typer.Argument(
+        metavar="DATA", help="BEIR directory, pairs file, MS MARCO directory, `stdlib`, collection, or - (stdin)."
+    ),
+]
 Output = Annotated[Path, typer.Option("--output", "-o", help="Where the artefact goes.")]
-Candidates = Annotated[Path, typer.Argument(help="Candidates, or a run directory.")]
+Candidates = Annotated[Path, typer.Argument(metavar="CANDIDATES", help="Candidates, or a run directory.")]
 
 INPUT, COMMON, SHARD = (opt.InputOptions, "Input"), (CommonFlags, "Every command"), (ShardFlags, "Every command")
 
@@ -54,8 +52,10 @@ def root(
 ) -> None:
     """Mine hard negatives that are hard and true.
 
-    The whole chain:  hnmine run pairs.parquet -o triplets.parquet -n 5
+    \b
     Try it now:       hnmine run stdlib -o demo/triplets.parquet --limit 500
+    Your own pairs:   hnmine run pairs.parquet -o triplets.parquet -n 5
+    What works here:  hnmine doctor
     """
 
 
@@ -66,7 +66,19 @@ def execution(given: Given) -> tuple[Execution, Terminal]:
     check_conditions(tuple(given.fail_if))
     terminal = Terminal(quiet=given.quiet, verbose=given.verbose)
     shard = parse_shard(given.values.get("shard"))
+    if given.overwrite and shard[1] > 1:
+        raise UsageError(
+            "--overwrite and --shard contradict each other: each worker would remove the others' blocks",
+            remedy="remove the artefact once, then start the shards without --overwrite",
+        )
     return Execution(shard=shard, overwrite=given.overwrite, progress=terminal), terminal
+
+
+def stoppable(given: Given) -> tuple[Execution, Terminal]:
+    """As `execution`; from now to the end of the command, SIGTERM and SIGUSR1 stop it between two blocks."""
+    how, terminal = execution(given)
+    given.context.with_resource(how.stop.listening())
+    return how, terminal
 
 
 def cache(given: Given) -> Path:
@@ -84,8 +96,7 @@ def carry_out(name: str, stage: Stage | Ingest, path: Path, given: Given, how: E
             print_json(preview.summary())
         show.preview(name, preview, path, terminal)
         return
-    with how.stop.listening():
-        outcome = stage.run(path, how)
+    outcome = stage.run(path, how)
     show.outcome(name, outcome, terminal)
     if given.json:
         print_json(outcome.summary())
@@ -96,20 +107,30 @@ def carry_out(name: str, stage: Stage | Ingest, path: Path, given: Given, how: E
 @app.command()
 @with_flags(INPUT, COMMON)
 def ingest(data: Data, output: Output, given: Given) -> None:
-    """Validate DATA and normalise it into a collection."""
+    """Validate DATA and normalise it into a collection.
+
+    \b
+      hnmine ingest beir/scifact -o scifact/collection
+      hnmine ingest pairs.csv -o faq --anchor-column question --positive-column answer
+    """
     from hnmine.stages.ingest import Ingest
 
-    how, terminal = execution(given)
+    how, terminal = stoppable(given)
     carry_out("ingest", Ingest(data, given.record(opt.InputOptions)), output, given, how, terminal)
 
 
 @index.command("bm25")
-@with_flags((opt.Bm25Options, "BM25"), INPUT, COMMON, SHARD)
+@with_flags((opt.Bm25Options, "BM25 index"), INPUT, COMMON, SHARD)
 def index_bm25(data: Data, output: Output, given: Given) -> None:
-    """Build a BM25 index over the documents of DATA."""
+    """Build a BM25 index over the documents of DATA.
+
+    \b
+      hnmine index bm25 beir/scifact -o scifact/indexes/bm25
+      hnmine index bm25 gesetze --language german -o gesetze/indexes/bm25
+    """
     from hnmine import api
 
-    how, terminal = execution(given)
+    how, terminal = stoppable(given)
     stage = api.prepare_index_bm25(
         data,
         options=given.record(opt.Bm25Options),
@@ -121,12 +142,18 @@ def index_bm25(data: Data, output: Output, given: Given) -> None:
 
 
 @index.command("dense")
-@with_flags((opt.DenseOptions, "Dense"), INPUT, COMMON, SHARD)
+@with_flags((opt.DenseOptions, "Dense index"), INPUT, COMMON, SHARD)
 def index_dense(data: Data, output: Output, given: Given) -> None:
-    """Encode the documents and queries of DATA."""
+    """Encode the documents and queries of DATA.
+
+    \b
+      hnmine index dense beir/scifact -o scifact/indexes/minilm
+      hnmine index dense beir/scifact -o scifact/indexes/e5 --model intfloat/e5-small-v2 \\
+          --query-prompt "query: " --document-prompt "passage: "
+    """
     from hnmine import api
 
-    how, terminal = execution(given)
+    how, terminal = stoppable(given)
     stage = api.prepare_index_dense(
         data,
         options=given.record(opt.DenseOptions),
@@ -143,12 +170,19 @@ def mine(
     data: Data,
     output: Output,
     given: Given,
-    index: Annotated[list[str], typer.Option("--index", help="Index to search: DIR or NAME=DIR; repeatable.")] = [],  # noqa: B006
+    index: Annotated[
+        list[str], typer.Option("--index", metavar="<str>", help="Index to search: DIR or NAME=DIR; repeatable.")
+    ] = [],  # noqa: B006
 ) -> None:
-    """Mine candidates with all the evidence about them."""
+    """Mine candidates with all the evidence about them.
+
+    \b
+      hnmine mine scifact -o scifact/candidates --index scifact/indexes/bm25
+      hnmine mine beir/scifact -o scifact/candidates --run splade=splade.trec
+    """
     from hnmine import api
 
-    how, terminal = execution(given)
+    how, terminal = stoppable(given)
     stage = api.prepare_mine(
         data,
         index,
@@ -163,10 +197,14 @@ def mine(
 @app.command()
 @with_flags((opt.ScoreOptions, "Reranker"), INPUT, COMMON, SHARD)
 def score(data: Data, candidates: Candidates, output: Output, given: Given) -> None:
-    """Score candidates with a cross-encoder."""
+    """Score candidates with a cross-encoder.
+
+    \b
+      hnmine score scifact scifact/candidates -o scifact/scored --reranker models/mine
+    """
     from hnmine import api
 
-    how, terminal = execution(given)
+    how, terminal = stoppable(given)
     stage = api.prepare_score(
         data,
         candidates,
@@ -186,10 +224,15 @@ CollectionDir = Annotated[
 @app.command("filter")
 @with_flags((opt.FilterOptions, "Rules"), COMMON, SHARD)
 def filter_(candidates: Candidates, output: Output, given: Given, collection: CollectionDir = None) -> None:
-    """Give every candidate a verdict and a reason."""
+    """Give every candidate a verdict and a reason.
+
+    \b
+      hnmine filter scifact -o scifact/strict --relative-margin 0.1 -n 5
+      hnmine filter scifact -o scifact/relaxed --short relax
+    """
     from hnmine import api
 
-    how, terminal = execution(given)
+    how, terminal = stoppable(given)
     stage = api.prepare_filter(candidates, options=given.record(opt.FilterOptions), collection=collection)
     carry_out("filter", stage, output, given, how, terminal)
 
@@ -197,19 +240,28 @@ def filter_(candidates: Candidates, output: Output, given: Given, collection: Co
 @app.command()
 @with_flags((opt.ExportOptions, "Layout"), COMMON, SHARD)
 def export(
-    decisions: Annotated[Path, typer.Argument(help="Decisions, or a run directory.")],
+    decisions: Annotated[Path, typer.Argument(metavar="DECISIONS", help="Decisions, or a run directory.")],
     output: Annotated[str, typer.Option("--output", "-o", help="FILE.parquet, a directory of shards, or - (JSONL).")],
     given: Given,
     collection: CollectionDir = None,
 ) -> None:
-    """Write a training file that holds exactly what the trainer reads."""
+    """Write a training file that holds exactly what the trainer reads.
+
+    \b
+      hnmine export scifact -o triplets.parquet
+      hnmine export scifact --format n-tuple -o tuples.parquet
+      hnmine export scifact -o - | head -1
+    """
     from hnmine import api
 
-    how, terminal = execution(given)
+    how, terminal = stoppable(given)
     options = given.record(opt.ExportOptions)
+    if output == "-" and given.json:
+        raise UsageError("--json and -o - contradict each other: both write to standard output")
     stage, path = api.prepare_export(decisions, Path(output), options=options, collection=collection)
     if output == "-" and not given.dry_run:
         for line in stage.stream():
+            how.stop.check()
             sys.stdout.write(line)
         return
     carry_out("export", stage, path, given, how, terminal)
@@ -217,32 +269,42 @@ def export(
 
 @app.command()
 @with_flags(
-    (opt.InputOptions, "Input"),
-    (opt.Bm25Options, "BM25"),
-    (opt.DenseOptions, "Dense"),
-    (opt.MineOptions, "Mining"),
     (opt.FilterOptions, "Rules"),
+    (opt.MineOptions, "Mining"),
     (opt.ExportOptions, "Layout"),
-    (CommonFlags, "Every command"),
+    (opt.DenseOptions, "Dense index"),
+    (opt.Bm25Options, "BM25 index"),
+    INPUT,
+    COMMON,
     skip=frozenset({"name"}),
 )
 def run(
     given: Given,
-    data: Annotated[str | None, typer.Argument(help="DATA, as for ingest.")] = None,
+    data: Annotated[
+        str | None, typer.Argument(metavar="DATA", help="As for ingest: a directory, a file, `stdlib`, ...")
+    ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="A directory, or FILE.parquet.")] = None,
     config: Annotated[Path | None, typer.Option("--config", "-c", help="TOML file; flags win.")] = None,
-    index: Annotated[list[str], typer.Option("--index", help="A further, ready-made index: DIR or NAME=DIR.")] = [],  # noqa: B006
+    index: Annotated[
+        list[str], typer.Option("--index", metavar="<str>", help="A further, ready-made index: DIR or NAME=DIR.")
+    ] = [],  # noqa: B006
     reranker: Annotated[str | None, typer.Option("--reranker", help="Score with this cross-encoder too.")] = None,
     no_bm25: Annotated[bool, typer.Option("--no-bm25", help="Build no BM25 index.")] = False,
     no_dense: Annotated[bool, typer.Option("--no-dense", help="Build no dense index.")] = False,
 ) -> None:
-    """The whole chain: DATA to a training file."""
+    """The whole chain: DATA to a training file.
+
+    \b
+      hnmine run stdlib -o demo/triplets.parquet --limit 500
+      hnmine run pairs.parquet -o triplets.parquet -n 5 --relative-margin 0.05
+      hnmine run beir/scifact -o scifact --reranker models/mine
+    """
     from hnmine.cli.config import run_settings
     from hnmine.stages.chain import Chain
 
     flags = {"index": index, "reranker": reranker, "no_bm25": no_bm25, "no_dense": no_dense}
     settings = run_settings(given, config, data=data, output=output, flags=flags)
-    how, terminal = execution(given)
+    how, terminal = stoppable(given)
     chain = Chain(settings.data, settings.output, settings.options)
     if given.dry_run:
         previews = chain.preview()
@@ -251,8 +313,7 @@ def run(
         for name, path, found in previews:
             show.preview(name, found, path, terminal)
         return
-    with how.stop.listening():
-        outcomes = chain.run(how, lambda name, outcome: show.outcome(name, outcome, terminal))
+    outcomes = chain.run(how, lambda name, outcome: show.outcome(name, outcome, terminal))
     terminal.say(_times(outcomes))
     if chain.file is not None:
         terminal.say(f"training file: {chain.file}")
@@ -273,9 +334,14 @@ def _times(outcomes: list[tuple[str, Any]]) -> str:
 @app.command()
 @with_flags(COMMON)
 def merge(
-    path: Annotated[Path, typer.Argument(help="An artefact whose blocks were done as shards.")], given: Given
+    path: Annotated[Path, typer.Argument(metavar="ARTEFACT", help="An artefact whose blocks were done as shards.")],
+    given: Given,
 ) -> None:
-    """Close an artefact that several shards worked on."""
+    """Close an artefact that several shards worked on.
+
+    \b
+      hnmine merge scifact/candidates
+    """
     from hnmine import api
 
     _, terminal = execution(given)
@@ -291,7 +357,7 @@ def merge(
 @app.command()
 @with_flags(COMMON)
 def inspect(
-    path: Annotated[Path, typer.Argument(help="Any artefact, or a run directory.")],
+    path: Annotated[Path, typer.Argument(metavar="ARTEFACT", help="Any artefact, or a run directory.")],
     given: Given,
     query: Annotated[
         str | None, typer.Option("--query", help="Show this query's candidates with their verdicts.")
@@ -299,7 +365,13 @@ def inspect(
     sample: Annotated[int | None, typer.Option("--sample", help="Show K triplets (keyed sample).")] = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed of --sample.")] = 0,
 ) -> None:
-    """Counts, schema and provenance of an artefact; a query's candidates; a few triplets."""
+    """Counts, schema and provenance of an artefact; a query's candidates; a few triplets.
+
+    \b
+      hnmine inspect scifact
+      hnmine inspect scifact --sample 3
+      hnmine inspect scifact --query 42
+    """
     from hnmine.stages import inspect as look
 
     execution(given)
@@ -325,7 +397,11 @@ def _width() -> int:
 @app.command()
 @with_flags(COMMON)
 def doctor(given: Given) -> None:
-    """What works on this machine, what does not, and what to install."""
+    """What works on this machine, what does not, and what to install.
+
+    \b
+      hnmine doctor
+    """
     from hnmine.stages.doctor import examine
 
     execution(given)

@@ -41,6 +41,8 @@ def read_config(path: Path) -> dict[str, Any]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: {error}", expected="TOML") from None
     problems = []
+    if isinstance(config.get("indexes", []), str):
+        problems.append(f"{path}: indexes = {config['indexes']!r}: not a list")
     for key, value in config.items():
         if key in TABLES and (isinstance(value, dict) or (value is False and key in ("bm25", "dense"))):
             continue

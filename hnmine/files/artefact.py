@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from hnmine.errors import ArtefactError, UsageError
-from hnmine.files.atomic import remove_pending, storage_errors, write_text
+from hnmine.files.atomic import PENDING, remove_pending, storage_errors, write_text
 from hnmine.hashing import canonical_json, digest_bytes, digest_file
 from hnmine.schema import FORMAT_VERSION, Kind
 
@@ -37,11 +37,13 @@ def differences(old: object, new: object, where: str = "") -> list[str]:
     if isinstance(old, dict) and isinstance(new, dict):
         found: list[str] = []
         for key in sorted({*old, *new}):
-            found += differences(old.get(key), new.get(key), f"{where}.{key}" if where else key)
+            found += differences(old.get(key, _ABSENT), new.get(key, _ABSENT), f"{where}.{key}" if where else key)
         return found
-    if canonical_json(old) == canonical_json(new):
-        return []
-    return [f"{where}: {json.dumps(old, ensure_ascii=False)} -> {json.dumps(new, ensure_ascii=False)}"]
+    shown = ["absent" if value is _ABSENT else canonical_json(value) for value in (old, new)]
+    return [] if shown[0] == shown[1] else [f"{where}: {shown[0]} -> {shown[1]}"]
+
+
+_ABSENT = object()
 
 
 def sum_counts(counts: Iterable[Mapping[str, Any]]) -> Json:
@@ -68,34 +70,35 @@ class Draft:
         """Start or resume the artefact at `path`.
 
         An existing artefact of an equal plan is resumed (or, if it is finished, left as it is: see `is_closed`). One of
-        another plan is refused with the list of differences, unless `overwrite`, which removes it. A directory that
-        holds anything but an artefact is never touched.
+        another plan is refused with the list of differences, unless `overwrite`, which removes it, and a damaged one
+        too. A directory that holds anything but an artefact is never touched.
         """
         full: Json = {"kind": str(kind), "format": FORMAT_VERSION, **plan}
         text = pretty_json(full)
         existing = path / PLAN
         if path.exists() and not path.is_dir():
             raise UsageError(f"{path} is a file", expected="a directory to write the artefact to")
-        if path.is_dir() and not existing.exists():
-            remove_pending(path)
-            if any(path.iterdir()):
+        if path.is_dir():
+            # Another worker may be writing the plan at this moment: its pending file is nobody else's to remove.
+            names = {entry.name for entry in path.iterdir() if not entry.name.startswith(PENDING)}
+            if names and PLAN not in names:
                 raise UsageError(
                     f"{path} is not empty and holds no hnmine artefact",
                     expected="a new or empty directory, or an artefact to resume",
                     remedy="choose another -o",
                 )
-        if existing.exists() and existing.read_text(encoding="utf-8") != text:
-            old = _read_json(existing)
-            if not overwrite:
-                changed = differences(old, json.loads(text))
-                shown = "\n".join(f"  {line}" for line in changed[:10])
+        if existing.exists():
+            changed = existing.read_text(encoding="utf-8") != text
+            if changed and not overwrite:
+                found = differences(_read_json(existing), json.loads(text))
+                shown = "\n".join(f"  {line}" for line in found[:10])
                 raise ArtefactError(
                     f"{path} was made with another plan:\n{shown}",
                     expected="the same parameters, inputs, models and machine class as before",
                     remedy="restore them, choose another -o, or start anew with --overwrite",
                 )
-        if existing.exists() and overwrite:
-            remove_artefact(path)
+            if changed or (overwrite and _is_damaged(path)):
+                remove_artefact(path)
         if not existing.exists():
             with storage_errors(path):
                 path.mkdir(parents=True, exist_ok=True)
@@ -153,10 +156,10 @@ class Draft:
             )
         return [_read_json(self.receipt_path(block)) for block in blocks]
 
-    def close(self, *, files: Mapping[str, Any], counts: Mapping[str, Any], drop: Sequence[str] = ()) -> Artefact:
+    def close(self, *, files: Mapping[str, Any], counts: Mapping[str, Any]) -> Artefact:
         """Write the manifest: from now on the artefact is finished and read-only.
 
-        `files` are entries as made by `describe`; `drop` names intermediate files that are not part of the result.
+        `files` are entries as made by `describe`; files of blocks that are not among them were intermediate, and go.
         """
         for name, entry in files.items():
             if digest_file(self.path / name) != entry["sha256"]:
@@ -172,11 +175,17 @@ class Draft:
             "counts": counts,
         }
         write_text(self.path / MANIFEST, pretty_json(manifest))
-        self.tidy(drop)
+        self.tidy()
         return Artefact.open(self.path, verify=False)
 
-    def tidy(self, drop: Sequence[str] = ()) -> None:
-        """Remove what only an unfinished artefact needs: receipts, intermediate files, leftovers of killed writers."""
+    def tidy(self) -> None:
+        """Remove what only an unfinished artefact needs: receipts, intermediate files, leftovers of killed writers.
+
+        Of a finished artefact only; a kill in the middle is mended by the next call.
+        """
+        kept = _read_json(self.path / MANIFEST)["files"]
+        receipts = sorted((self.path / RECEIPTS).glob("*.json"))
+        drop = [name for receipt in receipts for name in _read_json(receipt)["files"] if name not in kept]
         for name in drop:
             (self.path / name).unlink(missing_ok=True)
         for parent in {(self.path / name).parent for name in drop} - {self.path}:
@@ -272,7 +281,7 @@ class Artefact:
         if wanted is None:
             raise ArtefactError(f"{self.path} was made without a {name}")
         relative = self.run_record().get("inputs", {}).get(name)
-        path = given or (self.path / relative if relative else None)
+        path = given or (Path(os.path.normpath(self.path.resolve() / relative)) if relative else None)
         if path is None or not (path / PLAN).exists():
             raise ArtefactError(
                 f"cannot find the {name} that {self.path} was made from" + (f" (looked at {path})" if path else ""),
@@ -285,6 +294,17 @@ class Artefact:
                 remedy=f"make {self.path} again, or name the right one with --{name.split(':')[0]} DIR",
             )
         return found
+
+
+def _is_damaged(path: Path) -> bool:
+    """Whether `path` is finished and yet cannot be opened."""
+    if not (path / MANIFEST).exists():
+        return False
+    try:
+        Artefact.open(path)
+    except ArtefactError:
+        return True
+    return False
 
 
 def remove_artefact(path: Path) -> None:
@@ -306,7 +326,7 @@ def remove_artefact(path: Path) -> None:
     (path / PLAN).unlink(missing_ok=True)
 
 
-_TABLES = frozenset({"documents", "queries", "qrels", "texts", "counts", "postings", "vectors", "data", "provenance"})
+_TABLES = frozenset({"documents", "queries", "qrels", "texts", "counts", "postings", "vectors", "data", "ids"})
 """Directories that an artefact may hold."""
 
 

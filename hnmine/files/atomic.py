@@ -27,6 +27,7 @@ _STORAGE_CODES = {
     errno.EIO: "input/output error",
     errno.ENAMETOOLONG: "the name is too long",
     errno.ENOTDIR: "a part of the path is a file, not a directory",
+    errno.EEXIST: "a part of the path is a file, not a directory",
     errno.EISDIR: "there is a directory of that name",
     errno.EFBIG: "the file is larger than the file system or the process's limit allows",
 }
@@ -39,7 +40,8 @@ def storage_errors(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         reason = _STORAGE_CODES.get(error.errno or 0)
-        if reason is None and "space left" in str(error):
+        # Arrow and NumPy (`123 requested and 45 written`) lose the number on the way.
+        if reason is None and ("space left" in str(error) or "requested and" in str(error)):
             reason = _STORAGE_CODES[errno.ENOSPC]
         if reason is None:
             raise
@@ -71,6 +73,21 @@ def write_text(path: Path, text: str) -> None:
     """Write `text` (UTF-8) to `path`, all or nothing."""
     with replacing(path) as pending:
         pending.write_text(text, encoding="utf-8", newline="")
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock file `path`, waiting for whoever holds it now; the kernel gives it back when a process dies."""
+    import fcntl
+
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o666)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def remove_pending(directory: Path) -> None:

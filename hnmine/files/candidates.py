@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from hnmine.errors import UsageError
 from hnmine.files.artefact import Artefact
 from hnmine.files.tables import read_table
 from hnmine.hashing import keyed_hash
@@ -112,6 +113,8 @@ def nullable_floats(values: npt.NDArray[np.floating[Any]]) -> pa.Array:
 
 def keyed_sample(ids: list[str], limit: int | None, seed: int) -> npt.NDArray[np.bool_]:
     """Which ids a keyed sample of `limit` keeps: those with the smallest hashes of (seed, id). All if None."""
+    if limit is not None and limit < 1:
+        raise UsageError(f"--limit {limit}: at least 1")
     keep = np.ones(len(ids), np.bool_)
     if limit is not None and limit < len(ids):
         draws = np.fromiter((keyed_hash(seed, "limit", i) for i in ids), np.uint64, len(ids))

@@ -30,6 +30,13 @@ def write_table(path: Path, table: pa.Table) -> int:
     return int(table.num_rows)
 
 
+def write_array(path: Path, array: npt.NDArray[Any]) -> int:
+    """Write one `.npy` file, all or nothing; returns the length of its first axis."""
+    with replacing(path) as pending, open(pending, "wb") as stream:
+        np.save(stream, array, allow_pickle=False)
+    return len(array)
+
+
 def read_table(paths: Sequence[Path], columns: Sequence[str] | None = None) -> pa.Table:
     """Read Parquet parts in order as one table."""
     tables = [pq.read_table(path, columns=list(columns) if columns is not None else None) for path in paths]

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from hnmine.engines.models import check_model
+from hnmine.errors import HnmineError, UsageError
 from hnmine.execute.local import Execution
 from hnmine.files.artefact import MANIFEST, Artefact
 from hnmine.files.collection import Collection
@@ -22,10 +24,11 @@ from hnmine.options import (
 from hnmine.schema import Kind
 from hnmine.stages.export import Export
 from hnmine.stages.filter import Filter
+from hnmine.stages.filter import check as check_rules
 from hnmine.stages.index_bm25 import IndexBm25
 from hnmine.stages.index_dense import IndexDense
 from hnmine.stages.ingest import Ingest
-from hnmine.stages.mine import Mine, NamedIndex, named_index
+from hnmine.stages.mine import Mine, NamedIndex, check_name, named_index
 from hnmine.stages.places import (
     CANDIDATES,
     COLLECTION,
@@ -34,8 +37,9 @@ from hnmine.stages.places import (
     INDEXES,
     SCORED,
     find_collection,
+    refuse_foreign,
 )
-from hnmine.stages.score import Score
+from hnmine.stages.score import Score, score_name
 from hnmine.stages.stage import Outcome, Preview, Stage
 
 
@@ -132,8 +136,58 @@ class Chain:
             ),
         )
 
+    def check(self, how: Execution) -> None:
+        """Raise every error that can be told before the first stage: contradicting options, missing sources, packages
+        and models.
+        """
+        options, errors = self.options, list[HnmineError]()
+        checks: list[Callable[[], object]] = [
+            lambda: check_rules(options.filter),
+            self._check_sources,
+            self._check_names,
+            lambda: self._check_target(how),
+        ]
+        if options.dense is not None and not options.dense.vectors:
+            dense = options.dense
+            checks.append(lambda: check_model(dense.model, dense.revision, dense.backend, "sentence-transformers"))
+        if options.score is not None:
+            score = options.score
+            checks.append(lambda: check_model(score.reranker, score.revision, score.backend, "cross-encoder"))
+        for one in checks:
+            try:
+                one()
+            except HnmineError as error:
+                errors.append(error)
+        if len(errors) == 1:
+            raise errors[0]
+        if errors:
+            raise type(errors[0])("\n".join(error.render() for error in errors))
+
+    def _check_sources(self) -> None:
+        options = self.options
+        sources = (options.bm25, options.dense, options.indexes, options.mine.run, options.mine.random)
+        if not any(sources):
+            raise UsageError(
+                "nothing to mine from: no BM25 index, no dense index and no other source",
+                expected="an index, --index DIR, --run FILE or --random N",
+            )
+
+    def _check_names(self) -> None:
+        if self.options.dense is not None:
+            check_name(self.dense_name())
+        if self.options.score is not None:
+            check_name(score_name(self.options.score))
+
+    def _check_target(self, how: Execution) -> None:
+        if self.file is None:
+            return
+        if self.file.exists() and Path(self.data).exists() and self.file.samefile(self.data):
+            raise UsageError(f"-o {self.file} is DATA itself", remedy="choose another -o")
+        refuse_foreign(self.file, self.directory / EXPORT, overwrite=how.overwrite)
+
     def run(self, how: Execution, report: Callable[[str, Outcome], None]) -> list[tuple[str, Outcome]]:
-        """Carry out every step; `report` hears of each as it ends."""
+        """Carry out every step; `report` hears of each as it ends. What can be checked is checked before the first."""
+        self.check(how)
         outcomes = []
         for step in self.steps():
             outcome = step.make().run(step.path, how)

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from hnmine.core.layout import Layout, lay_out
 from hnmine.errors import InputError, UsageError
-from hnmine.execute.local import Block
+from hnmine.execute.local import Block, Execution
 from hnmine.files.artefact import Artefact, Draft, Json, sum_counts
 from hnmine.files.atomic import replacing
 from hnmine.files.candidates import CandidatesTable
@@ -28,7 +28,8 @@ from hnmine.hashing import keyed_hash
 from hnmine.options import ExportOptions, Format, as_plain
 from hnmine.schema import DOC_ID, Kind
 from hnmine.stages.picked import read_picked
-from hnmine.stages.stage import Stage, cut
+from hnmine.stages.places import refuse_foreign
+from hnmine.stages.stage import Outcome, Stage, block_size, cut, require_made_from
 from hnmine.stages.training_rows import missing_scores, provenance_table, training_table
 
 TEXTS_PER_BLOCK = 131_072
@@ -47,7 +48,13 @@ class Export(Stage):
     def __init__(
         self, collection: Collection, decisions: Artefact, options: ExportOptions, *, path: Path, file: Path | None
     ) -> None:
-        for flag, value in (("--max-positives", options.max_positives), ("--negatives", options.negatives)):
+        require_made_from(collection.artefact, decisions)
+        limits = {
+            "--max-positives": options.max_positives,
+            "--negatives": options.negatives,
+            "--rows-per-file": options.rows_per_file,
+        }
+        for flag, value in limits.items():
             if value is not None and value < 1:
                 raise UsageError(f"{flag} {value}: at least 1")
         self.collection = collection
@@ -67,7 +74,7 @@ class Export(Stage):
             self.picked.chosen, options.format, width=self.width, keys=self._keys()
         )
         self._check()
-        self.block_rows = options.rows_per_file or max(1_024, TEXTS_PER_BLOCK // (self.width + 2))
+        self.block_rows = options.rows_per_file or block_size(max(1_024, TEXTS_PER_BLOCK // (self.width + 2)))
 
     def _check(self) -> None:
         if not (self.layout.places < 0).any():
@@ -91,6 +98,12 @@ class Export(Stage):
         pairs = zip(owner.tolist(), self.picked.positives.about[DOC_ID].to_pylist(), strict=True)
         seed, ids = self.options.seed, self.picked.query_ids
         return np.fromiter((keyed_hash(seed, "export", ids[q], d) for q, d in pairs), np.uint64, len(owner))
+
+    def run(self, path: Path, how: Execution) -> Outcome:
+        """As every stage; a file that another program wrote is not replaced unless `how.overwrite`."""
+        if self.file is not None:
+            refuse_foreign(Path(os.path.normpath(path / self.file)), path, overwrite=how.overwrite)
+        return super().run(path, how)
 
     def inputs(self) -> Mapping[str, Artefact]:
         """The collection and the decisions."""
@@ -148,7 +161,7 @@ class Export(Stage):
             parts = [draft.path / part for part in names if part.startswith(f"{table}/")]
             rows = _join(parts, draft.path / name)
             files[name] = draft.describe(name, rows)
-        return draft.close(files=files, counts=sum_counts(r["counts"] for r in receipts), drop=names)
+        return draft.close(files=files, counts=sum_counts(r["counts"] for r in receipts))
 
 
 def sibling(file: Path) -> Path:

@@ -40,7 +40,7 @@ from hnmine.schema import (
     Verdict,
 )
 from hnmine.stages.mine import default_rank_by
-from hnmine.stages.stage import Stage, cut
+from hnmine.stages.stage import Stage, block_size, cut, require_made_from
 
 BLOCK = 4_096
 
@@ -64,9 +64,11 @@ class Filter(Stage):
         first_rules: Sequence[Rule] = (),
     ) -> None:
         check(options)
+        require_made_from(collection.artefact, candidates)
         self.collection = collection
         self.table = CandidatesTable(candidates)
         self.options = options
+        self.block = block_size(BLOCK)
         self.judge = self._named(options.judge_by, "--judge-by") or default_judge(self.table)
         rank_by = self._named(options.rank_by, "--rank-by")
         if rank_by is None:
@@ -107,20 +109,38 @@ class Filter(Stage):
             "margins": {"relative": relative, "absolute": absolute},
             "rules": [rule.reason for rule in self.rules],
             **({"first_rules": [vars(rule) for rule in self.first_rules]} if self.first_rules else {}),
-            "block": BLOCK,
+            "block": self.block,
         }
 
     def blocks(self) -> Sequence[Block]:
         """Blocks of 4,096 queries."""
-        return cut(len(self.chosen), BLOCK, "decisions")
+        return cut(len(self.chosen), self.block, "decisions")
 
     def sizes(self) -> Json:
         """Queries and rows to decide."""
         return {"queries": len(self.chosen), "candidates": self.table.size(self.chosen)}
 
+    def notes(self) -> Json:
+        """Which score decides, which one orders, by what margin; and why a reranker is passed over."""
+        relative, absolute = default_margins(self.options, self.scale)
+        margins = [f"{kind} {m:g}" for kind, m in (("relative", relative), ("absolute", absolute)) if m is not None]
+        asked = self.options.no_margin or (self.options.relative_margin, self.options.absolute_margin) != (None, None)
+        notes: Json = {
+            "judged by": f"{self.judge.name} ({self.judge.scale})" if self.judge else "nothing: there are no scores",
+            "ranked by": self.rank_by.name if self.rank_by else "nothing: there are no ranks",
+            "margin": (" and ".join(margins) or "none") + ("" if asked else f" (the default for {self.scale} scores)"),
+        }
+        for score in self.table.scores:
+            missing = self.table.null_scores.get(score.name, 0)
+            if score.origin == "reranker" and missing and score != self.judge:
+                notes[f"not judged by {score.name}"] = (
+                    f"{missing:,} rows have no such score (--judge-by {score.name} judges by it, and drops those rows)"
+                )
+        return notes
+
     def work(self, block: Block, draft: Draft) -> None:
         """Decide one block of queries."""
-        start = block.index * BLOCK
+        start = block.index * self.block
         table = self._in_order(self.table.read(self.chosen[start : start + block.size]))
         evidence = self._evidence(table)
         decisions = decide(

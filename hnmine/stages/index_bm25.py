@@ -20,12 +20,11 @@ from hnmine.engines.bm25 import Bm25sIndex, RankBm25Index, write_postings
 from hnmine.engines.retriever import Retriever, Rows
 from hnmine.execute.local import Block
 from hnmine.files.artefact import Artefact, Draft, Json, sum_counts
-from hnmine.files.atomic import storage_errors
 from hnmine.files.collection import Collection
 from hnmine.files.tables import part_name, read_table, write_table
 from hnmine.options import Bm25Engine, Bm25Method, Bm25Options, as_plain
 from hnmine.schema import Kind
-from hnmine.stages.stage import Stage, cut
+from hnmine.stages.stage import Stage, block_size, cut
 
 BLOCK = 65_536
 LANGUAGE_SAMPLE = 2_000
@@ -45,6 +44,7 @@ class IndexBm25(Stage):
             RankBm25Index.check_method(options.method)
         self.collection = collection
         self.options = options
+        self.block = block_size(BLOCK)
         language = options.language
         if language == "auto":
             language = detect_language(self._sample())
@@ -65,12 +65,12 @@ class IndexBm25(Stage):
             "options": as_plain(self.options),
             "analyser": self.analyser.describe(),
             "arithmetic": numpy_facts(),
-            "block": BLOCK,
+            "block": self.block,
         }
 
     def blocks(self) -> Sequence[Block]:
         """Blocks of 65,536 documents."""
-        return cut(len(self.collection.documents), BLOCK, "counts")
+        return cut(len(self.collection.documents), self.block, "counts")
 
     def sizes(self) -> Json:
         """How many documents there are to count."""
@@ -78,7 +78,7 @@ class IndexBm25(Stage):
 
     def work(self, block: Block, draft: Draft) -> None:
         """Count the terms of one block of documents."""
-        start = block.index * BLOCK
+        start = block.index * self.block
         texts = self.collection.document_texts_between(start, start + block.size)
         counts = count(self.analyser.tokens(text) for text in texts)
         name = part_name(block.index, "counts")
@@ -100,13 +100,11 @@ class IndexBm25(Stage):
         scores, absent = impacts(
             postings, Bm25Method(options["method"]), k1=options["k1"], b=options["b"], delta=options["delta"]
         )
-        with storage_errors(draft.path / POSTINGS):
-            (draft.path / POSTINGS).mkdir(exist_ok=True)
-            names = write_postings(draft.path / POSTINGS, postings, scores, absent)
+        names = write_postings(draft.path / POSTINGS, postings, scores, absent)
         files = {f"{POSTINGS}/{name}": draft.describe(f"{POSTINGS}/{name}", 0) for name in names}
         counts = sum_counts(receipt["counts"] for receipt in receipts)
         counts |= {"terms": len(postings.vocabulary), "postings": len(postings.documents)}
-        return draft.close(files=files, counts=dict(sorted(counts.items())), drop=parts)
+        return draft.close(files=files, counts=dict(sorted(counts.items())))
 
 
 def open_bm25(artefact: Artefact, *, name: str, tie_order: Rows) -> Retriever:

@@ -19,12 +19,12 @@ from hnmine.engines.vectors import open_vectors, scale_of
 from hnmine.errors import InputError, UsageError
 from hnmine.execute.local import Block
 from hnmine.files.artefact import Artefact, Draft, Json
-from hnmine.files.atomic import replacing
 from hnmine.files.collection import Collection
+from hnmine.files.tables import write_array
 from hnmine.hashing import digest_file
 from hnmine.options import DenseOptions, Store, as_plain
 from hnmine.schema import Kind, Scale, Side
-from hnmine.stages.stage import Stage, cut
+from hnmine.stages.stage import Stage, block_size, cut
 
 BLOCK = 8_192
 _NUMPY = {Store.FP16: np.float16, Store.FP32: np.float32}
@@ -43,6 +43,7 @@ class IndexDense(Stage):
     def __init__(self, collection: Collection, options: DenseOptions, *, encoder: Encoder | None = None) -> None:
         self.collection = collection
         self.options = options
+        self.block = block_size(BLOCK)
         self._ready: dict[Side, npt.NDArray[np.floating]] = {}
         self._encoder = encoder
         self._notes: Json = {}
@@ -89,12 +90,12 @@ class IndexDense(Stage):
         else:
             paths = {"documents": self.options.vectors, "queries": self.options.query_vectors}
             source = {"vectors": {name: digest_file(Path(path)) for name, path in paths.items() if path}}
-        return {"options": options, **source, "scale": str(self.scale), "block": BLOCK}
+        return {"options": options, **source, "scale": str(self.scale), "block": self.block}
 
     def blocks(self) -> Sequence[Block]:
         """Blocks of 8,192 documents, then of 8,192 queries."""
-        documents = cut(len(self.collection.documents), BLOCK, "documents")
-        queries = cut(len(self.collection.queries), BLOCK, "queries")
+        documents = cut(len(self.collection.documents), self.block, "documents")
+        queries = cut(len(self.collection.queries), self.block, "queries")
         shifted = [Block(name=b.name, index=b.index + len(documents), size=b.size) for b in queries]
         return [*documents, *shifted]
 
@@ -110,7 +111,7 @@ class IndexDense(Stage):
         """Encode one block and write its vectors."""
         side_name, number = block.name.rsplit("-", 1)
         side = Side.DOCUMENT if side_name == "documents" else Side.QUERY
-        start = int(number) * BLOCK
+        start = int(number) * self.block
         vectors, truncated = self._vectors(side, start, start + block.size)
         dtype = _NUMPY[self.options.store]
         with np.errstate(over="ignore"):
@@ -120,9 +121,11 @@ class IndexDense(Stage):
                 "vectors do not fit into fp16", expected="values up to 65,504", remedy="--store fp32, or normalise them"
             )
         name = f"vectors/{block.name}.npy"
-        with replacing(draft.path / name) as pending, open(pending, "wb") as stream:
-            np.save(stream, stored)
-        draft.commit(block.name, {name: len(stored)}, {side_name: len(stored), f"truncated_{side_name}": truncated})
+        draft.commit(
+            block.name,
+            {name: write_array(draft.path / name, stored)},
+            {side_name: len(stored), f"truncated_{side_name}": truncated},
+        )
 
     def _vectors(self, side: Side, start: int, stop: int) -> tuple[npt.NDArray[np.floating], int]:
         if self._encoder is None:

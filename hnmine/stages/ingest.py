@@ -6,7 +6,6 @@ reported together; with `--on-error skip` bad records are left out and counted. 
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -19,15 +18,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hnmine.errors import InputError, ProblemLog, UsageError
-from hnmine.execute.local import Execution
-from hnmine.files.artefact import PLAN, Artefact, Draft, Json
+from hnmine.execute.local import Execution, pause_for_tests
+from hnmine.files.artefact import Artefact, Draft, Json, remove_artefact
 from hnmine.files.collection import rows_of
 from hnmine.files.readers import Document, Query, Source, open_source
 from hnmine.files.tables import TextRows, chunks, metadata_array, part_name, write_rows, write_table
 from hnmine.hashing import keyed_hash, text_keys
 from hnmine.options import InputOptions, OnError
 from hnmine.schema import DOC_ID, QUERY_ID, TEXT, TEXT_KEY, TITLE, Kind
-from hnmine.stages.stage import Outcome, Preview, machine, now, peak_memory
+from hnmine.stages.stage import Outcome, Preview, block_size, machine, now, peak_memory
 
 BLOCK = 65_536
 
@@ -42,6 +41,7 @@ class Ingest:
             raise UsageError(f"--sample {options.sample}: not a fraction", expected="a number above 0, up to 1")
         self.source = data if isinstance(data, Source) else open_source(data, options)
         self.options = options
+        self.block = block_size(BLOCK)
         self.problems = ProblemLog()
         self.left_out: Counter[str] = Counter()
 
@@ -54,7 +54,7 @@ class Ingest:
             "title_separator": self.options.title_separator,
             "on_error": str(self.options.on_error),
             "sample": self.options.sample,
-            "block": BLOCK,
+            "block": self.block,
         }
 
     def preview(self, path: Path) -> Preview:
@@ -67,19 +67,21 @@ class Ingest:
         Raises `InputError` with every problem found in the data, and then leaves nothing behind.
         """
         began, started = time.monotonic(), now()
-        is_new = not (path / PLAN).exists()
+        is_new = not path.exists()
         draft = Draft.begin(path, self.kind, self.plan(), overwrite=how.overwrite)
         blocks: list[str] = []
         done_now = 0
         if draft.is_closed:
             artefact = Artefact.open(path, self.kind)
+            draft.tidy()
         else:
             draft.write_run({"started": started, **machine()}, {})
             try:
                 blocks, done_now, counts = self._write(draft, how)
             except InputError:
+                remove_artefact(path)
                 if is_new:
-                    shutil.rmtree(path, ignore_errors=True)
+                    path.rmdir()
                 raise
             receipts = draft.receipts(blocks)
             files = {name: entry for receipt in receipts for name, entry in receipt["files"].items()}
@@ -115,12 +117,15 @@ class Ingest:
             ):
                 sizes[table] = 0
                 index = -1
-                for index, block in enumerate(chunks(records, BLOCK)):
+                for index, block in enumerate(chunks(records, self.block)):
                     how.stop.check()
-                    written += self._write_block(draft, table, index, block, columns)
+                    done_now = self._write_block(draft, table, index, block, columns)
+                    written += done_now
                     blocks.append(f"{table}-{index:05d}")
                     sizes[table] += len(block)
                     how.progress.advance(len(block))
+                    if done_now:
+                        pause_for_tests()
                 if index < 0:
                     if table == "documents":
                         self._fail_if_any()
@@ -226,7 +231,7 @@ class Ingest:
         if not self.source.has_queries:
             return table
         rows = {
-            name: TextRows([draft.path / f"texts/{name}-{i:05d}.arrow" for i in range(max(1, -(-size // BLOCK)))])
+            name: TextRows([draft.path / f"texts/{name}-{i:05d}.arrow" for i in range(max(1, -(-size // self.block)))])
             for name, size in sizes.items()
         }
         query_rows = rows_of(rows["queries"].column(QUERY_ID), table[QUERY_ID]) if len(table) else np.empty(0, np.int64)

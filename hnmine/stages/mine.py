@@ -43,7 +43,7 @@ from hnmine.schema import (
 from hnmine.stages.index_bm25 import open_bm25
 from hnmine.stages.index_dense import open_dense
 from hnmine.stages.runs import RunSource, read_run
-from hnmine.stages.stage import Stage, cut
+from hnmine.stages.stage import Stage, block_size, cut, require_made_from
 
 BLOCK = 4_096
 JUDGED = "judged"
@@ -83,7 +83,12 @@ class Mine(Stage):
     def __init__(self, collection: Collection, indexes: Sequence[NamedIndex], options: MineOptions) -> None:
         self.collection = collection
         self.options = options
+        self.block = block_size(BLOCK)
         self.indexes = list(indexes)
+        if options.top_k < 1:
+            raise UsageError(f"--top-k {options.top_k}: at least 1")
+        if options.random < 0:
+            raise UsageError(f"--random {options.random}: at least 0")
         self.runs: list[RunSource] = [read_run(spec, collection) for spec in options.run]
         names = [index.name for index in self.indexes] + [run.name for run in self.runs]
         if not names and not options.random:
@@ -94,12 +99,7 @@ class Mine(Stage):
                 raise UsageError(
                     f"two sources are called {name!r}", remedy="name them: --index NAME=DIR, --run NAME=FILE"
                 )
-        for index in self.indexes:
-            if index.artefact.plan["inputs"]["collection"] != collection.artefact.fingerprint:
-                raise UsageError(
-                    f"the index {index.artefact.path} was made from another collection than {collection.path}",
-                    remedy="index this collection, or mine the other one",
-                )
+        require_made_from(collection.artefact, *(index.artefact for index in self.indexes))
         self.scores = self._score_infos()
         self.rank_by = self._rank_by()
         self.query_rows = self._queries_with_positives()
@@ -156,12 +156,12 @@ class Mine(Stage):
             "scores": [score.to_plan() for score in self.scores],
             "rank_by": self.rank_by,
             "arithmetic": numpy_facts(),
-            "block": BLOCK,
+            "block": self.block,
         }
 
     def blocks(self) -> Sequence[Block]:
         """Blocks of 4,096 queries."""
-        return cut(len(self.query_rows), BLOCK, "candidates")
+        return cut(len(self.query_rows), self.block, "candidates")
 
     def sizes(self) -> Json:
         """Queries, and the most candidate rows there can be."""
@@ -175,7 +175,7 @@ class Mine(Stage):
 
     def work(self, block: Block, draft: Draft) -> None:
         """Mine one block of queries."""
-        start = block.index * BLOCK
+        start = block.index * self.block
         rows = self.query_rows[start : start + block.size]
         table, counts = self._mine(rows)
         name = part_name(block.index)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from hnmine.errors import ArtefactError
+from hnmine.errors import ArtefactError, UsageError
 from hnmine.execute.local import Execution
 from hnmine.files.artefact import MANIFEST, PLAN, Artefact
+from hnmine.files.atomic import locked
 from hnmine.files.collection import Collection
 from hnmine.hashing import digest_json
 from hnmine.options import InputOptions
@@ -52,15 +53,28 @@ def locate(path: Path, *kinds: Kind) -> Path:
         finished = [place for place in found if (place / MANIFEST).is_file()]
         if finished or found:
             return (finished or found)[0]
-    wanted = " or ".join(kinds) or "artefact"
+    wanted = " or ".join(kinds) or "an artefact"
     if not path.exists():
         raise ArtefactError(f"{path} does not exist", expected=f"a directory with {wanted}, or a run directory")
-    raise ArtefactError(f"{path} holds no hnmine {wanted}", expected="a directory hnmine wrote")
+    beside = path.with_suffix(".hnmine")
+    remedy = f"{beside}: the artefacts of this file" if path.is_file() and beside.is_dir() else None
+    raise ArtefactError(f"{path} is not a directory with {wanted}", expected="a directory hnmine wrote", remedy=remedy)
 
 
 def open_artefact(path: Path, *kinds: Kind) -> Artefact:
     """Open the artefact meant by `path`, or by the run directory `path`."""
     return Artefact.open(locate(path, *kinds), *kinds)
+
+
+def refuse_foreign(file: Path, artefact: Path, *, overwrite: bool) -> None:
+    """Raise `UsageError` if writing `file` would destroy a file that the artefact beside it did not write."""
+    inside = file.resolve().is_relative_to(artefact.parent.resolve())
+    if file.exists() and not inside and not is_artefact(artefact) and not overwrite:
+        raise UsageError(
+            f"{file} exists, and {artefact} does not say that hnmine wrote it",
+            expected="a new file, or one written by this command before",
+            remedy="choose another -o, or replace it with --overwrite",
+        )
 
 
 def indexes_of(path: Path) -> list[Path]:
@@ -88,7 +102,8 @@ def open_collection(data: str, options: InputOptions, cache: Path, how: Executio
     if not (target / MANIFEST).exists():
         how.progress.say(f"ingesting {data} into the cache: {target}")
     single = Execution(progress=how.progress, stop=how.stop)
-    ingest.run(target, single)
+    with locked(target.with_suffix(".lock")):  # the shards of one job start together and want the same collection
+        ingest.run(target, single)
     return Collection.open(target)
 
 

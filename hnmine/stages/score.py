@@ -18,9 +18,14 @@ from hnmine.files.tables import part_name, write_table
 from hnmine.options import ScoreOptions, as_plain
 from hnmine.schema import DOC_ID, QUERY_ID, Kind, score_column
 from hnmine.stages.mine import check_name
-from hnmine.stages.stage import Stage, cut
+from hnmine.stages.stage import Stage, block_size, cut, require_made_from
 
 BLOCK = 256
+
+
+def score_name(options: ScoreOptions) -> str:
+    """The name of the score's column: as asked, else the last part of the reranker's name or path."""
+    return options.name or options.reranker.rstrip("/").rsplit("/", 1)[-1]
 
 
 class Score(Stage):
@@ -36,10 +41,12 @@ class Score(Stage):
     def __init__(
         self, collection: Collection, candidates: Artefact, options: ScoreOptions, *, reranker: Reranker | None = None
     ) -> None:
+        require_made_from(collection.artefact, candidates)
         self.collection = collection
         self.table = CandidatesTable(candidates)
         self.options = options
-        self.name = check_name(options.name or options.reranker.rstrip("/").rsplit("/", 1)[-1])
+        self.block = block_size(BLOCK)
+        self.name = check_name(score_name(options))
         if self.table.score(self.name) is not None:
             raise UsageError(f"the candidates have a score called {self.name!r} already", remedy="--name OTHER")
         self._notes: Json = {}
@@ -67,16 +74,16 @@ class Score(Stage):
             "reranker": self.reranker.describe(),
             "scores": [s.to_plan() for s in [*self.table.scores, info]],
             "rank_by": self.table.artefact.plan["rank_by"],
-            "block": BLOCK,
+            "block": self.block,
         }
 
     def blocks(self) -> Sequence[Block]:
         """Blocks of 256 queries; sizes count pairs."""
-        cuts = cut(len(self.chosen), BLOCK, "scores")
+        cuts = cut(len(self.chosen), self.block, "scores")
         return [Block(name=b.name, index=b.index, size=self.table.size(self._queries(b.index))) for b in cuts]
 
     def _queries(self, index: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-        return self.chosen[index * BLOCK : (index + 1) * BLOCK]
+        return self.chosen[index * self.block : (index + 1) * self.block]
 
     def sizes(self) -> Json:
         """Pairs to score."""

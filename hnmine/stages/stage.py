@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+from hnmine.errors import ArtefactError
 from hnmine.execute.local import Block, Execution, run_blocks
 from hnmine.files.artefact import Artefact, Draft, Json, sum_counts
 from hnmine.schema import Kind
@@ -183,10 +184,31 @@ class Stage(ABC):
         )
 
 
+def block_size(default: int) -> int:
+    """Rows a block has: a stage's own `default`, or fewer where a test says so.
+
+    HNMINE_TEST_BLOCK_SIZE lets a test have many blocks of a small collection (HNMINE_TEST_BLOCK_PAUSE, in
+    `hnmine.execute.local`, gives it the time to kill between two of them). The plan records the size in force, so
+    blocks of two sizes never mix.
+    """
+    return min(default, int(os.environ.get("HNMINE_TEST_BLOCK_SIZE", default)))
+
+
 def cut(total: int, size: int, name: str = "block") -> list[Block]:
     """Cut `total` rows into blocks of `size`; an empty input still has one (empty) block."""
     starts = range(0, max(total, 1), size)
     return [Block(name=f"{name}-{i:05d}", index=i, size=min(size, total - s)) for i, s in enumerate(starts)]
+
+
+def require_made_from(collection: Artefact, *others: Artefact) -> None:
+    """Raise `ArtefactError` naming the first of `others` that was not made from this collection."""
+    for other in others:
+        if other.plan["inputs"].get("collection") != collection.fingerprint:
+            raise ArtefactError(
+                f"{other.path} was made from another collection than {collection.path} (the fingerprint differs)",
+                expected="artefacts of one collection",
+                remedy=f"make {other.path} again from this collection, or name the right one",
+            )
 
 
 def peak_memory() -> int:

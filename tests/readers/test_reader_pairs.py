@@ -445,3 +445,20 @@ def test_empty_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", Stdin(b""))
     with open_source("-", InputOptions()) as source:
         assert read_all(source) == ([], [], [])
+
+
+@pytest.mark.parametrize("separator", [",", "\t"])
+def test_standard_input_with_a_header_line(monkeypatch: pytest.MonkeyPatch, separator: str) -> None:
+    lines = (("anchor", "positive"), ("what is rye?", "a, b"), ("what is hail?", "weather"))
+    text = "".join(f'{anchor}{separator}"{positive}"\n' for anchor, positive in lines)
+    monkeypatch.setattr("sys.stdin", Stdin(text.encode()))
+    with open_source("-", InputOptions()) as source:
+        documents, queries, _ = read_all(source)
+    assert [d.text for d in documents] == ["a, b", "weather"]
+    assert [q.text for q in queries] == ["what is rye?", "what is hail?"]
+
+
+def test_standard_input_that_is_a_json_array_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", Stdin(b'[{"anchor": "a", "positive": "b"}]'))
+    with pytest.raises(InputError, match="a JSON array"):
+        open_source("-", InputOptions())

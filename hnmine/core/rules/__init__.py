@@ -28,7 +28,8 @@ def build(options: FilterOptions, scale: Scale, *, shrink: float = 1.0) -> list[
     `shrink` multiplies the margins: the ladder of `--short relax`.
     """
     relative, absolute = default_margins(options, scale)
-    compares = any(v is not None for v in (relative, absolute, options.max_score, options.min_score))
+    # A judge asked for by name judges every row: one it has no score for is dropped, even if nothing is compared.
+    compares = any(v is not None for v in (relative, absolute, options.max_score, options.min_score, options.judge_by))
     rules: list[Rule] = []
     if options.skip_top:
         rules.append(SkipTop(options.skip_top))

@@ -54,7 +54,8 @@ TABLE_SUFFIXES = {
 def table_format(file: InputFile) -> TableFormat:
     """What `file` is: Parquet by its content, then by its name, then JSONL if it starts with `{`.
 
-    Raises `InputError` for a JSON array and for what cannot be told.
+    A stream has no name: what is no JSON has a header line, of TSV if there is a tab in it, else of CSV. Raises
+    `InputError` for a JSON array and for what cannot be told.
     """
     head = read_head(file)
     if head.startswith(b"PAR1"):
@@ -62,8 +63,11 @@ def table_format(file: InputFile) -> TableFormat:
     start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     name = file.plain_name
     found = next((kind for suffix, kind in TABLE_SUFFIXES.items() if name.endswith(suffix)), None)
-    if found is None and (start.startswith(b"{") or (file.shown in (STDIN, PIPE) and not start)):
+    streamed = file.shown in (STDIN, PIPE)
+    if found is None and (start.startswith(b"{") or (streamed and (not start or start.startswith(b"[")))):
         found = TableFormat.JSONL
+    if found is None and streamed and b"\0" not in head:
+        found = TableFormat.TSV if b"\t" in start.partition(b"\n")[0] else TableFormat.CSV
     if found is TableFormat.PARQUET:
         raise InputError(f"{file.shown}: not a Parquet file", expected="content that starts with PAR1")
     if found is TableFormat.JSONL and start.startswith(b"["):

@@ -1,0 +1,48 @@
+# `make` alone lists the targets. Needs python3 (3.11 or later) and git; everything else goes into $(VENV).
+
+PYTHON ?= python3
+VENV ?= .venv
+# The package index to take torch from, if not pip's own, e.g. https://download.pytorch.org/whl/cpu (README, "Install").
+TORCH_INDEX ?=
+
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-slow smoke lint docs-cli clean
+
+help:  ## List the targets.
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | while IFS="$$(printf '\t')" read -r name text; do printf '  make %-10s %s\n' "$$name" "$$text"; done
+
+install: $(STAMP)  ## Make .venv with hnmine, every extra and the tools (done by the others when needed).
+
+# Made anew only when the project's own files of dependencies are newer.
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "hnmine needs Python 3.11 or later; $(PYTHON) is $$($(PYTHON) --version). Try: make PYTHON=python3.12" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch==$$(sed -n 's/^torch==//p' constraints.txt)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: $(STAMP)  ## Mine hard negatives from a sample of the standard library's functions, with a real MiniLM.
+	@scripts/demo.sh $(BIN)/hnmine
+
+test: lint  ## Everything that must pass: lint, types, all tests with coverage.
+	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
+
+test-slow: $(STAMP)  ## Only the slow tests: real models and trainers.
+	$(BIN)/python -m pytest -m slow
+
+smoke: $(STAMP)  ## Build the wheel, install it in a bare environment, and do a small job with it.
+	scripts/smoke_wheel.sh $(BIN)/python
+
+lint: $(STAMP)  ## ruff and mypy.
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+docs-cli: $(STAMP)  ## Write docs/cli.md anew from the commands.
+	$(BIN)/python scripts/make_cli_reference.py
+
+clean:  ## Remove what make made: the environment, the demo, caches.
+	rm -rf $(VENV) demo build dist .coverage .mypy_cache .pytest_cache .ruff_cache

@@ -1,0 +1,186 @@
+"""What a newcomer meets first: the help, the examples in it, and what a wrong turn is answered with."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from hnmine.cli.app import app
+from hnmine.cli.help import ORDER
+
+ROOT = typer.main.get_command(app)
+
+
+def leaves(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    if not hasattr(command, "commands"):
+        yield path, command
+        return
+    for name, child in command.commands.items():
+        yield from leaves(child, (*path, name))
+
+
+COMMANDS = dict(leaves(ROOT))
+
+
+def call(*arguments: str) -> Any:
+    return CliRunner().invoke(app, arguments, prog_name="hnmine", env={"HF_HUB_OFFLINE": "1", "COLUMNS": "100"})
+
+
+def examples(text: str) -> list[str]:
+    joined = text.replace("\\\n", " ")
+    return [line.strip() for line in joined.splitlines() if line.startswith("    hnmine ")]
+
+
+def test_alone_it_shows_what_to_try_and_the_commands_in_the_order_of_the_work() -> None:
+    shown = call().output
+    assert "hnmine run stdlib" in shown
+    assert "hnmine doctor" in shown
+    listed = re.findall(r"(?m)^  ([a-z]+)  ", shown.split("Commands:")[1])
+    assert listed[: len(ORDER)] == list(ORDER)
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_help_has_an_example_that_parses(path: tuple[str, ...]) -> None:
+    shown = call(*path, "--help").output
+    found = examples(shown)
+    assert found, "no example"
+    for line in found:
+        arguments = shlex.split(line.partition(" |")[0])[1:]
+        assert tuple(arguments[: len(path)]) == path, line
+        COMMANDS[path].make_context(" ".join(path), arguments[len(path) :])
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_help_shows_every_option_once_in_a_group_and_no_variables(path: tuple[str, ...]) -> None:
+    shown = call(*path, "--help").output
+    flags = [max(p.opts, key=len) for p in COMMANDS[path].params if p.param_type_name == "option"]
+    for flag in flags:
+        assert len(re.findall(rf"(?m)^  (?:-\w, )?{re.escape(flag)}(?= |$)", shown)) == 1, flag
+    assert "env var" not in shown
+    assert f"HNMINE_{'_'.join(path).upper()}_" in shown
+    assert shown.count("--help") == 1
+
+
+def test_options_of_run_stand_in_groups() -> None:
+    shown = call("run", "--help").output
+    groups = re.findall(r"(?m)^(\w[\w ]+):$", shown)
+    assert groups == [
+        "Arguments", "Options", "Sampling", "Rules", "Mining", "Layout", "Dense index", "BM25 index", "Input",
+        "Every command",
+    ]  # fmt: skip
+    rules = shown.split("\nRules:")[1].split("\nMining:")[0]
+    assert "--relative-margin" in rules
+    assert "--top-k" not in rules
+
+
+@pytest.mark.parametrize(
+    ("line", "wanted"),
+    [
+        ("rnu stdlib", "'run'"),
+        ("index bm52 x -o y", "'bm25'"),
+        ("run stdlib -o x --num-negative 3", "--num-negatives"),
+        ("run stdlib -o x --short rlax", "'relax'"),
+        ("run stdlib", "-o OUTPUT missing"),
+        ("mine stdlib -o x --shard 5/5", "--shard 5/5"),
+    ],
+)
+def test_typos_are_answered_with_the_nearest_word(line: str, wanted: str, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = call(*line.split())
+    assert done.exit_code == 2
+    assert wanted in done.output
+    assert list(tmp_path.iterdir()) == []
+
+
+def collection(place: Path) -> Path:
+    (place / "qrels").mkdir(parents=True)
+    documents = [{"_id": f"d{i}", "text": f"granite number {i}"} for i in range(4)]
+    (place / "corpus.jsonl").write_text("".join(json.dumps(d) + "\n" for d in documents))
+    (place / "queries.jsonl").write_text(json.dumps({"_id": "q", "text": "granite"}) + "\n")
+    (place / "qrels" / "train.tsv").write_text("query-id\tcorpus-id\tscore\nq\td0\t1\n")
+    return place
+
+
+def test_what_can_be_checked_is_checked_before_the_first_stage(tmp_path: Path) -> None:
+    data, out = collection(tmp_path / "data"), tmp_path / "out"
+    done = call("run", str(data), "-o", str(out), "--model", str(tmp_path / "no-model"), "-n", "0")
+    assert "--num-negatives 0: at least 1" in done.output
+    assert "no-model' is in none of the three places" in done.output
+    assert done.exit_code == 2
+    assert not out.exists()
+    alone = call("run", str(data), "-o", str(out), "--model", str(tmp_path / "no-model"))
+    assert alone.exit_code == 5
+    assert not out.exists()
+
+
+def test_nothing_to_mine_from_is_told_before_the_first_stage(tmp_path: Path) -> None:
+    data, out = collection(tmp_path / "data"), tmp_path / "out"
+    done = call("run", str(data), "-o", str(out), "--no-bm25", "--no-dense")
+    assert (done.exit_code, out.exists()) == (2, False)
+    assert "--random N" in done.output
+    with_random = call(
+        "run", str(data), "-o", str(out), "--no-bm25", "--no-dense", "--random", "2", "--short", "random"
+    )
+    assert with_random.exit_code == 0, with_random.output
+
+
+def test_a_training_file_is_answered_with_the_directory_of_its_artefacts(tmp_path: Path) -> None:
+    data, file = collection(tmp_path / "data"), tmp_path / "triplets.parquet"
+    assert call("run", str(data), "-o", str(file), "--no-dense").exit_code == 0
+    done = call("inspect", str(file))
+    assert done.exit_code == 4
+    assert f"try: {tmp_path / 'triplets.hnmine'}" in done.output
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "wanted"),
+    [
+        ("run {here}/pears.parquet -o {here}/x", 3, "pears.parquet: no such file or directory"),
+        ("run {here} -o {here}/x", 3, "no corpus in this directory"),
+        ("run {here}/data -o {here}/x --no-dense --split tset", 2, "no split 'tset'"),
+        ("run {here}/faq.csv -o {here}/x --no-dense", 3, "--anchor-column question --positive-column answer"),
+        ("run {here}/faq.csv -o {here}/x --no-dense --anchor-column qestion", 2, "--anchor-column question"),
+        ("run stdlb -o {here}/x", 3, "did you mean the built-in stdlib?"),
+        ("filter {here}/nothing -o {here}/x", 4, "does not exist"),
+        ("inspect {here}", 4, "is not a directory with an artefact"),
+    ],
+)
+def test_wrong_turns(tmp_path: Path, line: str, code: int, wanted: str) -> None:
+    collection(tmp_path / "data")
+    (tmp_path / "faq.csv").write_text("question,answer\nwhat,that\n")
+    done = call(*line.format(here=tmp_path).split())
+    assert (done.exit_code, wanted in done.output) == (code, True), done.output
+    assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize("arguments", [[], ["run", "--help"], ["index", "dense", "--help"], ["--version"]])
+def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
+    code = (
+        "import sys, hnmine.cli\n"
+        f"sys.argv = ['hnmine', *{arguments!r}]\n"
+        "try:\n    hnmine.cli.main()\nexcept SystemExit:\n    pass\n"
+        "heavy = {'numpy', 'torch', 'pyarrow', 'faiss', 'numba', 'rich', 'transformers'} & set(sys.modules)\n"
+        "sys.exit(f'loaded: {heavy}' if heavy else 0)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_doctor_names_the_extra_of_a_package_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    import importlib.util
+
+    real = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "faiss" else real(name))
+    shown = call("doctor").output
+    assert "--  faiss: not installed: pip install 'hnmine[dense]'" in shown
+    assert "ok  numpy" in shown

@@ -1,0 +1,109 @@
+"""The pages that list things list all of them, as they are."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+import pytest
+from markdown_blocks import ROOT
+
+import hnmine.core.rules as rules
+from hnmine import errors
+from hnmine.core import decide
+from hnmine.core.rules.base import Rule
+from hnmine.options import FilterOptions
+from hnmine.schema import Scale, Verdict
+
+
+def page(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def test_cli_reference_is_what_the_commands_say() -> None:
+    script = ROOT / "scripts" / "make_cli_reference.py"
+    done = subprocess.run(
+        [sys.executable, str(script), "--check"],
+        env={"PYTHONPATH": str(ROOT), "PATH": ""},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_rule_is_on_the_page_in_the_order_in_which_rules_decide() -> None:
+    written = re.findall(
+        r"(?m)^\| `([a-z-]+)` \|", page("docs/rules.md").split("## Picking")[0].split("## The rules")[1]
+    )
+    everything = FilterOptions(skip_top=1, absolute_margin=1.0, relative_margin=0.1, max_score=1.0, min_score=0.0)
+    assert written == [rule.reason for rule in rules.build(everything, Scale.COSINE)]
+    assert {*written, "rank-window"} == {rule.reason for rule in Rule.__subclasses__()}
+    assert "`rank-window`" in page("docs/rules.md"), "the one rule that only mine_hard_negatives asks"
+
+
+def test_rules_page_says_which_rules_guess() -> None:
+    rows = re.findall(r"(?m)^\| `([a-z-]+)` \|.*\|$", page("docs/rules.md").split("## Picking")[0])
+    spares = {
+        line.split("`")[1]: line.rstrip("| ").replace("\\|", "").split("|")[5].strip().startswith("yes")
+        for line in page("docs/rules.md").split("## Picking")[0].splitlines()
+        if line.startswith("| `") and line.split("`")[1] in {rule.reason for rule in Rule.__subclasses__()}
+    }
+    assert spares == {rule.reason: rule.is_guess for rule in Rule.__subclasses__() if rule.reason != "rank-window"}
+    assert len(rows) >= len(spares)
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        decide.KNOWN_POSITIVE,
+        decide.PICKED,
+        decide.NOT_NEEDED,
+        decide.RANDOM_RESERVE,
+        decide.SHORT_QUERY,
+        decide.STEP_RANDOM,
+        *(step for _, step in decide.LADDER),
+        *Verdict,
+    ],
+)
+def test_every_token_of_a_decision_is_explained(token: str) -> None:
+    assert f"`{token}`" in page("docs/rules.md")
+
+
+def test_defaults_of_the_margins_are_those_of_the_page() -> None:
+    text = " ".join(page("docs/rules.md").split())
+    said = {Scale.COSINE: "cosine → relative 0.05", Scale.LOGIT: "logit → absolute 3.0"}
+    for scale in Scale:
+        relative, absolute = rules.default_margins(FilterOptions(), scale)
+        found = f"relative {relative}" if relative is not None else f"absolute {absolute}" if absolute else None
+        if found:
+            assert said.pop(scale) in text
+            assert found in text
+    assert not said
+
+
+def test_every_error_and_its_exit_code_is_on_the_page() -> None:
+    written = dict(re.findall(r"(?m)^\| (\d+) \| `(\w+)` \|", page("docs/exit-codes.md")))
+    kinds = {kind.__name__: kind.exit_code for kind in errors.HnmineError.__subclasses__()}
+    assert {name: int(code) for code, name in written.items()} == kinds
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+    for path in pages:
+        for target in re.findall(r"\]\(([^)#]+)\)", path.read_text(encoding="utf-8")):
+            if "://" not in target:
+                assert (path.parent / target).exists(), f"{path.name}: {target}"
+
+
+def test_no_page_names_a_place_of_one_machine() -> None:
+    for path in [ROOT / "README.md", ROOT / "Makefile", ROOT / "constraints.txt", *(ROOT / "docs").glob("*.md")]:
+        assert not re.search(r"(?<![\w.~])/(?:work|home|root|opt|mnt)/", path.read_text(encoding="utf-8")), path
+
+
+def test_numbers_of_speed_name_their_script() -> None:
+    """A page that gives a rate or a duration of its own names the script that measures it."""
+    for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+        text = path.read_text(encoding="utf-8")
+        if re.search(r"\d (?:s|min|queries/s|texts/s|GiB|MiB)\b", text):
+            assert "scripts/" in text, f"{path.name} has measurements and names no script"

@@ -1,0 +1,79 @@
+"""One worker or many, in any order, at the same time: the same bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from hnmine.files.artefact import Draft
+from hnmine.schema import Kind
+from tests.e2e.harness import STAGES, Chain, Cli, Done, contents, receipts
+
+SHARDED = [stage for stage in STAGES if stage != "ingest"]
+
+
+@pytest.mark.parametrize("stage", SHARDED)
+def test_five_shards_merged_are_one(stage: str, chain: Chain, call: Callable[..., Done], tmp_path: Path) -> None:
+    artefact = chain.artefact(stage, tmp_path)
+    for shard in (3, 0, 4, 1, 2):
+        done = call(*chain.command(stage, tmp_path, "--shard", f"{shard}/5", "--json"))
+        assert done.code == 0, done.stderr
+        assert not done.json["finished"]
+        assert 1 <= done.json["blocks"]["done_now"] < done.json["blocks"]["total"]
+    assert not (artefact / "manifest.json").exists()
+
+    merged = call("merge", artefact)
+
+    assert merged.code == 0, merged.stderr
+    assert contents(artefact) == contents(chain.path(stage))
+    if stage == "export-file":
+        assert (tmp_path / "train.parquet").read_bytes() == (chain.root / "train.parquet").read_bytes()
+    again = call("merge", artefact)
+    assert again.code == 0
+
+
+@pytest.mark.parametrize("stage", ["bm25", "mine", "export-file"])
+def test_merge_lists_the_blocks_of_a_missing_shard(
+    stage: str, chain: Chain, call: Callable[..., Done], tmp_path: Path
+) -> None:
+    artefact = chain.artefact(stage, tmp_path)
+    for shard in (0, 2):
+        assert call(*chain.command(stage, tmp_path, "--shard", f"{shard}/3")).code == 0
+    name = receipts(artefact)[0].stem.rpartition("-")[0]
+
+    merged = call("merge", artefact)
+
+    assert merged.code == 4
+    assert f"{name}-00001" in merged.stderr
+    assert f"{name}-00004" in merged.stderr
+    assert f"{name}-00000" not in merged.stderr
+    assert not (artefact / "manifest.json").exists()
+
+
+def test_shards_that_start_together_share_data_that_nobody_has_ingested(chain: Chain, cli: Cli, tmp_path: Path) -> None:
+    """The workers of an array job start within a second, on raw DATA, into a directory that is not there yet."""
+    output = tmp_path / "bm25"
+    workers = [
+        cli.start("index", "bm25", chain.data, "-o", output, "--shard", f"{i}/4", HNMINE_CACHE=str(tmp_path / "cache"))
+        for i in range(4)
+    ]
+    for worker in workers:
+        done = cli.end(worker)
+        assert done.code == 0, done.stderr
+    assert cli("merge", output).code == 0
+    assert contents(output) == contents(chain.path("bm25"))
+
+
+def test_a_worker_leaves_another_workers_half_written_plan_alone(tmp_path: Path) -> None:
+    pending = tmp_path / "new" / ".pending-0123-plan.json"
+    pending.parent.mkdir()
+    pending.write_text("{", encoding="utf-8")
+    Draft.begin(tmp_path / "new", Kind.CANDIDATES, {"blocks": []})
+    assert pending.exists()
+    assert (tmp_path / "new" / "plan.json").exists()
+
+
+def test_a_collection_is_not_made_in_shards(chain: Chain, call: Callable[..., Done], tmp_path: Path) -> None:
+    assert call(*chain.command("ingest", tmp_path, "--shard", "0/2")).code == 2

@@ -1,0 +1,60 @@
+"""Help answers at once, because it loads nothing."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.harness import environment
+
+COMMANDS = ["", "run", "ingest", "index", "index bm25", "index dense", "mine", "score", "filter", "export", "merge"]
+COMMANDS += ["inspect", "doctor"]
+HEAVY = ("torch", "faiss", "numpy", "pyarrow", "sentence_transformers", "bm25s", "numba")
+
+
+def cpu_seconds(arguments: list[str], cache: Path) -> float:
+    """User and system time of one process."""
+    before = os.times()
+    subprocess.run(
+        [sys.executable, "-m", "hnmine", *arguments], env=environment(cache), stdout=subprocess.DEVNULL, check=True
+    )
+    after = os.times()
+    return after.children_user + after.children_system - before.children_user - before.children_system
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_takes_less_than_three_tenths_of_a_second(command: str, cache: Path) -> None:
+    times = [cpu_seconds([*command.split(), "--help"], cache) for _ in range(5)]
+    assert statistics.median(times) < 0.3, times
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_loads_nothing_heavy(command: str, cache: Path) -> None:
+    script = f"""
+import sys
+from hnmine.cli import main
+sys.argv = ["hnmine", *{command.split()!r}, "--help"]
+try:
+    main()
+except SystemExit as end:
+    assert end.code == 0, end.code
+print("loaded:", *[name for name in {HEAVY!r} if name in sys.modules])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environment(cache), capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "loaded:"
+    assert "Usage: hnmine" in done.stdout
+
+
+def test_importing_the_package_or_the_command_line_loads_nothing_heavy(cache: Path) -> None:
+    script = f"import sys, hnmine, hnmine.cli, hnmine.cli.app; print([n for n in {HEAVY!r} if n in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environment(cache), capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
