@@ -18,6 +18,7 @@ from hnmine.options import (
     FilterOptions,
     InputOptions,
     MineOptions,
+    Options,
     ScoreOptions,
 )
 from hnmine.schema import Kind
@@ -44,7 +45,7 @@ from hnmine.stages.stage import Outcome, Preview, Stage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RunOptions:
+class RunOptions(Options):
     """The options of every stage of a chain; a stage that is None is left out."""
 
     input: InputOptions = field(default_factory=InputOptions)
