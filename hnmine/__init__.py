@@ -1,5 +1,19 @@
 """Mine hard negatives: candidates, evidence, verdicts and training files.
 
+In a notebook::
+
+    import hnmine
+    hnmine.run("pairs.parquet", "triplets.parquet")                    # the whole chain, artefacts beside the file
+    hnmine.mine_hard_negatives(dataset, model, relative_margin=0.05)   # a datasets.Dataset, in memory
+
+Or stage by stage, where changing your mind about negatives costs seconds::
+
+    hnmine.ingest("scifact", "work/collection")
+    hnmine.index_bm25("work/collection", "work/bm25")
+    hnmine.mine("work/collection", "work/candidates", indexes=["work/bm25"])
+    hnmine.filter("work/candidates", "work/decisions", options=hnmine.FilterOptions(num_negatives=5))
+    hnmine.export("work/decisions", "triplets.parquet")
+
 The names of `__all__` are the public API; they are loaded when they are first used, so `import hnmine` is cheap.
 """
 
@@ -25,13 +39,23 @@ _HOMES = {
     "hnmine.files.artefact": ("Artefact",),
     "hnmine.files.collection": ("Collection",),
     "hnmine.options": (
+        "Anchor",
+        "Backend",
+        "Bm25Engine",
+        "Bm25Method",
         "Bm25Options",
         "DenseOptions",
+        "Dtype",
         "ExportOptions",
         "FilterOptions",
+        "Format",
         "InputOptions",
         "MineOptions",
+        "OnError",
+        "Pick",
         "ScoreOptions",
+        "Short",
+        "Store",
     ),
     "hnmine.stages.chain": ("RunOptions",),
     "hnmine.stages.stage": ("Outcome",),
@@ -56,13 +80,23 @@ if TYPE_CHECKING:
     from hnmine.files.artefact import Artefact
     from hnmine.files.collection import Collection
     from hnmine.options import (
+        Anchor,
+        Backend,
+        Bm25Engine,
+        Bm25Method,
         Bm25Options,
         DenseOptions,
+        Dtype,
         ExportOptions,
         FilterOptions,
+        Format,
         InputOptions,
         MineOptions,
+        OnError,
+        Pick,
         ScoreOptions,
+        Short,
+        Store,
     )
     from hnmine.stages.chain import RunOptions
     from hnmine.stages.stage import Outcome

@@ -1,6 +1,12 @@
 """The Python API: every stage as a function on the options records the command line uses.
 
-`prepare_*` opens the inputs and makes the stage (for a preview); the short name makes it and runs it.
+Each reads finished artefacts, writes one new artefact to `output`, and returns its `Outcome` (`.counts` are the numbers
+of the summary, `.artefact` the result). Called again with the same arguments it goes on where it was, or finds
+everything done; with others it raises `ArtefactError`, unless `how` says `Execution(overwrite=True)`. A run directory
+may stand for the artefact in it that is meant. `UsageError` tells of every wrong option at once.
+
+DATA is what `hnmine --help` says: a collection, a BEIR directory, a file of pairs, `stdlib`, ...; what is not a
+collection yet is ingested once into `cache_dir`. `prepare_*` open the inputs and make the stage (for a preview).
 """
 
 from __future__ import annotations
@@ -28,7 +34,14 @@ from hnmine.stages.index_bm25 import IndexBm25
 from hnmine.stages.index_dense import IndexDense
 from hnmine.stages.ingest import Ingest
 from hnmine.stages.mine import Mine, named_index
-from hnmine.stages.places import collection_of, default_cache, indexes_of, open_artefact, open_collection
+from hnmine.stages.places import (
+    collection_of,
+    default_cache,
+    indexes_of,
+    open_artefact,
+    open_collection,
+    training_places,
+)
 from hnmine.stages.score import Score
 from hnmine.stages.stage import Outcome, Stage
 
@@ -36,7 +49,7 @@ Place = str | Path
 
 
 def ingest(data: Place, output: Place, *, options: InputOptions | None = None, how: Execution | None = None) -> Outcome:
-    """Validate DATA and write it as a collection.
+    """Validate DATA and write it as a collection: documents, queries, judgments.
 
     Raises `InputError` with every problem of the input, and then leaves nothing behind.
     """
@@ -59,7 +72,7 @@ def index_bm25(
     cache_dir: Place | None = None,
     how: Execution | None = None,
 ) -> Outcome:
-    """Build a BM25 index over the documents of DATA."""
+    """Build a BM25 index over the documents of DATA. Its name in columns is the directory's, unless options name it."""
     how = how or Execution()
     stage = prepare_index_bm25(
         data, options=options or Bm25Options(), input=input or InputOptions(), cache=_cache(cache_dir), how=how
@@ -83,7 +96,10 @@ def index_dense(
     cache_dir: Place | None = None,
     how: Execution | None = None,
 ) -> Outcome:
-    """Encode the documents and queries of DATA with a sentence-transformers model (or take ready-made vectors)."""
+    """Encode the documents and queries of DATA with a sentence-transformers model, or take ready-made vectors.
+
+    Raises `MissingDependencyError` if the model is in no place that is looked at, and names the places.
+    """
     how = how or Execution()
     stage = prepare_index_dense(
         data, options=options or DenseOptions(), input=input or InputOptions(), cache=_cache(cache_dir), how=how
@@ -110,7 +126,10 @@ def mine(
     cache_dir: Place | None = None,
     how: Execution | None = None,
 ) -> Outcome:
-    """Mine candidates for every query that has a positive, with all the evidence about them."""
+    """Mine candidates for every query that has a positive, with all the evidence about them.
+
+    `indexes` are directories, or `NAME=DIR` to name their columns; without any, those of the run directory DATA.
+    """
     how = how or Execution()
     stage = prepare_mine(
         data,
@@ -141,7 +160,7 @@ def score(
     cache_dir: Place | None = None,
     how: Execution | None = None,
 ) -> Outcome:
-    """Score every candidate with a cross-encoder; the column sits beside the others."""
+    """Score every candidate with a cross-encoder: the candidates again, with one more column of evidence."""
     how = how or Execution()
     stage = prepare_score(
         data,
@@ -168,16 +187,18 @@ def filter(
     collection: Place | None = None,
     how: Execution | None = None,
 ) -> Outcome:
-    """Give every candidate a verdict and a reason."""
+    """Give every candidate a verdict and a reason. Reads evidence alone, so trying other thresholds costs seconds.
+
+    `collection` is only needed if it was moved since the candidates were mined.
+    """
     stage = prepare_filter(candidates, options=options or FilterOptions(), collection=collection)
     return stage.run(Path(output), how or Execution())
 
 
 def export_places(output: Path) -> tuple[Path, Path | None]:
     """(artefact directory, training file or None): `X.parquet` keeps its artefact in `X.hnmine/export`."""
-    if output.suffix == ".parquet":
-        return output.with_suffix(".hnmine") / "export", output
-    return output, None
+    directory, file = training_places(output)
+    return (directory / "export" if file else directory), file
 
 
 def prepare_export(
@@ -198,7 +219,11 @@ def export(
     collection: Place | None = None,
     how: Execution | None = None,
 ) -> Outcome:
-    """Write a training file (`X.parquet`) or a directory of shards that the trainer reads as it is."""
+    """Write a training file (`X.parquet`) or a directory of shards that the trainer reads as it is.
+
+    Ids, ranks, scores and sources of the same rows are in `X.ids.parquet`, or in the directory's `ids/`. Raises
+    `InputError` if no query has a positive and enough negatives.
+    """
     stage, path = prepare_export(decisions, Path(output), options=options or ExportOptions(), collection=collection)
     return stage.run(path, how or Execution())
 
@@ -211,7 +236,11 @@ def run(
     how: Execution | None = None,
     report: Callable[[str, Outcome], None] | None = None,
 ) -> list[tuple[str, Outcome]]:
-    """The whole chain, from DATA to a training file; (step, outcome) of each stage."""
+    """The whole chain, from DATA to a training file; (step, outcome) of each stage.
+
+    `output` is a directory, which gets `triplets.parquet` and every artefact, or `X.parquet`, whose artefacts go to
+    `X.hnmine/`. `report` hears of each step as it ends.
+    """
     chain = Chain(str(data), Path(output), options or RunOptions())
     return chain.run(how or Execution(), report or (lambda name, outcome: None))
 

@@ -10,26 +10,20 @@ import tempfile
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from hnmine.errors import InputError, MissingDependencyError, ProblemLog, UsageError
-from hnmine.options import Format, Pick, nearest
+from hnmine.options import FilterOptions, Format, Pick, nearest
 
 if TYPE_CHECKING:
     import datasets
     import pyarrow as pa
 
-    from hnmine.files.artefact import Artefact
-    from hnmine.files.candidates import CandidatesTable
     from hnmine.files.collection import Collection
-    from hnmine.files.readers.memory import MemorySource
-    from hnmine.options import FilterOptions
     from hnmine.stages.picked import Picked
-    from hnmine.stages.stage import Stage
 
-INDEX, RERANKER = "model", "cross_encoder"
 COPIES = 64
 """How many candidates more than asked for are mined, at most, because copies of other texts will be dropped."""
 
@@ -145,16 +139,7 @@ def mine_hard_negatives(
     pairs = _Pairs.read(dataset, anchor, positive, corpus)
     limits = (absolute_margin, relative_margin, max_score, None if cross_encoder is None else min_score)
     filtered = any(limit is not None for limit in limits)
-    window = _window(range_min, range_max, num_negatives, pairs, filtered=filtered, at_random=pick is Pick.RANDOM)
-
-    from hnmine.options import FilterOptions
-    from hnmine.schema import Side
-    from hnmine.stages.picked import read_picked, read_ranking
-
-    prompts = {
-        Side.QUERY: (query_prompt_name, query_prompt),
-        Side.DOCUMENT: (corpus_prompt_name, corpus_prompt),
-    }
+    low, high, depth = _window(range_min, range_max, num_negatives, pairs.max_positives, filtered=filtered)
     rules = FilterOptions(
         num_negatives=num_negatives,
         absolute_margin=absolute_margin,
@@ -162,43 +147,46 @@ def mine_hard_negatives(
         no_margin=absolute_margin is None and relative_margin is None,
         max_score=max_score,
         min_score=min_score,
-        judge_by=RERANKER if cross_encoder is not None else INDEX,
-        rank_by=RERANKER if cross_encoder is not None else INDEX,
         pick=pick,
         seed=seed,
     )
+
+    from hnmine.core.rules.rank import RankWindow
+    from hnmine.engines.loaded import Prompt
+    from hnmine.files.readers.memory import MemorySource
+    from hnmine.schema import Side
+    from hnmine.stages.in_memory import Models, decide_pairs, in_input_order, mine_pairs
+    from hnmine.stages.picked import read_picked, read_ranking
+
+    models = Models(
+        encoder=model,
+        reranker=cross_encoder,
+        prompts={
+            Side.QUERY: Prompt(name=query_prompt_name, text=query_prompt),
+            Side.DOCUMENT: Prompt(name=corpus_prompt_name, text=corpus_prompt),
+        },
+        batch_size=batch_size,
+        keep=bool(cache_folder),
+        show_progress=verbose,
+    )
+    source = MemorySource(pairs.anchors, pairs.positives, pairs.corpus)
+    # Without range_max the top of all that was retrieved is taken; a random draw needs an end.
+    window = RankWindow(low, high if range_max is not None or pick is Pick.RANDOM else None)
     with tempfile.TemporaryDirectory(prefix="hnmine-") as folder:
-        place = Path(cache_folder) if cache_folder else Path(folder)
-        models = _Models(
-            encoder=model,
-            reranker=cross_encoder,
-            prompts=prompts,
-            batch_size=batch_size,
-            keep=bool(cache_folder),
-            verbose=verbose,
-        )
-        collection, candidates = _mine(pairs.source(), models, window.top_k, place)
-        decisions = _decide(collection, candidates, rules, window, Path(folder))
+        place = Path(cache_folder or folder)
+        collection, candidates = mine_pairs(source, models, top_k=depth + pairs.copies, place=place)
+        decisions = decide_pairs(collection, candidates, rules, window, place=Path(folder))
         queries = decisions.sample(None, seed)
         if include_positives:
             picked = read_ranking(collection, decisions, queries, length=num_negatives)
         else:
             picked = read_picked(collection, decisions, queries, by_rank=True)
+        picked = in_input_order(collection, picked)
         counts = decisions.artefact.counts
-        picked = _in_input_order(collection, picked)
         table = _table(collection, picked, form, num_negatives, (anchor, positive), output_scores, counts)
-        if verbose:
-            sys.stderr.write(_summary(table, counts))
+    if verbose:
+        sys.stderr.write(_summary(table, counts))
     return _dataset(table)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Window:
-    """Ranks `low` to `high` (0-based, exclusive; None: all) may become negatives; `top_k` documents are retrieved."""
-
-    low: int
-    high: int | None
-    top_k: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,12 +213,6 @@ class _Pairs:
         problems.raise_if_any(remedy="leave these rows out: dataset.filter(...)")
         return cls(anchors=columns[anchor], positives=columns[positive], corpus=columns["corpus"])
 
-    def source(self) -> MemorySource:
-        """The pairs as a source to ingest."""
-        from hnmine.files.readers.memory import MemorySource
-
-        return MemorySource(self.anchors, self.positives, self.corpus)
-
     @property
     def max_positives(self) -> int:
         """The most positives that one anchor has."""
@@ -245,16 +227,6 @@ class _Pairs:
         distinct = set(documents)
         anchors = set(text_keys(dict.fromkeys(self.anchors)))
         return min(COPIES, len(documents) - len(distinct) + len(distinct & anchors))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Models:
-    encoder: Any
-    reranker: Any | None
-    prompts: Mapping[Any, tuple[str | None, str | None]]
-    batch_size: int
-    keep: bool
-    verbose: bool
 
 
 def _one_of(name: str, value: Any, known: type[Format] | type[Pick]) -> Any:
@@ -290,96 +262,21 @@ def _columns(dataset: Any, anchor: str | None, positive: str | None) -> tuple[st
 
 
 def _window(
-    low: int, high: int | None, num_negatives: int, pairs: _Pairs, *, filtered: bool, at_random: bool
-) -> _Window:
-    """Which ranks are looked at; without `range_max`, as many as sentence-transformers looks at."""
+    low: int, high: int | None, num_negatives: int, max_positives: int, *, filtered: bool
+) -> tuple[int, int, int]:
+    """(first rank, end of the ranks, documents to retrieve); the end that is not given is sentence-transformers'."""
     if num_negatives < 1:
         raise BadArgument(f"num_negatives={num_negatives}", expected="at least 1")
     if low < 0:
         raise BadArgument(f"range_min={low}", expected="at least 0")
-    most = pairs.max_positives
     if high is None:
-        depth = low + (10 * num_negatives if filtered else num_negatives) + most
-        return _Window(low=low, high=depth if at_random else None, top_k=depth + most + pairs.copies)
+        high = low + (10 * num_negatives if filtered else num_negatives) + max_positives
     if num_negatives > high - low:
         raise BadArgument(
             f"range_min={low} and range_max={high} leave {max(high - low, 0)} candidates",
             expected=f"at least num_negatives={num_negatives}",
         )
-    return _Window(low=low, high=high, top_k=high + most + pairs.copies)
-
-
-def _mine(source: MemorySource, models: _Models, top_k: int, place: Path) -> tuple[Collection, Artefact]:
-    """Ingest, index, mine and, with a reranker, score; every artefact lies under the digest of its plan."""
-    from hnmine.engines.loaded import LoadedEncoder, LoadedReranker, Prompt
-    from hnmine.execute.local import Execution
-    from hnmine.files.collection import Collection
-    from hnmine.hashing import digest_json
-    from hnmine.options import DenseOptions, InputOptions, MineOptions, ScoreOptions, Store
-    from hnmine.stages.index_dense import IndexDense
-    from hnmine.stages.ingest import Ingest
-    from hnmine.stages.mine import Mine, NamedIndex
-    from hnmine.stages.score import Score
-
-    def carry_out(stage: Ingest | Stage) -> Artefact:
-        path = place / f"{stage.kind}-{digest_json(stage.plan())[:24]}"
-        artefact = stage.run(path, Execution()).artefact
-        if artefact is None:  # only shards of a stage can be unfinished
-            raise AssertionError(f"{path} is unfinished")
-        return artefact
-
-    how: dict[str, Any] = {"batch_size": models.batch_size, "keep": models.keep, "show_progress": models.verbose}
-    encoder = LoadedEncoder(
-        _load(models.encoder, "SentenceTransformer"),
-        {side: Prompt(name=name, text=text) for side, (name, text) in models.prompts.items()},
-        **how,
-    )
-    reranker = None if models.reranker is None else LoadedReranker(_load(models.reranker, "CrossEncoder"), **how)
-    collection = Collection(carry_out(Ingest(source, InputOptions())))
-    index = carry_out(IndexDense(collection, DenseOptions(store=Store.FP32), encoder=encoder))
-    named = NamedIndex(name=INDEX, artefact=index)
-    candidates = carry_out(Mine(collection, [named], MineOptions(top_k=top_k)))
-    if reranker is not None:
-        candidates = carry_out(Score(collection, candidates, ScoreOptions(name=RERANKER), reranker=reranker))
-    return collection, candidates
-
-
-def _load(model: Any, kind: Literal["SentenceTransformer", "CrossEncoder"]) -> Any:
-    """The model itself, or the one that a name or path means."""
-    if not isinstance(model, (str, Path)):
-        return model
-    from hnmine.engines.inference import import_sentence_transformers
-    from hnmine.engines.models import resolve_model
-
-    organization = "cross-encoder" if kind == "CrossEncoder" else "sentence-transformers"
-    resolved = resolve_model(str(model), revision=None, organization=organization)
-    return getattr(import_sentence_transformers(), kind)(resolved.path)
-
-
-def _decide(
-    collection: Collection, candidates: Artefact, options: FilterOptions, window: _Window, place: Path
-) -> CandidatesTable:
-    from hnmine.core.rules.rank import RankWindow
-    from hnmine.execute.local import Execution
-    from hnmine.files.artefact import Artefact
-    from hnmine.files.candidates import CandidatesTable
-    from hnmine.stages.filter import Filter
-
-    path = place / "decisions"
-    stage = Filter(collection, candidates, options, first_rules=[RankWindow(window.low, window.high)])
-    stage.run(path, Execution())
-    return CandidatesTable(Artefact.open(path, verify=False))
-
-
-def _in_input_order(collection: Collection, picked: Picked) -> Picked:
-    """The same with each query's positives as the dataset had them; the decisions have them by score."""
-    import numpy as np
-
-    judged = collection.qrels.of(picked.query_rows)  # every judgment is a positive here
-    owner = np.repeat(np.arange(len(picked.query_rows)), np.diff(picked.chosen.positive_offsets))
-    order = np.empty(len(owner), np.int64)
-    order[np.lexsort((judged.doc_rows, judged.query_rows))] = np.lexsort((picked.positives.rows, owner))
-    return replace(picked, positives=picked.positives.take(order))
+    return low, high, high + max_positives
 
 
 def _table(

@@ -7,6 +7,8 @@ A field's default is the documented default; its metadata carry the help text an
 from __future__ import annotations
 
 import dataclasses
+import numbers
+import os
 import types
 import typing
 from collections.abc import Mapping
@@ -317,16 +319,24 @@ def _coerce(value: Any, hint: Any) -> Any:
             return hint(value)
         except ValueError:
             raise ValueError(f"not one of {', '.join(hint)}") from None
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+        if not isinstance(value, hint):
+            raise TypeError(f"not a {hint.__name__}")
+        return value
     if hint is bool:
         if not isinstance(value, bool):
             raise TypeError("not true or false")
         return value
-    if hint is int and (isinstance(value, bool) or not isinstance(value, int)):
-        raise TypeError("not a whole number")
+    if hint is int:
+        if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+            raise TypeError("not a whole number")
+        return int(value)
     if hint is float:
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
+        if isinstance(value, bool) or not isinstance(value, numbers.Real):
             raise TypeError("not a number")
         return float(value)
-    if hint is str and not isinstance(value, str):
-        raise TypeError("not a text")
+    if hint is str:
+        if not isinstance(value, (str, os.PathLike)):
+            raise TypeError("not a text")
+        return os.fspath(value)
     return value

@@ -6,6 +6,7 @@ import inspect
 import random
 import warnings
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 
 import hnmine
 from hnmine.errors import InputError, UsageError
+from hnmine.hashing import text_key, text_keys
 
 datasets = pytest.importorskip("datasets")
 sentence_transformers = pytest.importorskip("sentence_transformers")
@@ -30,6 +32,17 @@ def sentences(count: int, seed: int) -> list[str]:
     while len(found) < count:
         found[tuple(sorted(draw.sample(WORDS, draw.randint(2, 6))))] = None
     return [" ".join(words) for words in found]
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Tiny models on busy cores are ten times faster in one thread."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -378,3 +391,32 @@ def test_the_summary_goes_to_standard_error(model: Any, pairs: Any, capsys: pyte
     assert "relative-margin" in err
     hnmine.mine_hard_negatives(pairs, model, verbose=False)
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.slow
+def test_same_rows_with_a_real_model() -> None:
+    """Docstrings of the standard library and the functions they describe, under MiniLM."""
+    from itertools import islice
+
+    from hnmine.engines.models import resolve_model
+    from hnmine.errors import MissingDependencyError, ProblemLog
+    from hnmine.files.readers import open_source
+    from hnmine.options import InputOptions
+
+    try:
+        path = resolve_model("all-MiniLM-L6-v2", revision=None).path
+    except MissingDependencyError as error:
+        pytest.skip(str(error))
+    minilm = sentence_transformers.SentenceTransformer(path, device="cpu")
+    source, problems = open_source("stdlib", InputOptions()), ProblemLog()
+    texts = {d.doc_id: d.text[:400] for d in source.documents(problems)}
+    asked = {q.query_id: q.text for q in islice(source.queries(problems), 60)}
+    judged = [j for j in source.qrels(problems) if j.query_id in asked]
+    real = datasets.Dataset.from_dict(
+        {"docstring": [asked[j.query_id] for j in judged], "function": [texts[j.doc_id] for j in judged]}
+    )
+    copies = set(text_keys(real["function"]))
+    others = list({text_key(t): t for t in islice(texts.values(), 150) if text_key(t) not in copies}.values())
+    ours, theirs = both(real, minilm, corpus=others, output_scores=True, relative_margin=0.05, num_negatives=4)
+    assert_same(ours, theirs)
+    assert len(ours) > 100

@@ -18,6 +18,7 @@ from hnmine.options import (
     FilterOptions,
     InputOptions,
     MineOptions,
+    Options,
     ScoreOptions,
 )
 from hnmine.schema import Kind
@@ -37,13 +38,14 @@ from hnmine.stages.places import (
     SCORED,
     find_collection,
     refuse_foreign,
+    training_places,
 )
 from hnmine.stages.score import Score, score_name
 from hnmine.stages.stage import Outcome, Preview, Stage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RunOptions:
+class RunOptions(Options):
     """The options of every stage of a chain; a stage that is None is left out."""
 
     input: InputOptions = field(default_factory=InputOptions)
@@ -71,10 +73,9 @@ class Chain:
     def __init__(self, data: str, output: Path, options: RunOptions) -> None:
         self.data = data
         self.options = options
-        is_file = output.suffix == ".parquet"
-        self.directory = output.with_suffix(".hnmine") if is_file else output
-        self.file: Path | None = output if is_file else output / "triplets.parquet"
-        if options.export.rows_per_file is not None and not is_file:
+        self.directory, file = training_places(output)
+        self.file: Path | None = file or output / "triplets.parquet"
+        if options.export.rows_per_file is not None and file is None:
             self.file = None
 
     def dense_name(self) -> str:
