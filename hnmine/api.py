@@ -34,7 +34,14 @@ from hnmine.stages.index_bm25 import IndexBm25
 from hnmine.stages.index_dense import IndexDense
 from hnmine.stages.ingest import Ingest
 from hnmine.stages.mine import Mine, named_index
-from hnmine.stages.places import collection_of, default_cache, indexes_of, open_artefact, open_collection
+from hnmine.stages.places import (
+    collection_of,
+    default_cache,
+    indexes_of,
+    open_artefact,
+    open_collection,
+    training_places,
+)
 from hnmine.stages.score import Score
 from hnmine.stages.stage import Outcome, Stage
 
@@ -190,9 +197,8 @@ def filter(
 
 def export_places(output: Path) -> tuple[Path, Path | None]:
     """(artefact directory, training file or None): `X.parquet` keeps its artefact in `X.hnmine/export`."""
-    if output.suffix == ".parquet":
-        return output.with_suffix(".hnmine") / "export", output
-    return output, None
+    directory, file = training_places(output)
+    return (directory / "export" if file else directory), file
 
 
 def prepare_export(

@@ -61,6 +61,8 @@ def main() -> None:
     found, rows = stdlib["ingest"]["counts"], pq.read_metadata("stdlib.parquet").num_rows
     check(found["documents"] > 500 and rows > 500, f"stdlib: {found['documents']} documents, {rows} triplets")
 
+    command("run", "tiny", "-o", "with-models", code=5)
+    check(not Path("with-models").exists(), "a missing package is told before anything is written")
     command("index", "dense", "out", "-o", "dense", code=5)
     check("pip install 'hnmine[dense]'" in command("doctor"), "doctor names the extra that is missing")
     print(f"smoke test of hnmine {hnmine.__version__}: {triplets.num_rows} + {rows:,} triplets, artefacts intact")

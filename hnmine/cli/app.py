@@ -316,7 +316,7 @@ def run(
     outcomes = chain.run(how, lambda name, outcome: show.outcome(name, outcome, terminal))
     terminal.say(_times(outcomes))
     if chain.file is not None:
-        terminal.say(f"training file: {chain.file}")
+        terminal.say(f"training file: {chain.file}; a few rows of it: hnmine inspect {chain.directory} --sample 3")
     if given.json:
         print_json({name: outcome.summary() for name, outcome in outcomes})
     counts: dict[str, Any] = {}

@@ -63,7 +63,9 @@ def parameter(name: str, hint: Any, field: dataclasses.Field[Any], panel: str) -
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=info, annotation=hint)
 
 
-def _shown(default: Any) -> bool:
+def _shown(default: Any) -> bool | str:
+    if isinstance(default, str) and default.isspace():
+        return "a space"
     return default is not None and default is not False and default != []
 
 
@@ -80,7 +82,8 @@ def with_flags(
         added: dict[str, inspect.Parameter] = {}
         for record, panel in records:
             hints = typing.get_type_hints(record)
-            for name, field in option_fields(record).items():
+            own_first = sorted(option_fields(record).items(), key=lambda item: item[0] not in record.__annotations__)
+            for name, field in own_first:
                 if name in skip or name in added or not field.metadata.get("cli", True):
                     continue
                 added[name] = parameter(name, hints[name], field, SAMPLING if name in _SAMPLING else panel)

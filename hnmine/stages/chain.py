@@ -38,6 +38,7 @@ from hnmine.stages.places import (
     SCORED,
     find_collection,
     refuse_foreign,
+    training_places,
 )
 from hnmine.stages.score import Score, score_name
 from hnmine.stages.stage import Outcome, Preview, Stage
@@ -72,10 +73,9 @@ class Chain:
     def __init__(self, data: str, output: Path, options: RunOptions) -> None:
         self.data = data
         self.options = options
-        is_file = output.suffix == ".parquet"
-        self.directory = output.with_suffix(".hnmine") if is_file else output
-        self.file: Path | None = output if is_file else output / "triplets.parquet"
-        if options.export.rows_per_file is not None and not is_file:
+        self.directory, file = training_places(output)
+        self.file: Path | None = file or output / "triplets.parquet"
+        if options.export.rows_per_file is not None and file is None:
             self.file = None
 
     def dense_name(self) -> str:

@@ -173,9 +173,9 @@ class Ingest:
     def _write_block(
         self, draft: Draft, table: str, index: int, block: Sequence[Any], columns: Callable[[Sequence[Any]], pa.Table]
     ) -> int:
-        """Write one block unless it is there already, or unless the input is known to be bad."""
+        """Write one block unless it is there already; of bad input too, since the judgments are checked against it."""
         name = f"{table}-{index:05d}"
-        if draft.is_finished(name) or (self.problems and self.options.on_error is OnError.FAIL):
+        if draft.is_finished(name):
             return 0
         full = columns(block)
         part = part_name(index, table)
@@ -226,8 +226,6 @@ class Ingest:
         self, draft: Draft, table: pa.Table, places: list[tuple[str, int]], sizes: Mapping[str, int]
     ) -> pa.Table:
         """Drop judgments that point nowhere or contradict another, and report them."""
-        if self.problems and self.options.on_error is OnError.FAIL:
-            return table
         if not self.source.has_queries:
             return table
         rows = {

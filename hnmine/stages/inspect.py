@@ -36,7 +36,7 @@ def overview(path: Path) -> Json:
 def _describe(artefact: Artefact) -> Json:
     schema: dict[str, dict[str, str]] = {}
     for name in artefact.manifest["files"]:
-        table = name.rpartition("/")[0] or "."
+        table = name if name.startswith("..") else name.rpartition("/")[0] or "."
         if name.endswith(".parquet") and table not in schema:
             arrow = pq.read_schema(artefact.path / name)
             schema[table] = {field.name: str(field.type) for field in arrow}
@@ -127,13 +127,19 @@ def _render_artefact(found: Json) -> Iterator[str]:
     for key, value in found["made"].items():
         yield f"  {key:<12} {value}"
     for key, value in found["counts"].items():
-        if isinstance(value, dict):
-            inner = ", ".join(f"{k} {v:,}" if isinstance(v, int) else f"{k} {v}" for k, v in value.items())
-            yield f"  {key:<24} {inner}"
-        elif value != "":
-            yield f"  {key:<24} {value:,}" if isinstance(value, (int, float)) else f"  {key:<24} {value}"
+        if value not in ("", {}):
+            yield f"  {key:<24} {_plain(value)}"
     for table, columns in found["schema"].items():
-        yield f"  columns of {table}: " + ", ".join(f"{name} {kind}" for name, kind in columns.items())
+        label = "columns" if table == "." else f"columns of {Path(table).name if table.startswith('..') else table}"
+        yield f"  {label}: " + ", ".join(f"{name} {kind}" for name, kind in columns.items())
+
+
+def _plain(value: Any) -> str:
+    """A count, or nested counts, without the marks of a programming language."""
+    if not isinstance(value, dict):
+        return f"{value:,}" if isinstance(value, (int, float)) else str(value)
+    inner = (f"{k} ({_plain(v)})" if isinstance(v, dict) else f"{k} {_plain(v)}" for k, v in value.items())
+    return ", ".join(inner)
 
 
 def _render_triplets(found: Json, width: int) -> Iterator[str]:

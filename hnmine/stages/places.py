@@ -39,6 +39,25 @@ def default_cache() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "hnmine"
 
 
+_OTHER_FILES = (".jsonl", ".json", ".csv", ".tsv", ".txt", ".arrow", ".pq")
+
+
+def training_places(output: Path) -> tuple[Path, Path | None]:
+    """(directory of the artefacts, training file): `X.parquet` keeps them in `X.hnmine`; a directory has no such file.
+
+    Raises `UsageError` for a file of another kind, which would otherwise become a directory of that name.
+    """
+    if output.suffix == ".parquet":
+        return output.with_suffix(".hnmine"), output
+    if output.suffix.lower() in (*_OTHER_FILES, ".parquet"):
+        raise UsageError(
+            f"-o {output}: a training file is Parquet",
+            expected="FILE.parquet, or a directory",
+            remedy=f"-o {output.with_suffix('.parquet')}; `hnmine export ... -o - > FILE.jsonl` for JSON lines",
+        )
+    return output, None
+
+
 def is_artefact(path: Path) -> bool:
     """Whether `path` is a directory with a plan."""
     return (path / PLAN).is_file()

@@ -73,6 +73,16 @@ def test_readme(tmp_path: Path, shell: dict[str, str]) -> None:
     run_all("README.md", place, shell)
     assert pq.read_schema(place / "demo/triplets.parquet").names == ["anchor", "positive", "negative"]
     assert pq.read_schema(place / "demo/strict.parquet").names[-1] == "negative_5"
+    (place / "demo/triplets.parquet").rename(place / "pairs.parquet")
+    python = blocks("README.md", "python")
+    assert len(python) == 2
+    for script in python:
+        place_of_models = {"HF_HOME": str(tmp_path / "hf")}
+        done = subprocess.run(
+            [sys.executable, "-c", script], cwd=place, env=shell | place_of_models, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+    assert pq.read_schema(place / "triplets.parquet").names == ["anchor", "positive", "negative"]
 
 
 @pytest.mark.slow

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import signal
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -18,7 +20,7 @@ def finished_files(artefact: Path) -> dict[Path, tuple[int, int]]:
     return {artefact / name: ((artefact / name).stat().st_mtime_ns, (artefact / name).stat().st_ino) for name in names}
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", [s if s != "score" else pytest.param(s, marks=pytest.mark.slow) for s in STAGES])
 def test_a_killed_stage_goes_on_and_ends_in_the_same_bytes(stage: str, chain: Chain, cli: Cli, tmp_path: Path) -> None:
     draw = random.Random()
     artefact = chain.artefact(stage, tmp_path)
@@ -46,7 +48,12 @@ def test_a_killed_stage_goes_on_and_ends_in_the_same_bytes(stage: str, chain: Ch
 
 @pytest.mark.parametrize(
     ("stage", "how"),
-    [("ingest", signal.SIGTERM), ("bm25", signal.SIGUSR1), ("dense", signal.SIGTERM), ("filter", signal.SIGUSR1)],
+    [
+        ("ingest", signal.SIGTERM),
+        ("bm25", signal.SIGUSR1),
+        pytest.param("dense", signal.SIGTERM, marks=pytest.mark.slow),
+        ("filter", signal.SIGUSR1),
+    ],
 )
 def test_the_schedulers_signal_saves_the_finished_blocks_and_exits_75(
     stage: str, how: signal.Signals, chain: Chain, cli: Cli, tmp_path: Path
@@ -99,8 +106,6 @@ def test_ctrl_c_exits_130_and_running_again_goes_on(chain: Chain, cli: Cli, tmp_
 
 def test_a_kill_after_the_manifest_leaves_no_rubbish_for_good(chain: Chain, cli: Cli, tmp_path: Path) -> None:
     """Between the manifest and the tidying, intermediate parts and receipts are still there."""
-    import shutil
-
     artefact = tmp_path / "bm25"
     shutil.copytree(chain.path("bm25"), artefact)
     (artefact / "counts").mkdir()
@@ -115,3 +120,25 @@ def test_a_kill_after_the_manifest_leaves_no_rubbish_for_good(chain: Chain, cli:
     assert done.code == 0, done.stderr
     assert done.json["blocks"]["done_now"] == 0
     assert contents(artefact) == contents(chain.path("bm25"))
+
+
+@pytest.mark.slow
+def test_a_run_killed_again_and_again_ends_in_the_same_bytes(chain: Chain, cli: Cli, tmp_path: Path) -> None:
+    """At any moment: while it starts, while it loads, between two stages, while it closes an artefact."""
+    flags = ["--model", chain.encoder, "--dtype", "fp32", "-k", 10, "-n", 3]
+    assert cli("run", chain.data, "-o", tmp_path / "calm", *flags).code == 0
+    draw = random.Random()
+    kills = 0
+    while True:
+        process = cli.start("run", chain.data, "-o", tmp_path / "wild", *flags, HNMINE_TEST_BLOCK_PAUSE="0.05")
+        try:
+            process.wait(timeout=draw.uniform(0.3, 3.0) + kills * 1.5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            kills += 1
+        done = cli.end(process)
+        if done.code == 0:
+            break
+        assert done.code == -signal.SIGKILL, done.stderr
+    assert kills
+    assert contents(tmp_path / "wild") == contents(tmp_path / "calm")
