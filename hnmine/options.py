@@ -233,6 +233,9 @@ class FilterOptions(SampleOptions):
     no_margin: bool = option(False, "No margin, not even the default of the score's scale.")
     anchor: Anchor = option(Anchor.MIN, "Which positive's score is s(p) when there are several.")
     skip_top: int = option(0, "Drop the first N of the --rank-by list, positives counted, before any other rule.")
+    skip_fused: int = option(
+        0, "Drop the first N survivors in an order fused from all ranks and the similarity to the positive."
+    )
     max_score: float | None = option(None, "Drop n with s(n) above this.")
     min_score: float | None = option(None, "Drop n with s(n) below this.")
     judge_by: str | None = option(

@@ -41,7 +41,7 @@ def first_reason(evidence: Evidence, rules: Sequence[Rule]) -> npt.NDArray[np.ob
     reason = np.full(len(evidence.judge), "", dtype=object)
     undecided = np.ones(len(reason), np.bool_)
     for rule in rules:
-        dropped = rule.drops(evidence) & undecided
+        dropped = rule.drops(evidence, undecided) & undecided
         reason[dropped] = rule.reason
         undecided &= ~dropped
     return reason

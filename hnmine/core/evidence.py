@@ -5,6 +5,7 @@ Queries are contiguous; every array has one entry a row unless it says otherwise
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,6 +42,12 @@ class Evidence:
     """text_key of each query, one entry a query."""
     is_random: Bools
     """Brought by the random source alone."""
+    scores: Mapping[str, Floats]
+    """Every score of the table by name, in the table's order; NaN where it is missing."""
+    ranks: Mapping[str, Ints]
+    """Every retriever's 1-based rank by name, positives counted; 0 where the row is beyond its top k."""
+    sim_positive: Mapping[str, Floats]
+    """By dense index: highest similarity to another document that is a positive of the query; NaN if there is none."""
     is_curated: Bools
     """Written or chosen by a person or a generator to be a negative; rules that guess at relevance leave it alone."""
 
@@ -104,3 +111,21 @@ def place_within(owner: Ints, chosen: Bools) -> Ints:
         lengths = np.diff(np.concatenate([starts, [len(owner)]]))
         first = np.repeat(running[starts], lengths)
     return np.where(chosen, running - first, -1)
+
+
+def order_among(owner: Ints, values: Floats, among: Bools) -> Ints:
+    """1-based rank of each row of `among` within its owner, highest value first; 0 for the other rows.
+
+    Equal values share the better rank; rows without a value (NaN) share the place behind all that have one.
+    """
+    ranked = np.zeros(len(owner), np.int64)
+    rows = np.flatnonzero(among)
+    keys = np.where(np.isnan(values[rows]), -np.inf, values[rows])
+    order = np.lexsort((-keys, owner[rows]))
+    own, key = owner[rows][order], keys[order]
+    new = np.ones(len(order), np.bool_)
+    new[1:] = (own[1:] != own[:-1]) | (key[1:] != key[:-1])
+    first = np.maximum.accumulate(np.where(new, np.arange(len(order)), 0))
+    starts = np.searchsorted(own, own, side="left")
+    ranked[rows[order]] = first - starts + 1
+    return ranked

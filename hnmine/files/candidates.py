@@ -16,7 +16,7 @@ from hnmine.errors import UsageError
 from hnmine.files.artefact import Artefact
 from hnmine.files.tables import read_table
 from hnmine.hashing import keyed_hash
-from hnmine.schema import QUERY_ID, Scale, rank_column, score_column
+from hnmine.schema import QUERY_ID, Scale, rank_column, score_column, sim_positive_column
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +104,17 @@ def ranks(table: pa.Table, name: str) -> npt.NDArray[np.int64]:
     if column not in table.column_names:
         return np.zeros(table.num_rows, np.int64)
     return np.asarray(table[column].fill_null(0).to_numpy(), np.int64)
+
+
+def similarities(table: pa.Table, name: str) -> npt.NDArray[np.float64]:
+    """A column of similarities to the positives as float64 with NaN for null."""
+    values = table[sim_positive_column(name)].to_numpy(zero_copy_only=False)
+    return np.asarray(values, np.float64)
+
+
+def names_of(table: pa.Table, prefix: str) -> list[str]:
+    """The names behind a table's columns of a prefix such as `rank_`, in the table's order."""
+    return [column.removeprefix(prefix) for column in table.column_names if column.startswith(prefix)]
 
 
 def nullable_floats(values: npt.NDArray[np.floating[Any]]) -> pa.Array:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,7 @@ from hnmine.core.spread import grid_counts, quantiles
 from hnmine.errors import UsageError
 from hnmine.execute.local import Block
 from hnmine.files.artefact import Artefact, Draft, Json
-from hnmine.files.candidates import CandidatesTable, ScoreInfo, floats, query_offsets, ranks
+from hnmine.files.candidates import CandidatesTable, ScoreInfo, floats, names_of, query_offsets, ranks, similarities
 from hnmine.files.collection import Collection, rows_of
 from hnmine.files.tables import part_name, write_table
 from hnmine.hashing import keyed_hash
@@ -77,9 +77,12 @@ class Filter(Stage):
         self.rank_by = rank_by
         self.scale = self.judge.scale if self.judge else Scale.DOT
         self.first_rules = first_rules
-        self.rules = [*first_rules, *build(options, self.scale)]
-        self.relaxed = [(step, [*first_rules, *build(options, self.scale, shrink=shrink)]) for shrink, step in LADDER]
         self.chosen = self.table.sample(options.limit, options.seed)
+        self.fitted: dict[str, Json] = {}
+        self.rules = self._fit([*first_rules, *build(options, self.scale)])
+        self.relaxed = [
+            (step, self._fit([*first_rules, *build(options, self.scale, shrink=shrink)])) for shrink, step in LADDER
+        ]
 
     def _named(self, name: str | None, flag: str) -> ScoreInfo | None:
         if name is None:
@@ -93,6 +96,19 @@ class Filter(Stage):
                 expected=f"one of {', '.join(known) or '(there are none)'}",
             )
         return found
+
+    def _fit(self, rules: list[Rule]) -> list[Rule]:
+        """The rules, those that need it fitted to the whole table; the same state serves every rung of the ladder."""
+        for rule in rules:
+            if rule.needs_fit:
+                if rule.reason not in self.fitted:
+                    self.fitted[rule.reason] = rule.fit(self._blocks_of_evidence())
+                rule.restore(self.fitted[rule.reason])
+        return rules
+
+    def _blocks_of_evidence(self) -> Iterator[Evidence]:
+        for start in range(0, len(self.chosen), BLOCK):
+            yield self._evidence(self._in_order(self.table.read(self.chosen[start : start + BLOCK])))
 
     def inputs(self) -> Mapping[str, Artefact]:
         """The collection and the candidates."""
@@ -108,6 +124,7 @@ class Filter(Stage):
             "rank_by": self.rank_by.name if self.rank_by else None,
             "margins": {"relative": relative, "absolute": absolute},
             "rules": [rule.reason for rule in self.rules],
+            **({"fitted": self.fitted} if self.fitted else {}),
             **({"first_rules": [vars(rule) for rule in self.first_rules]} if self.first_rules else {}),
             "block": self.block,
         }
@@ -194,6 +211,9 @@ class Filter(Stage):
             query_key=self.collection.query_text_keys[rows],
             is_random=_has_source(table, RANDOM_SOURCE) & (lengths == 1),
             is_curated=_has_source(table, CURATED_SOURCE),
+            scores={s.name: floats(table, s.name) for s in self.table.scores},
+            ranks={name: ranks(table, name) for name in names_of(table, "rank_")},
+            sim_positive={name: similarities(table, name) for name in names_of(table, "sim_positive_")},
         )
 
     def _draw(self, table: pa.Table) -> npt.NDArray[np.uint64]:

@@ -25,6 +25,9 @@ def evidence(
     random: list[int] = [],  # noqa: B006
     keys: list[int] | None = None,
     query_keys: list[int] | None = None,
+    scores_by_name: dict[str, np.ndarray] | None = None,
+    ranks: dict[str, np.ndarray] | None = None,
+    sim_positive: dict[str, np.ndarray] | None = None,
 ) -> Evidence:
     """Evidence of one query (or of several with `lengths`), rows in rank-by order; row numbers say what is special."""
     size = len(scores)
@@ -44,6 +47,9 @@ def evidence(
         query_key=np.array(query_keys if query_keys is not None else range(1, len(lengths) + 1), np.uint64),
         is_random=flags(random),
         is_curated=flags(curated),
+        scores=scores_by_name or {},
+        ranks=ranks or {},
+        sim_positive=sim_positive or {},
     )
 
 
@@ -168,3 +174,23 @@ def test_every_reason_token_is_its_own() -> None:
     tokens = [rule.reason for rule in Rule.__subclasses__()]
     assert len(tokens) == len(set(tokens))
     assert all(token == token.lower() and " " not in token for token in tokens)
+
+
+def test_skip_fused_drops_the_head_of_the_fused_list_among_the_survivors() -> None:
+    # Survivors of the margin (0.76): rows 2..5. Fused with k = 20, ranks counted among them:
+    # row 2: dense 1, bm25 null -> 4th (behind three), sim 3rd; row 3: 2, 1, 1; row 4: 3, 2, 2; row 5: 4, 3, 4.
+    found = evidence(
+        [0.8, 0.79, 0.7, 0.6, 0.5, 0.4],
+        ranks={"dense": np.array([1, 2, 3, 4, 5, 6]), "bm25": np.array([3, 1, 0, 2, 4, 5])},
+        sim_positive={"dense": np.array([np.nan, 0.9, 0.3, 0.8, 0.5, 0.2])},
+    )
+    fused = {2: 1 / 21 + 1 / 24 + 1 / 23, 3: 1 / 22 + 2 / 21, 4: 1 / 23 + 2 / 22, 5: 2 / 24 + 1 / 23}
+    assert sorted(fused, key=lambda row: -fused[row]) == [3, 4, 2, 5]
+    assert reasons(found, skip_fused=1) == ["", "relative-margin", "", "skip-fused", "", ""]
+    assert reasons(found, skip_fused=3) == ["", "relative-margin", "skip-fused", "skip-fused", "skip-fused", ""]
+
+
+def test_skip_fused_spares_what_is_known_and_survives_missing_signals() -> None:
+    found = evidence([0.8, 0.3, 0.2], zero=[1], ranks={"dense": np.array([1, 2, 0])})
+    assert reasons(found, skip_fused=2) == ["", "", "skip-fused"]
+    assert reasons(evidence([0.8, 0.3]), skip_fused=1) == ["", "skip-fused"]

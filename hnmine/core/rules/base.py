@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from collections.abc import Iterable
+from typing import Any, ClassVar
 
 from hnmine.core.evidence import Bools, Evidence
 
@@ -14,17 +15,35 @@ class Rule(ABC):
     `reason` is the token written into every row it drops: stable, part of the format. A rule that *guesses* at
     relevance sets `is_guess`; the base then spares rows known not to be relevant (judged 0, curated). `knob` tells
     people what to turn when queries starve because of it.
+
+    A rule that must see the whole table first sets `needs_fit`: `fit` then reads every block once and keeps a small
+    state, which goes into the plan, so that blocks stay independent of each other.
     """
 
     reason: ClassVar[str]
     is_guess: ClassVar[bool] = True
     knob: ClassVar[str | None] = None
+    needs_fit: ClassVar[bool] = False
 
-    def drops(self, evidence: Evidence) -> Bools:
-        """True for every row this rule drops; positives are never dropped."""
-        dropped = self._drops(evidence) & ~evidence.is_positive
+    def fit(self, blocks: Iterable[Evidence]) -> dict[str, Any]:
+        """Read the whole table, block by block; returns the state as JSON values.
+
+        The state depends on the table alone and not on how it is cut into blocks.
+        """
+        raise NotImplementedError(f"{type(self).__name__} needs no fit")
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take over the state that `fit` returned."""
+        raise NotImplementedError(f"{type(self).__name__} needs no fit")
+
+    def drops(self, evidence: Evidence, alive: Bools) -> Bools:
+        """True for every row this rule drops; positives are never dropped.
+
+        `alive` are the candidates that no earlier rule dropped: what a rule that counts ranks counts among.
+        """
+        dropped = self._drops(evidence, alive & ~evidence.is_positive) & ~evidence.is_positive
         return dropped & ~evidence.is_certain if self.is_guess else dropped
 
     @abstractmethod
-    def _drops(self, evidence: Evidence) -> Bools:
+    def _drops(self, evidence: Evidence, alive: Bools) -> Bools:
         """True for every row the rule is against, exemptions aside."""

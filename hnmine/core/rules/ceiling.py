@@ -18,7 +18,7 @@ class NoScore(Rule):
     reason = "no-score"
     is_guess = False
 
-    def _drops(self, evidence: Evidence) -> Bools:
+    def _drops(self, evidence: Evidence, alive: Bools) -> Bools:
         return ~np.isfinite(evidence.judge)
 
 
@@ -31,7 +31,7 @@ class NoAnchor(Rule):
     def __init__(self, anchor: Anchor) -> None:
         self.anchor = anchor
 
-    def _drops(self, evidence: Evidence) -> Bools:
+    def _drops(self, evidence: Evidence, alive: Bools) -> Bools:
         return np.isnan(anchor_scores(evidence, self.anchor))[evidence.owner]
 
 
@@ -45,7 +45,7 @@ class AbsoluteMargin(Rule):
         self.margin = margin
         self.anchor = anchor
 
-    def _drops(self, evidence: Evidence) -> Bools:
+    def _drops(self, evidence: Evidence, alive: Bools) -> Bools:
         ceiling = anchor_scores(evidence, self.anchor) - self.margin
         return ~(evidence.judge < ceiling[evidence.owner])
 
@@ -60,7 +60,7 @@ class RelativeMargin(Rule):
         self.margin = margin
         self.anchor = anchor
 
-    def _drops(self, evidence: Evidence) -> Bools:
+    def _drops(self, evidence: Evidence, alive: Bools) -> Bools:
         positive = anchor_scores(evidence, self.anchor)
         ceiling = positive - self.margin * np.abs(positive)
         return ~(evidence.judge < ceiling[evidence.owner])
@@ -75,7 +75,7 @@ class MaxScore(Rule):
     def __init__(self, limit: float) -> None:
         self.limit = limit
 
-    def _drops(self, evidence: Evidence) -> Bools:
+    def _drops(self, evidence: Evidence, alive: Bools) -> Bools:
         return evidence.judge > self.limit
 
 
@@ -89,5 +89,5 @@ class MinScore(Rule):
     def __init__(self, limit: float) -> None:
         self.limit = limit
 
-    def _drops(self, evidence: Evidence) -> Bools:
+    def _drops(self, evidence: Evidence, alive: Bools) -> Bools:
         return evidence.judge < self.limit

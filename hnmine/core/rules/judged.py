@@ -12,5 +12,5 @@ class JudgedGrade(Rule):
     reason = "judged-grade"
     is_guess = False
 
-    def _drops(self, evidence: Evidence) -> Bools:
+    def _drops(self, evidence: Evidence, alive: Bools) -> Bools:
         return evidence.is_low_grade

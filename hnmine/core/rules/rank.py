@@ -20,7 +20,7 @@ class SkipTop(Rule):
     def __init__(self, count: int) -> None:
         self.count = count
 
-    def _drops(self, evidence: Evidence) -> Bools:
+    def _drops(self, evidence: Evidence, alive: Bools) -> Bools:
         return (evidence.rank > 0) & (evidence.rank <= self.count)
 
 
@@ -37,10 +37,10 @@ class RankWindow(Rule):
         self.low = low
         self.high = high
 
-    def _drops(self, evidence: Evidence) -> Bools:
+    def _drops(self, evidence: Evidence, alive: Bools) -> Bools:
         counted = ~evidence.is_positive
         for rule in (SameTextAsPositive(), SameTextAsQuery(), SameTextAsCandidate()):
-            counted &= ~rule.drops(evidence)
+            counted &= ~rule.drops(evidence, counted)
         place = place_within(evidence.owner, counted)
         beyond = place >= self.high if self.high is not None else False
         return counted & ((place < self.low) | beyond)

@@ -17,7 +17,7 @@ class SameTextAsPositive(Rule):
     reason = "same-text-as-positive"
     is_guess = False
 
-    def _drops(self, evidence: Evidence) -> Bools:
+    def _drops(self, evidence: Evidence, alive: Bools) -> Bools:
         owner, positive = evidence.owner, evidence.is_positive
         return keys_in(owner, evidence.text_key, owner[positive], evidence.text_key[positive])
 
@@ -28,7 +28,7 @@ class SameTextAsQuery(Rule):
     reason = "same-text-as-query"
     is_guess = False
 
-    def _drops(self, evidence: Evidence) -> Bools:
+    def _drops(self, evidence: Evidence, alive: Bools) -> Bools:
         return np.asarray(evidence.text_key == evidence.query_key[evidence.owner])
 
 
@@ -38,5 +38,5 @@ class SameTextAsCandidate(Rule):
     reason = "same-text-as-candidate"
     is_guess = False
 
-    def _drops(self, evidence: Evidence) -> Bools:
+    def _drops(self, evidence: Evidence, alive: Bools) -> Bools:
         return np.asarray(repeats(evidence.owner, evidence.text_key))
