@@ -41,7 +41,10 @@ def keyed_hash(seed: int, *parts: str) -> int:
 
     Parts are length-prefixed, so ("ab", "c") and ("a", "bc") differ.
     """
-    state = hashlib.blake2b(digest_size=8, key=seed.to_bytes(8, "little", signed=True))
+    # Any whole number is a seed; those of 64 bits keep 64 bits.
+    length = max(8, seed.bit_length() // 8 + 1)
+    key = seed.to_bytes(length, "little", signed=True)
+    state = hashlib.blake2b(digest_size=8, key=key if length <= 64 else hashlib.blake2b(key).digest())
     for part in parts:
         raw = part.encode("utf-8", "surrogatepass")
         state.update(len(raw).to_bytes(8, "little"))

@@ -220,6 +220,8 @@ def test_the_anchors_own_text_is_no_negative(model: Any, pairs: Any) -> None:
     assert any(anchor in found for anchor, found in negatives_of(theirs).items())
     assert not any(anchor in found for anchor, found in negatives_of(ours).items())
     assert len(ours) == len(theirs)  # the places are filled by others
+    narrow = hnmine.mine_hard_negatives(pairs, model, corpus=corpus, range_max=3, verbose=False)
+    assert narrow.to_dict() == ours.to_dict()  # the own text takes no place in the window
 
 
 def test_copies_of_a_positive_are_no_negatives(model: Any, pairs: Any) -> None:

@@ -55,3 +55,9 @@ def test_is_the_plain_definition(text: str) -> None:
 
 def test_text_key_is_pinned() -> None:
     assert text_key("hard negatives") == 10424008466815876129
+
+
+def test_any_whole_number_is_a_seed() -> None:
+    seeds = [0, -1, 2**63, -(2**63) - 1, 2**200, 2**5000]
+    assert len({keyed_hash(seed, "q") for seed in seeds}) == len(seeds)
+    assert keyed_hash(7, "q1", "d1") == 2371226458885578051

@@ -82,9 +82,16 @@ def stoppable(given: Given) -> tuple[Execution, Terminal]:
 
 
 def cache(given: Given) -> Path:
-    """The cache directory of a call."""
+    """The cache directory of a call; a throw-away one for --dry-run, which writes nothing."""
     from hnmine.stages.places import default_cache
 
+    if given.dry_run:
+        import atexit
+        import tempfile
+
+        folder = tempfile.TemporaryDirectory(prefix="hnmine-")
+        atexit.register(folder.cleanup)
+        return Path(folder.name)
     return Path(given.cache_dir) if given.cache_dir else default_cache()
 
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,22 @@ class Draft:
         if not (path / PLAN).exists():
             raise ArtefactError(f"{path} holds no hnmine artefact (no {PLAN})")
         return cls(path, _read_json(path / PLAN))
+
+    @contextmanager
+    def held(self, *, shared: bool) -> Iterator[None]:
+        """Hold the artefact against a second process with the same command, which waits; shards hold it together.
+
+        The lock is on the directory itself and ends with the process. A file system without locks goes without.
+        """
+        import fcntl
+
+        descriptor = os.open(self.path, os.O_RDONLY)
+        try:
+            with suppress(OSError):
+                fcntl.flock(descriptor, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
 
     @property
     def is_closed(self) -> bool:

@@ -66,9 +66,14 @@ class Ingest:
 
         Raises `InputError` with every problem found in the data, and then leaves nothing behind.
         """
-        began, started = time.monotonic(), now()
+        began = time.monotonic()
         is_new = not path.exists()
         draft = Draft.begin(path, self.kind, self.plan(), overwrite=how.overwrite)
+        with draft.held(shared=False):
+            return self._carry_out(draft, how, began, is_new=is_new)
+
+    def _carry_out(self, draft: Draft, how: Execution, began: float, *, is_new: bool) -> Outcome:
+        started, path = now(), draft.path
         blocks: list[str] = []
         done_now = 0
         if draft.is_closed:

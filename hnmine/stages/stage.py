@@ -148,8 +148,12 @@ class Stage(ABC):
         `Preempted` after a signal, with the finished blocks saved.
         """
         began = time.monotonic()
-        started = now()
         draft = Draft.begin(path, self.kind, self.plan(), overwrite=how.overwrite)
+        with draft.held(shared=how.shard[1] > 1):
+            return self._carry_out(draft, how, began)
+
+    def _carry_out(self, draft: Draft, how: Execution, began: float) -> Outcome:
+        started, path = now(), draft.path
         blocks = list(self.blocks())
         inputs = {name: artefact.path for name, artefact in self.inputs().items()}
         artefact: Artefact | None = None

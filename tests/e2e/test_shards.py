@@ -77,3 +77,13 @@ def test_a_worker_leaves_another_workers_half_written_plan_alone(tmp_path: Path)
 
 def test_a_collection_is_not_made_in_shards(chain: Chain, call: Callable[..., Done], tmp_path: Path) -> None:
     assert call(*chain.command("ingest", tmp_path, "--shard", "0/2")).code == 2
+
+
+@pytest.mark.parametrize("stage", ["ingest", "bm25", "filter"])
+def test_the_same_command_twice_at_once_is_done_once(stage: str, chain: Chain, cli: Cli, tmp_path: Path) -> None:
+    """The second process waits for the first, and finds the work done."""
+    command = chain.command(stage, tmp_path, "--json")
+    done = [cli.end(process) for process in [cli.start(*command, HNMINE_TEST_BLOCK_PAUSE="0.05") for _ in range(2)]]
+    assert [one.code for one in done] == [0, 0], [one.stderr for one in done]
+    assert sorted(one.json["blocks"]["done_now"] > 0 for one in done) == [False, True]
+    assert contents(chain.artefact(stage, tmp_path)) == contents(chain.path(stage))

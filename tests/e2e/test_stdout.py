@@ -189,3 +189,10 @@ def test_a_read_only_target(chain: Chain, call: Call, tmp_path: Path) -> None:
     for done in refused:
         assert done.code == 7, done.stderr
         assert reason in done.stderr
+
+
+def test_dry_run_writes_nothing_not_even_to_the_cache(beir: Path, tmp_path: Path, call: Call) -> None:
+    done = call("index", "bm25", beir, "-o", tmp_path / "out", "--dry-run", "--cache-dir", tmp_path / "cache")
+    assert done.code == 0
+    assert "documents 300" in done.stderr
+    assert list(tmp_path.iterdir()) == []

@@ -64,7 +64,7 @@ def test_shards_hold_the_rows_of_the_file(exported: Export, form: str) -> None:
     one, many = exported(form), exported(form, shards=True)
     assert read(one) == read(many)
     assert len(list((many / "data").iterdir())) > 1
-    loaded = datasets.load_dataset(str(many), split="train")
+    loaded = datasets.load_dataset(str(many), split="train", cache_dir=str(many.parent / "datasets-cache"))
     assert loaded.to_list() == read(one)[0]
 
 

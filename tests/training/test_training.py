@@ -18,9 +18,10 @@ STEPS, BATCH = 30, 16
 
 def load(path: Path) -> Any:
     """The training rows, as the documentation of `datasets` says: a file by name, a directory by itself."""
+    cache = str(path.parent / "datasets-cache")
     if path.is_dir():
-        return datasets.load_dataset(str(path), split="train")
-    return datasets.load_dataset("parquet", data_files=str(path), split="train")
+        return datasets.load_dataset(str(path), split="train", cache_dir=cache)
+    return datasets.load_dataset("parquet", data_files=str(path), split="train", cache_dir=cache)
 
 
 def train(trainer: type, arguments: type, model: Any, data: Any, loss: Any, folder: Path) -> list[float]:
