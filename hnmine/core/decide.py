@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hnmine.core.evidence import Bools, Evidence, Ints, place_within
+from hnmine.core.rules import LADDER as LADDER
 from hnmine.core.rules.base import Rule
 from hnmine.options import Pick, Short
 from hnmine.schema import Verdict
@@ -21,8 +22,6 @@ SHORT_QUERY = "short-query"
 
 STEP_NONE = "none"
 STEP_RANDOM = "random"
-LADDER = ((0.5, "relaxed-half"), (0.0, "relaxed-to-positive"))
-"""`--short relax`: first half the margins, then only "below the positive". The guards against copies never relax."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
