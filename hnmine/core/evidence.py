@@ -62,14 +62,17 @@ class Evidence:
         return self.is_curated | (self.is_judged & ~self.is_positive & ~self.is_low_grade)
 
 
-def anchor_scores(evidence: Evidence, anchor: Anchor) -> Floats:
+def anchor_scores(evidence: Evidence, anchor: Anchor, values: Floats | None = None) -> Floats:
     """s(p) of each query: the lowest, highest or mean score of its positives; NaN if none has a score.
+
+    The score is the judge's, or `values`.
 
     Sources differ (min: the MS MARCO cross-encoder recipe and sentence-transformers; max: KaLM); min is the safe one.
     """
     queries = len(evidence.offsets) - 1
-    known = evidence.is_positive & np.isfinite(evidence.judge)
-    owner, scores = evidence.owner[known], evidence.judge[known]
+    values = evidence.judge if values is None else values
+    known = evidence.is_positive & np.isfinite(values)
+    owner, scores = evidence.owner[known], values[known]
     counts = np.bincount(owner, minlength=queries)
     if anchor is Anchor.MEAN:
         sums = np.bincount(owner, weights=scores, minlength=queries)

@@ -6,7 +6,7 @@ from hnmine.core.rules.base import Rule
 from hnmine.core.rules.ceiling import AbsoluteMargin, MaxScore, MinScore, NoAnchor, NoScore, RelativeMargin
 from hnmine.core.rules.fused import SkipFused
 from hnmine.core.rules.judged import JudgedGrade
-from hnmine.core.rules.rank import SkipTop
+from hnmine.core.rules.rank import MaxRank, SkipTop
 from hnmine.core.rules.same_text import SameTextAsCandidate, SameTextAsPositive, SameTextAsQuery
 from hnmine.options import FilterOptions
 from hnmine.schema import Scale
@@ -34,6 +34,8 @@ def build(options: FilterOptions, scale: Scale, *, shrink: float = 1.0) -> list[
     rules: list[Rule] = []
     if options.skip_top:
         rules.append(SkipTop(options.skip_top))
+    if options.max_rank is not None:
+        rules.append(MaxRank(options.max_rank))
     rules += [JudgedGrade(), SameTextAsPositive(), SameTextAsQuery(), SameTextAsCandidate()]
     if compares:
         rules.append(NoScore())
