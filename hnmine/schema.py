@@ -59,6 +59,7 @@ SOURCES = "sources"
 VERDICT = "verdict"
 REASON = "reason"
 PICK_RANK = "pick_rank"
+EPOCH = "epoch"
 STEP = "step"
 HAS_ANSWER = "has_answer"
 

@@ -17,6 +17,7 @@ from hnmine.schema import Scale
 
 EVERYTHING = FilterOptions(
     skip_top=2,
+    max_rank=4,
     where='document.lang == "de"',
     consistency_top=1,
     near_duplicate=0.6,
@@ -38,6 +39,7 @@ EVERYTHING = FilterOptions(
 REASONS = [
     "rank-window",
     "skip-top",
+    "max-rank",
     "where",
     "inconsistent-query",
     "judged-grade",
