@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from hnmine.errors import UsageError
 from hnmine.execute.local import Execution
@@ -24,7 +25,10 @@ from hnmine.options import (
     FilterOptions,
     InputOptions,
     MineOptions,
+    Options,
     ScoreOptions,
+    SweepOptions,
+    TruthOptions,
 )
 from hnmine.schema import Kind
 from hnmine.stages.chain import Chain, RunOptions
@@ -44,6 +48,7 @@ from hnmine.stages.places import (
 )
 from hnmine.stages.score import Score
 from hnmine.stages.stage import Outcome, Stage
+from hnmine.stages.sweep import Sweep
 
 Place = str | Path
 
@@ -193,6 +198,30 @@ def filter(
     """
     stage = prepare_filter(candidates, options=options or FilterOptions(), collection=collection)
     return stage.run(Path(output), how or Execution())
+
+
+def prepare_sweep(
+    candidates: Place, *, options: Options, truth: TruthOptions | None = None, collection: Place | None = None
+) -> Sweep:
+    """The sweep over a table of candidates; `options` are a `SweepOptions`."""
+    artefact = open_artefact(Path(candidates), Kind.CANDIDATES)
+    found = collection_of(artefact, Path(collection) if collection else None)
+    return Sweep(found, artefact, options, truth)
+
+
+def sweep(
+    candidates: Place,
+    *,
+    options: Options | None = None,
+    truth: TruthOptions | None = None,
+    collection: Place | None = None,
+) -> dict[str, Any]:
+    """What a grid of thresholds would give: coverage, hardness and, with judgments, false negatives of every point.
+
+    `options` are a `SweepOptions`: lists of thresholds, none for a default grid. Nothing is written.
+    """
+    stage = prepare_sweep(candidates, options=options or SweepOptions(), truth=truth, collection=collection)
+    return stage.run()
 
 
 def export_places(output: Path) -> tuple[Path, Path | None]:

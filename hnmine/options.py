@@ -11,7 +11,7 @@ import numbers
 import os
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, TypeVar
@@ -302,6 +302,38 @@ class FilterOptions(SampleOptions):
     )
 
 
+def _swept() -> Iterator[tuple[str, Any, Any]]:
+    """The fields of `SweepOptions`: every threshold of `filter` as a list of values, everything else as it is."""
+    hints = typing.get_type_hints(FilterOptions)
+    for item in dataclasses.fields(FilterOptions):
+        hint, metadata = hints[item.name], item.metadata
+        if item.name not in ("seed", "limit") and _is_number(hint):
+            swept = field(default=(), metadata={**metadata, "help": f"{metadata['help']} A list: 0,10,20."})
+            yield item.name, tuple[hint, ...], swept  # type: ignore[valid-type]
+        else:
+            yield item.name, hint, field(default=item.default, metadata=metadata)
+
+
+def _is_number(hint: Any) -> bool:
+    kinds = set(typing.get_args(hint) or (hint,)) - {type(None)}
+    return bool(kinds) and kinds <= {int, float}
+
+
+SweepOptions: type[Options] = dataclasses.make_dataclass(
+    "SweepOptions", _swept(), bases=(Options,), frozen=True, slots=True, kw_only=True, namespace={"__doc__": "`sweep`."}
+)
+"""`sweep`: the options of `filter`, thresholds as lists; a grid is made of all of them. Empty: the default."""
+SweepOptions.__module__ = __name__
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TruthOptions(Options):
+    """Full judgments that were not shown to the miner, to measure what it did."""
+
+    qrels: str | None = option(None, "Full judgments (BEIR or TREC qrels) to count true false negatives by.")
+    min_relevance: int = option(1, "Lowest grade of --qrels that makes a negative a false one.")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportOptions(SampleOptions):
     """`export`."""
@@ -361,6 +393,24 @@ def from_mapping(kind: type[T], values: Mapping[str, Any], *, where: str) -> T:
     return kind(**clean)
 
 
+OFF = "none"
+"""How a list of thresholds names the setting without one."""
+
+
+def _number(value: Any, hint: Any) -> Any:
+    """A number of a list, which may come as text; None for `none` if the list takes it."""
+    optional = isinstance(hint, types.UnionType)
+    kind = next(item for item in typing.get_args(hint) if item is not type(None)) if optional else hint
+    if isinstance(value, str):
+        if optional and value.strip().lower() == OFF:
+            return None
+        try:
+            value = kind(value)
+        except ValueError:
+            raise ValueError(f"{value!r} is not a {'whole ' if kind is int else ''}number") from None
+    return _coerce(value, hint)
+
+
 def _coerce(value: Any, hint: Any) -> Any:
     arguments = typing.get_args(hint)
     if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
@@ -368,7 +418,10 @@ def _coerce(value: Any, hint: Any) -> Any:
             return None
         return _coerce(value, next(item for item in arguments if item is not type(None)))
     if typing.get_origin(hint) is tuple:
-        items = [value] if isinstance(value, str) else list(value)
+        items = [value] if isinstance(value, (str, os.PathLike, numbers.Number)) else list(value)
+        if arguments[0] is not str:  # numbers are written one by one or with commas: 0,0.05,0.1
+            items = [part for item in items for part in (item.split(",") if isinstance(item, str) else [item])]
+            return tuple(_number(item, arguments[0]) for item in items)
         return tuple(_coerce(item, arguments[0]) for item in items)
     if isinstance(hint, type) and issubclass(hint, StrEnum):
         try:

@@ -402,6 +402,58 @@ def _width() -> int:
 
 
 @app.command()
+@with_flags((opt.SweepOptions, "Rules"), (opt.TruthOptions, "Truth"), COMMON)
+def sweep(
+    candidates: Candidates,
+    given: Given,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write the report too: FILE.json or FILE.csv.")
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option("--plot", help="Draw the trade-off: FILE.png or FILE.svg (needs matplotlib).")
+    ] = None,
+    collection: CollectionDir = None,
+) -> None:
+    """What a grid of thresholds would give: yield, hardness, false negatives.
+
+    \b
+      hnmine sweep scifact
+      hnmine sweep scifact --relative-margin 0,0.05,0.1 --skip-fused 0,10,20 -n 5
+      hnmine sweep scifact --qrels beir/scifact/qrels/full.tsv --plot trade-off.svg
+    """
+    from hnmine import api
+    from hnmine.stages import sweep as sweeping
+
+    _, terminal = execution(given)
+    if plot is not None:
+        from hnmine.stages.sweep_plot import check_plot
+
+        check_plot(plot)
+    stage = api.prepare_sweep(
+        candidates,
+        options=given.record(opt.SweepOptions),
+        truth=given.record(opt.TruthOptions),
+        collection=collection,
+    )
+    if given.dry_run:
+        terminal.say("sweep: " + ", ".join(f"{key} {value:,}" for key, value in stage.sizes().items()))
+        return
+    report = stage.run()
+    if output is not None:
+        sweeping.write(report, output)
+    if plot is not None:
+        from hnmine.stages.sweep_plot import draw
+
+        draw(report, plot)
+    if given.json:
+        print_json(report)
+    else:
+        for line in sweeping.render(report, _width()):
+            print(line)
+    fail_if(check_conditions(tuple(given.fail_if)), sweeping.summary(report))
+
+
+@app.command()
 @with_flags(COMMON)
 def doctor(given: Given) -> None:
     """What works on this machine, what does not, and what to install.

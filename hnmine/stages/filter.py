@@ -96,16 +96,12 @@ class Filter(Stage):
         self.first_rules = first_rules
         self.chosen = self.table.sample(options.limit, options.seed)
         self.fitted: dict[str, Json] = {}
-        dense = dense_index(self.table, self.judge, self.rank_by)
+        self.dense = dense_index(self.table, self.judge, self.rank_by)
         self._named(options.guide, "--guide")
-        require_evidence(options, self.table, dense)
-        rungs = [
-            [*first_rules, *build(options, self.scale, shrink=shrink, dense=dense)]
-            for shrink in (1.0, *(shrink for shrink, _ in LADDER))
-        ]
-        self.columns = RuleColumns(collection, rungs[0])
-        self.rules, *relaxed = [self._fit(rung) for rung in rungs]
-        self.relaxed = [(step, rules) for (_, step), rules in zip(LADDER, relaxed, strict=True)]
+        require_evidence(options, self.table, self.dense)
+        self.columns = RuleColumns(collection, [*first_rules, *build(options, self.scale, dense=self.dense)])
+        self.rules = self.rules_of(options)
+        self.relaxed = self.ladder_of(options)
 
     def _named(self, name: str | None, flag: str) -> ScoreInfo | None:
         if name is None:
@@ -131,9 +127,23 @@ class Filter(Stage):
                 rule.restore(self.fitted[rule.reason])
         return rules
 
-    def _blocks_of_evidence(self) -> Iterator[Evidence]:
+    def rules_of(self, options: FilterOptions) -> list[Rule]:
+        """The rules of the given options, fitted; a sweep asks for those of many."""
+        return self._fit([*self.first_rules, *build(options, self.scale, dense=self.dense)])
+
+    def ladder_of(self, options: FilterOptions) -> list[tuple[str, list[Rule]]]:
+        """The relaxed rules of the given options, by step of `--short relax`."""
+        built = [(step, build(options, self.scale, shrink=shrink, dense=self.dense)) for shrink, step in LADDER]
+        return [(step, self._fit([*self.first_rules, *rules])) for step, rules in built]
+
+    def blocks_of_evidence(self) -> Iterator[tuple[pa.Table, Evidence]]:
+        """Every block of the table with its evidence, rows in rank-by order."""
         for start in range(0, len(self.chosen), BLOCK):
-            yield self._evidence(self._in_order(self.table.read(self.chosen[start : start + BLOCK])))
+            table = self._in_order(self.table.read(self.chosen[start : start + BLOCK]))
+            yield table, self._evidence(table)
+
+    def _blocks_of_evidence(self) -> Iterator[Evidence]:
+        return (evidence for _, evidence in self.blocks_of_evidence())
 
     def inputs(self) -> Mapping[str, Artefact]:
         """The collection and the candidates."""
@@ -186,15 +196,7 @@ class Filter(Stage):
         start = block.index * self.block
         table = self._in_order(self.table.read(self.chosen[start : start + block.size]))
         evidence = self._evidence(table)
-        decisions = decide(
-            evidence,
-            self.rules,
-            self.relaxed,
-            num_negatives=self.options.num_negatives * self.options.epochs,
-            pick=self.pick,
-            short=self.options.short,
-            draw=self._draw(table),
-        )
+        decisions = self.decide(table, evidence, self.options, self.rules, self.relaxed)
         negative = decisions.verdict == Verdict.NEGATIVE.value
         epoch = (decisions.pick_rank - 1) % self.options.epochs + 1
         decided = (
@@ -208,6 +210,25 @@ class Filter(Stage):
         counts = self._count(evidence, decisions)
         counts["null_scores"] = {s.name: int(np.isnan(floats(table, s.name)).sum()) for s in self.table.scores}
         draft.commit(block.name, {name: write_table(draft.path / name, decided)}, counts)
+
+    def decide(
+        self,
+        table: pa.Table,
+        evidence: Evidence,
+        options: FilterOptions,
+        rules: Sequence[Rule],
+        relaxed: Sequence[tuple[str, Sequence[Rule]]],
+    ) -> Decisions:
+        """Decide one block by the given rules; `options` say how many are picked, and how."""
+        return decide(
+            evidence,
+            rules,
+            relaxed,
+            num_negatives=options.num_negatives * options.epochs,
+            pick=self.pick,
+            short=options.short,
+            draw=self._draw(table),
+        )
 
     def _in_order(self, table: pa.Table) -> pa.Table:
         """Rows by (query, rank-by score descending, doc_id): the table's own order unless --rank-by changed."""
