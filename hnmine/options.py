@@ -211,6 +211,9 @@ class MineOptions(SampleOptions):
     random: int = option(0, "Random documents per query (keyed draw); evidence, and the fill of --short random.")
     rank_by: str | None = option(None, "Score that orders candidates [default: first dense index, else BM25].")
     min_relevance: int = option(1, "Lowest grade that makes a document a positive.")
+    deepen_from: str | None = option(
+        None, "Decisions: mine again, with this --top-k, only the queries that got too few negatives there."
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
