@@ -246,9 +246,11 @@ class FilterOptions(SampleOptions):
     max_score: float | None = option(None, "Drop n with s(n) above this.")
     min_score: float | None = option(None, "Drop n with s(n) below this.")
     judge_by: str | None = option(
-        None, "Score that rules compare [default: reranker, else first dense index, else BM25]."
+        None, "Score that rules compare, by name or kind [default: reranker, else first dense index, else BM25]."
     )
-    rank_by: str | None = option(None, "Score that orders the pick [default: first dense index, else BM25].")
+    rank_by: str | None = option(
+        None, "Score that orders the pick, by name or kind [default: first dense index, else BM25]."
+    )
     pick: Pick = option(Pick.TOP, "How negatives are chosen from the survivors: docs/rules.md, Picking.")
     pick_pool: int | None = option(
         None, "Choose among the N best-placed survivors; the others only if these are too few."
