@@ -289,10 +289,10 @@ def _table(
     counts: Mapping[str, Any],
 ) -> pa.Table:
     """The training table under the user's own column names, in the order of the dataset."""
-    from hnmine.core.layout import lay_out
+    from hnmine.stages.formats import FORMATS
     from hnmine.stages.training_rows import missing_scores, training_table
 
-    layout, _ = lay_out(picked.chosen, form, width=width, keys=None)
+    layout, _ = FORMATS[form].lay_out(picked.chosen, width=width, keys=None)
     if not (layout.places < 0).any():
         raise InputError(
             "no query has enough negatives",
