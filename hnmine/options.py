@@ -234,7 +234,9 @@ class FilterOptions(SampleOptions):
     """`filter`."""
 
     num_negatives: int = option(7, "Negatives per query.", flags=("--num-negatives", "-n"))
-    absolute_margin: float | None = option(None, "Drop n unless s(n) < s(p) - m.")
+    absolute_margin: float | None = option(
+        None, "Drop n unless s(n) < s(p) - m; a negative m lets n rise to m above the positive."
+    )
     relative_margin: float | None = option(None, "Drop n unless s(n) < s(p) - r*|s(p)|.")
     no_margin: bool = option(False, "No margin, not even the default of the score's scale.")
     anchor: Anchor = option(Anchor.MIN, "Which positive's score is s(p) when there are several.")
@@ -271,6 +273,34 @@ class FilterOptions(SampleOptions):
     short: Short = option(
         Short.KEEP,
         "Too few survivors: keep what there is, drop the query, relax the margin, or fill with --random rows.",
+    )
+    where: str | None = option(
+        None, "Keep n only where this holds, such as 'document.lang == query.lang and document.year < 2020'."
+    )
+    consistency_top: int = option(
+        0, "Drop all of a query whose best positive stands beyond rank K of the --rank-by list."
+    )
+    near_duplicate: float | None = option(
+        None, "Drop n whose cosine to a positive, to the query or to a better-placed candidate is X or more."
+    )
+    group_by: str | None = option(
+        None, "Drop n with the same value of this document column as a positive: chunks of one parent."
+    )
+    no_answers: bool = option(False, "Drop n that contains one of its query's answers (queries' column `answers`).")
+    band: str | None = option(
+        None, "LOW:HIGH, drop n whose probability under the judge, a reranker, is outside; logits go through a sigmoid."
+    )
+    iqr: float | None = option(None, "Drop n above Q3 + R*IQR of its query's candidate scores.")
+    guide: str | None = option(None, "A score that must place n below the positive too, by --guide-margin.")
+    guide_margin: float = option(0.0, "Drop n with g(n) > g(p) - M under the --guide score g.")
+    max_positive_similarity: float | None = option(None, "Drop n whose similarity to a positive document is X or more.")
+    closer_to_query: bool = option(False, "Keep n only if it is nearer to the query than to a positive document.")
+    max_agreement: int | None = option(
+        None, "Drop n that more than A retrievers have among their first --agreement-depth ranks."
+    )
+    agreement_depth: int = option(50, "How many ranks of a retriever count for --max-agreement.")
+    max_reuse: int = option(
+        0, "A document stays a candidate of at most C queries, a keyed draw of those it survived in."
     )
 
 

@@ -61,6 +61,10 @@ REASON = "reason"
 PICK_RANK = "pick_rank"
 EPOCH = "epoch"
 STEP = "step"
+HAS_ANSWER = "has_answer"
+
+ANSWERS = "answers"
+"""The queries' metadata column with the strings that answer them."""
 
 RANDOM_SOURCE = "random"
 CURATED_SOURCE = "curated"
@@ -79,3 +83,8 @@ def score_column(name: str) -> str:
 def sim_positive_column(name: str) -> str:
     """The candidates column with the highest similarity to another positive of the query."""
     return f"sim_positive_{name}"
+
+
+def sim_better_column(name: str) -> str:
+    """The candidates column with the highest similarity to a better-placed candidate of the query."""
+    return f"sim_better_{name}"

@@ -20,7 +20,7 @@ FORBIDDEN = {
 """Core is pure: arrays in, arrays out. Where blocks run knows nothing about mining."""
 
 CORE_MAY_IMPORT = {"numpy", "__future__", "abc", "collections", "dataclasses", "enum", "functools", "itertools"}
-CORE_MAY_IMPORT |= {"array", "math", "typing"}
+CORE_MAY_IMPORT |= {"array", "ast", "json", "math", "operator", "re", "typing", "unicodedata"}
 
 
 def layer(module: str) -> str | None:

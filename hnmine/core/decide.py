@@ -11,6 +11,7 @@ import numpy.typing as npt
 from hnmine.core.evidence import Bools, Evidence, Ints
 from hnmine.core.picks.base import Picker
 from hnmine.core.picks.uniform import Uniform
+from hnmine.core.rules import LADDER as LADDER
 from hnmine.core.rules.base import Rule
 from hnmine.options import Short
 from hnmine.schema import Verdict
@@ -23,8 +24,6 @@ SHORT_QUERY = "short-query"
 
 STEP_NONE = "none"
 STEP_RANDOM = "random"
-LADDER = ((0.5, "relaxed-half"), (0.0, "relaxed-to-positive"))
-"""`--short relax`: first half the margins, then only "below the positive". The guards against copies never relax."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

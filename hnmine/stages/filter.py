@@ -11,14 +11,23 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hnmine.core import picks
-from hnmine.core.decide import LADDER, Decisions, decide
+from hnmine.core.decide import Decisions, decide
 from hnmine.core.evidence import Evidence, anchor_scores
-from hnmine.core.rules import Rule, build, default_margins
+from hnmine.core.rules import LADDER, Rule, build, default_margins
 from hnmine.core.spread import grid_counts, quantiles
 from hnmine.errors import UsageError
 from hnmine.execute.local import Block
 from hnmine.files.artefact import Artefact, Draft, Json
-from hnmine.files.candidates import CandidatesTable, ScoreInfo, floats, names_of, query_offsets, ranks, similarities
+from hnmine.files.candidates import (
+    CandidatesTable,
+    ScoreInfo,
+    floats,
+    has_answer,
+    names_of,
+    query_offsets,
+    ranks,
+    similarities,
+)
 from hnmine.files.collection import Collection, rows_of
 from hnmine.files.tables import part_name, write_table
 from hnmine.hashing import keyed_hash
@@ -42,6 +51,7 @@ from hnmine.schema import (
     Verdict,
 )
 from hnmine.stages.mine import default_rank_by
+from hnmine.stages.rule_inputs import RuleColumns, check_rules, dense_index, require_evidence
 from hnmine.stages.stage import Stage, block_size, cut, require_made_from
 
 BLOCK = 4_096
@@ -86,10 +96,16 @@ class Filter(Stage):
         self.first_rules = first_rules
         self.chosen = self.table.sample(options.limit, options.seed)
         self.fitted: dict[str, Json] = {}
-        self.rules = self._fit([*first_rules, *build(options, self.scale)])
-        self.relaxed = [
-            (step, self._fit([*first_rules, *build(options, self.scale, shrink=shrink)])) for shrink, step in LADDER
+        dense = dense_index(self.table, self.judge, self.rank_by)
+        self._named(options.guide, "--guide")
+        require_evidence(options, self.table, dense)
+        rungs = [
+            [*first_rules, *build(options, self.scale, shrink=shrink, dense=dense)]
+            for shrink in (1.0, *(shrink for shrink, _ in LADDER))
         ]
+        self.columns = RuleColumns(collection, rungs[0])
+        self.rules, *relaxed = [self._fit(rung) for rung in rungs]
+        self.relaxed = [(step, rules) for (_, step), rules in zip(LADDER, relaxed, strict=True)]
 
     def _named(self, name: str | None, flag: str) -> ScoreInfo | None:
         if name is None:
@@ -108,6 +124,8 @@ class Filter(Stage):
         """The rules, those that need it fitted to the whole table; the same state serves every rung of the ladder."""
         for rule in rules:
             if rule.needs_fit:
+                for rung in rule.before:
+                    self._fit(list(rung))
                 if rule.reason not in self.fitted:
                     self.fitted[rule.reason] = rule.fit(self._blocks_of_evidence())
                 rule.restore(self.fitted[rule.reason])
@@ -224,7 +242,10 @@ class Filter(Stage):
             is_curated=_has_source(table, CURATED_SOURCE),
             scores={s.name: floats(table, s.name) for s in self.table.scores},
             ranks={name: ranks(table, name) for name in names_of(table, "rank_")},
-            sim_positive={name: similarities(table, name) for name in names_of(table, "sim_positive_")},
+            sim_positive=similarities(table, "sim_positive_"),
+            sim_better=similarities(table, "sim_better_"),
+            has_answer=has_answer(table),
+            columns=self.columns.of(table, rows, offsets),
         )
 
     def _draw(self, table: pa.Table) -> npt.NDArray[np.uint64]:
@@ -311,6 +332,7 @@ def check(options: FilterOptions) -> None:
             problems.append(f"{flag} {margin}: not a finite number")
     if options.min_score is not None and options.max_score is not None and options.min_score > options.max_score:
         problems.append(f"--min-score {options.min_score} is above --max-score {options.max_score}")
+    problems += check_rules(options)
     if problems:
         raise UsageError("\n".join(problems))
 

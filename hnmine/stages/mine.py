@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from hnmine.core.answers import contains, normalised, parse_answers, patterns
 from hnmine.core.pool import Pairs, Pool, draw_documents, ranks_of, unite
 from hnmine.engines.arithmetic import numpy_facts
 from hnmine.engines.retriever import Queries, Retriever, Rows
@@ -27,7 +28,9 @@ from hnmine.files.tables import part_name, write_table
 from hnmine.hashing import digest_file, keyed_hash
 from hnmine.options import MineOptions, as_plain
 from hnmine.schema import (
+    ANSWERS,
     DOC_ID,
+    HAS_ANSWER,
     IS_POSITIVE,
     QUERY_ID,
     RANDOM_SOURCE,
@@ -38,6 +41,7 @@ from hnmine.schema import (
     Scale,
     rank_column,
     score_column,
+    sim_better_column,
     sim_positive_column,
 )
 from hnmine.stages.index_bm25 import open_bm25
@@ -48,6 +52,8 @@ from hnmine.stages.stage import Stage, block_size, cut, require_made_from
 BLOCK = 4_096
 JUDGED = "judged"
 """Internal source: every judged document of a query is in the table, whoever found it."""
+_ANSWER_ROWS = 8_192
+"""Pairs whose texts are in memory at a time when answers are looked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +110,8 @@ class Mine(Stage):
         self.rank_by = self._rank_by()
         self.query_rows = self._queries_with_positives()
         self._retrievers: list[Retriever] | None = None
+        has_answers = ANSWERS in collection.column_names("queries")
+        self._answer_column = collection.column("queries", ANSWERS) if has_answers else None
 
     def _score_infos(self) -> list[ScoreInfo]:
         infos = []
@@ -220,6 +228,7 @@ class Mine(Stage):
             columns[score_column(score.name)] = nullable_floats(values)
             nulls[score.name] = int((~np.isfinite(values)).sum())
         columns |= self._similarities(pool, is_positive, order)
+        columns[HAS_ANSWER] = self._has_answer(query_rows, pool, order)
         columns[TEXT_KEY] = pa.array(self.collection.doc_text_keys[pool.rows[order]], pa.uint64())
         columns[SOURCES] = self._sources(pool, order)
         counts: Json = {
@@ -263,7 +272,32 @@ class Mine(Stage):
             values = retriever.positive_similarity(pool.offsets, pool.rows, positives.rows, bounds)
             if values is not None:
                 columns[sim_positive_column(retriever.name)] = nullable_floats(values[order])
+        for retriever in self.retrievers():
+            values = retriever.better_similarity(pool.offsets, pool.rows[order], ~is_positive[order])
+            if values is not None:
+                columns[sim_better_column(retriever.name)] = nullable_floats(values)
         return columns
+
+    def _has_answer(self, query_rows: Rows, pool: Pool, order: Rows) -> pa.Array:
+        """Whether each document contains an answer to its query; null for queries without answers."""
+        found = np.zeros(len(order), np.bool_)
+        answers = self._answers(query_rows)
+        known = np.array([bool(own) for own in answers], np.bool_)[pool.owner]
+        rows = np.flatnonzero(known)
+        for low in range(0, len(rows), _ANSWER_ROWS):
+            part = rows[low : low + _ANSWER_ROWS]
+            unique, inverse = np.unique(pool.rows[part], return_inverse=True)
+            texts = [normalised(text) for text in self.collection.document_texts(unique)]
+            pairs = zip(pool.owner[part].tolist(), inverse.tolist(), strict=True)
+            found[part] = [contains(texts[text], answers[owner]) for owner, text in pairs]
+        return pa.array(found[order], pa.bool_(), mask=~known[order])
+
+    def _answers(self, query_rows: Rows) -> list[list[str]]:
+        """The normalised answers of each query; none without a metadata column `answers`."""
+        if self._answer_column is None:
+            return [[] for _ in query_rows]
+        values = self._answer_column.take(pa.array(query_rows)).to_pylist()
+        return [patterns(parse_answers(value)) for value in values]
 
     def _sources(self, pool: Pool, order: Rows) -> pa.Array:
         """The list of sources of each row, in a fixed order: indexes, runs (`run:NAME`), random."""
