@@ -103,10 +103,16 @@ class Anchor(StrEnum):
 
 
 class Pick(StrEnum):
-    """How negatives are chosen from the survivors."""
+    """How negatives are chosen from the survivors; each is a class in `hnmine.core.picks`."""
 
     TOP = "top"
     RANDOM = "random"
+    SOFTMAX = "softmax"
+    TOP1_SOFTMAX = "top1-softmax"
+    SIMANS = "simans"
+    SIMANS_LAPLACE = "simans-laplace"
+    MARGIN_BINS = "margin-bins"
+    DEBIASED = "debiased"
 
 
 class Short(StrEnum):
@@ -238,16 +244,35 @@ class FilterOptions(SampleOptions):
     no_margin: bool = option(False, "No margin, not even the default of the score's scale.")
     anchor: Anchor = option(Anchor.MIN, "Which positive's score is s(p) when there are several.")
     skip_top: int = option(0, "Drop the first N of the --rank-by list, positives counted, before any other rule.")
+    max_rank: int | None = option(None, "Drop what stands behind the first N of the --rank-by list.")
     skip_fused: int = option(
         0, "Drop the first N survivors in an order fused from all ranks and the similarity to the positive."
     )
     max_score: float | None = option(None, "Drop n with s(n) above this.")
     min_score: float | None = option(None, "Drop n with s(n) below this.")
     judge_by: str | None = option(
-        None, "Score that rules compare [default: reranker, else first dense index, else BM25]."
+        None, "Score that rules compare, by name or kind [default: reranker, else first dense index, else BM25]."
     )
-    rank_by: str | None = option(None, "Score that orders the pick [default: first dense index, else BM25].")
-    pick: Pick = option(Pick.TOP, "Choose the hardest survivors, or a keyed random draw of them.")
+    rank_by: str | None = option(
+        None, "Score that orders the pick, by name or kind [default: first dense index, else BM25]."
+    )
+    pick: Pick = option(Pick.TOP, "How negatives are chosen from the survivors: docs/rules.md, Picking.")
+    pick_pool: int | None = option(
+        None, "Choose among the N best-placed survivors; the others only if these are too few."
+    )
+    temperature: float | None = option(
+        None, "T of softmax(s/T) [default: the standard deviation of the query's scores]."
+    )
+    simans_offset: float = option(
+        0.0, "SimANS: the likeliest score is s(p) + this many standard deviations of the query's scores."
+    )
+    simans_width: float | None = option(
+        None, "SimANS: width of the kernel in standard deviations [default: 1, Laplace 1/3]."
+    )
+    quota: str | None = option(
+        None, "So many from each source, in this order, as bm25=2,dense=3,random=1; the rest as --pick says."
+    )
+    epochs: int = option(1, "Pick --num-negatives for each of N epochs: disjoint slices.")
     short: Short = option(
         Short.KEEP,
         "Too few survivors: keep what there is, drop the query, relax the margin, or fill with --random rows.",

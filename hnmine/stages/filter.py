@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from hnmine.core import picks
 from hnmine.core.decide import Decisions, decide
 from hnmine.core.evidence import Evidence, anchor_scores
 from hnmine.core.rules import LADDER, Rule, build, default_margins
@@ -30,10 +31,11 @@ from hnmine.files.candidates import (
 from hnmine.files.collection import Collection, rows_of
 from hnmine.files.tables import part_name, write_table
 from hnmine.hashing import keyed_hash
-from hnmine.options import FilterOptions, Pick, Short, as_plain, nearest
+from hnmine.options import FilterOptions, Short, as_plain, nearest
 from hnmine.schema import (
     CURATED_SOURCE,
     DOC_ID,
+    EPOCH,
     IS_POSITIVE,
     PICK_RANK,
     QUERY_ID,
@@ -86,6 +88,11 @@ class Filter(Stage):
             rank_by = self.table.score(name) if name else None
         self.rank_by = rank_by
         self.scale = self.judge.scale if self.judge else Scale.DOT
+        self.pick = picks.build(
+            options,
+            rank_by=rank_by.name if rank_by else None,
+            origins={score.name: score.origin for score in self.table.scores},
+        )
         self.first_rules = first_rules
         self.chosen = self.table.sample(options.limit, options.seed)
         self.fitted: dict[str, Json] = {}
@@ -103,13 +110,13 @@ class Filter(Stage):
     def _named(self, name: str | None, flag: str) -> ScoreInfo | None:
         if name is None:
             return None
-        found = self.table.score(name)
+        found = self.table.score(name) or next((s for s in self.table.scores if s.origin == name), None)
         if found is None:
             known = [s.name for s in self.table.scores]
             guess = nearest(name, known)
             raise UsageError(
                 f"{flag} {name}: the candidates have no such score" + (f"; did you mean {guess}?" if guess else ""),
-                expected=f"one of {', '.join(known) or '(there are none)'}",
+                expected=f"one of {', '.join(known) or '(there are none)'}, or a kind: bm25, dense, run, reranker",
             )
         return found
 
@@ -142,6 +149,7 @@ class Filter(Stage):
             "rank_by": self.rank_by.name if self.rank_by else None,
             "margins": {"relative": relative, "absolute": absolute},
             "rules": [rule.reason for rule in self.rules],
+            "pick": self.pick.settings(),
             **({"fitted": self.fitted} if self.fitted else {}),
             **({"first_rules": [vars(rule) for rule in self.first_rules]} if self.first_rules else {}),
             "block": self.block,
@@ -182,15 +190,18 @@ class Filter(Stage):
             evidence,
             self.rules,
             self.relaxed,
-            num_negatives=self.options.num_negatives,
-            pick=self.options.pick,
+            num_negatives=self.options.num_negatives * self.options.epochs,
+            pick=self.pick,
             short=self.options.short,
             draw=self._draw(table),
         )
+        negative = decisions.verdict == Verdict.NEGATIVE.value
+        epoch = (decisions.pick_rank - 1) % self.options.epochs + 1
         decided = (
             table.append_column(VERDICT, pa.array(decisions.verdict, pa.string()))
             .append_column(REASON, pa.array(decisions.reason, pa.string()))
             .append_column(PICK_RANK, pa.array(decisions.pick_rank, pa.int32(), mask=decisions.pick_rank == 0))
+            .append_column(EPOCH, pa.array(epoch, pa.int32(), mask=~negative))
             .append_column(STEP, pa.array(decisions.step, pa.string()))
         )
         name = part_name(block.index)
@@ -239,7 +250,7 @@ class Filter(Stage):
 
     def _draw(self, table: pa.Table) -> npt.NDArray[np.uint64]:
         """A keyed random number a row, when something is chosen at random."""
-        if self.options.pick is not Pick.RANDOM and self.options.short is not Short.RANDOM:
+        if not self.pick.is_random and self.options.short is not Short.RANDOM:
             return np.zeros(table.num_rows, np.uint64)
         pairs = zip(table[QUERY_ID].to_pylist(), table[DOC_ID].to_pylist(), strict=True)
         return np.fromiter((keyed_hash(self.options.seed, "pick", q, d) for q, d in pairs), np.uint64, table.num_rows)
@@ -250,7 +261,7 @@ class Filter(Stage):
         negative = decisions.verdict == Verdict.NEGATIVE.value
         positive = evidence.is_positive
         per_query = np.bincount(owner[negative], minlength=queries)
-        short = per_query < self.options.num_negatives
+        short = per_query < self.options.num_negatives * self.options.epochs
         gaps = anchor_scores(evidence, self.options.anchor)[owner] - evidence.judge
         dropped = decisions.verdict == Verdict.DROPPED.value
         return {
@@ -276,7 +287,7 @@ class Filter(Stage):
         scale = Scale(judge["scale"]) if judge else Scale.DOT
         grids = counts.pop("grids", {})
         counts["judge_scores"] = {name: quantiles(grid, scale) for name, grid in grids.items()}
-        wanted = draft.plan["options"]["num_negatives"] * counts["queries"]
+        wanted = draft.plan["options"]["num_negatives"] * draft.plan["options"]["epochs"] * counts["queries"]
         counts["yield"] = round(counts["verdicts"].get(Verdict.NEGATIVE.value, 0) / wanted, 4) if wanted else 0.0
         counts["negatives_per_query"] = dict(sorted(counts["negatives_per_query"].items(), key=lambda i: int(i[0])))
         counts["advice"] = advice(counts)
@@ -308,6 +319,9 @@ def check(options: FilterOptions) -> None:
         problems.append(f"--num-negatives {options.num_negatives}: at least 1")
     if options.skip_top < 0:
         problems.append(f"--skip-top {options.skip_top}: at least 0")
+    if options.max_rank is not None and options.max_rank <= options.skip_top:
+        problems.append(f"--max-rank {options.max_rank}: must be above --skip-top {options.skip_top}, and at least 1")
+    problems += _check_pick(options)
     for flag, margin in (
         ("--relative-margin", options.relative_margin),
         ("--absolute-margin", options.absolute_margin),
@@ -321,6 +335,26 @@ def check(options: FilterOptions) -> None:
     problems += check_rules(options)
     if problems:
         raise UsageError("\n".join(problems))
+
+
+def _check_pick(options: FilterOptions) -> list[str]:
+    problems = []
+    for flag, count in (("--epochs", options.epochs), ("--pick-pool", options.pick_pool)):
+        if count is not None and count < 1:
+            problems.append(f"{flag} {count}: at least 1")
+    for flag, width in (("--temperature", options.temperature), ("--simans-width", options.simans_width)):
+        if width is not None and not (np.isfinite(width) and width > 0):
+            problems.append(f"{flag} {width}: not a number above 0")
+    if not np.isfinite(options.simans_offset):
+        problems.append(f"--simans-offset {options.simans_offset}: not a finite number")
+    if options.quota is not None:
+        try:
+            asked = sum(picks.parse_quota(options.quota).values())
+        except UsageError as error:
+            return [*problems, error.render()]
+        if asked > options.num_negatives:
+            problems.append(f"--quota {options.quota} makes {asked}, more than --num-negatives {options.num_negatives}")
+    return problems
 
 
 def default_judge(table: CandidatesTable) -> ScoreInfo | None:

@@ -16,6 +16,7 @@ from hnmine.options import FilterOptions
 from hnmine.schema import Scale
 
 EVERYTHING = FilterOptions(
+    max_rank=4,
     skip_top=2,
     where='document.lang == "de"',
     consistency_top=1,
@@ -38,6 +39,7 @@ EVERYTHING = FilterOptions(
 REASONS = [
     "rank-window",
     "skip-top",
+    "max-rank",
     "where",
     "inconsistent-query",
     "judged-grade",

@@ -39,6 +39,7 @@ def test_every_rule_is_on_the_page_in_the_order_in_which_rules_decide() -> None:
     )
     everything = FilterOptions(
         skip_top=1,
+        max_rank=9,
         where="document.a == 1",
         consistency_top=1,
         near_duplicate=0.9,

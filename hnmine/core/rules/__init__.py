@@ -15,7 +15,7 @@ from hnmine.core.rules.iqr import Iqr
 from hnmine.core.rules.judged import JudgedGrade
 from hnmine.core.rules.near_duplicate import NearDuplicateOfCandidate, NearDuplicateOfPositive, NearDuplicateOfQuery
 from hnmine.core.rules.positive_guard import CloserToPositive, TooCloseToPositive
-from hnmine.core.rules.rank import SkipTop
+from hnmine.core.rules.rank import MaxRank, SkipTop
 from hnmine.core.rules.reuse import MaxReuse
 from hnmine.core.rules.same_text import SameTextAsCandidate, SameTextAsPositive, SameTextAsQuery
 from hnmine.core.rules.where import Where
@@ -67,6 +67,8 @@ def _before_reuse(options: FilterOptions, scale: Scale, shrink: float, dense: tu
     rules: list[Rule] = []
     if options.skip_top:
         rules.append(SkipTop(options.skip_top))
+    if options.max_rank is not None:
+        rules.append(MaxRank(options.max_rank))
     if options.where is not None:
         rules.append(Where(options.where))
     if options.consistency_top:
