@@ -217,6 +217,9 @@ class MineOptions(SampleOptions):
     random: int = option(0, "Random documents per query (keyed draw); evidence, and the fill of --short random.")
     rank_by: str | None = option(None, "Score that orders candidates [default: first dense index, else BM25].")
     min_relevance: int = option(1, "Lowest grade that makes a document a positive.")
+    deepen_from: str | None = option(
+        None, "Decisions: mine again, with this --top-k, only the queries that got too few negatives there."
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -248,9 +251,11 @@ class FilterOptions(SampleOptions):
     max_score: float | None = option(None, "Drop n with s(n) above this.")
     min_score: float | None = option(None, "Drop n with s(n) below this.")
     judge_by: str | None = option(
-        None, "Score that rules compare [default: reranker, else first dense index, else BM25]."
+        None, "Score that rules compare, by name or kind [default: reranker, else first dense index, else BM25]."
     )
-    rank_by: str | None = option(None, "Score that orders the pick [default: first dense index, else BM25].")
+    rank_by: str | None = option(
+        None, "Score that orders the pick, by name or kind [default: first dense index, else BM25]."
+    )
     pick: Pick = option(Pick.TOP, "How negatives are chosen from the survivors: docs/rules.md, Picking.")
     pick_pool: int | None = option(
         None, "Choose among the N best-placed survivors; the others only if these are too few."

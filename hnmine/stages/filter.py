@@ -106,13 +106,13 @@ class Filter(Stage):
     def _named(self, name: str | None, flag: str) -> ScoreInfo | None:
         if name is None:
             return None
-        found = self.table.score(name)
+        found = self.table.score(name) or next((s for s in self.table.scores if s.origin == name), None)
         if found is None:
             known = [s.name for s in self.table.scores]
             guess = nearest(name, known)
             raise UsageError(
                 f"{flag} {name}: the candidates have no such score" + (f"; did you mean {guess}?" if guess else ""),
-                expected=f"one of {', '.join(known) or '(there are none)'}",
+                expected=f"one of {', '.join(known) or '(there are none)'}, or a kind: bm25, dense, run, reranker",
             )
         return found
 

@@ -44,8 +44,10 @@ from hnmine.schema import (
     sim_better_column,
     sim_positive_column,
 )
+from hnmine.stages.deepen import Deepening
 from hnmine.stages.index_bm25 import open_bm25
 from hnmine.stages.index_dense import open_dense
+from hnmine.stages.places import open_artefact
 from hnmine.stages.runs import RunSource, read_run
 from hnmine.stages.stage import Stage, block_size, cut, require_made_from
 
@@ -108,7 +110,8 @@ class Mine(Stage):
         require_made_from(collection.artefact, *(index.artefact for index in self.indexes))
         self.scores = self._score_infos()
         self.rank_by = self._rank_by()
-        self.query_rows = self._queries_with_positives()
+        self.deepening = self._deepening()
+        self.query_rows = self.deepening.query_rows if self.deepening else self._queries_with_positives()
         self._retrievers: list[Retriever] | None = None
         has_answers = ANSWERS in collection.column_names("queries")
         self._answer_column = collection.column("queries", ANSWERS) if has_answers else None
@@ -128,6 +131,17 @@ class Mine(Stage):
                 raise UsageError(f"--rank-by {self.options.rank_by}: no such score", expected=f"one of {known}")
             return self.options.rank_by
         return default_rank_by(self.scores)
+
+    def _deepening(self) -> Deepening | None:
+        if self.options.deepen_from is None:
+            return None
+        if self.options.limit is not None:
+            raise UsageError("--deepen-from takes the queries of its decisions: leave out --limit")
+        decisions = open_artefact(Path(self.options.deepen_from), Kind.DECISIONS)
+        require_made_from(self.collection.artefact, decisions)
+        found = Deepening(decisions, self.collection, self.options.min_relevance)
+        found.check(self.scores, self.rank_by)
+        return found
 
     def _queries_with_positives(self) -> Rows:
         qrels = self.collection.qrels
@@ -154,13 +168,15 @@ class Mine(Stage):
 
     def inputs(self) -> Mapping[str, Artefact]:
         """The collection and the indexes, by name."""
-        return {"collection": self.collection.artefact, **{f"index:{i.name}": i.artefact for i in self.indexes}}
+        earlier = {"decisions": self.deepening.artefact} if self.deepening else {}
+        indexes = {f"index:{i.name}": i.artefact for i in self.indexes}
+        return {"collection": self.collection.artefact, **indexes, **earlier}
 
     def parameters(self) -> Json:
         """Depth, sources, order, and which queries are mined."""
         runs = {run.name: digest_file(run.path) for run in self.runs}
         return {
-            "options": {**as_plain(self.options), "run": runs, "rank_by": self.rank_by},
+            "options": {**as_plain(self.options), "run": runs, "rank_by": self.rank_by, "deepen_from": None},
             "scores": [score.to_plan() for score in self.scores],
             "rank_by": self.rank_by,
             "arithmetic": numpy_facts(),
@@ -184,8 +200,10 @@ class Mine(Stage):
     def work(self, block: Block, draft: Draft) -> None:
         """Mine one block of queries."""
         start = block.index * self.block
-        rows = self.query_rows[start : start + block.size]
-        table, counts = self._mine(rows)
+        if self.deepening:
+            table, counts = self.deepening.mined(start, start + block.size, self._mine)
+        else:
+            table, counts = self._mine(self.query_rows[start : start + block.size])
         name = part_name(block.index)
         draft.commit(block.name, {name: write_table(draft.path / name, table)}, counts)
 
