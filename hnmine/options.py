@@ -211,6 +211,12 @@ class MineOptions(SampleOptions):
     random: int = option(0, "Random documents per query (keyed draw); evidence, and the fill of --short random.")
     rank_by: str | None = option(None, "Score that orders candidates [default: first dense index, else BM25].")
     min_relevance: int = option(1, "Lowest grade that makes a document a positive.")
+    exclude_queries: str | None = option(
+        None, "Mine none of these queries: a file of ids or texts, one a line, or qrels, JSONL, TSV, Parquet."
+    )
+    exclude_documents: str | None = option(
+        None, "Let none of these documents become a positive or a candidate: a file as for --exclude-queries."
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
