@@ -288,6 +288,19 @@ class TruthOptions(Options):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AuditOptions(TruthOptions):
+    """`audit`."""
+
+    corpus: str | None = option(None, "Corpus file: unknown documents are told, and --qrels can be told by text.")
+    queries: str | None = option(None, "Queries file: with --corpus, what ties the ids of --qrels to texts.")
+    min_negatives: int | None = option(None, "Negatives a query should have [default: those of the decisions, else 1].")
+    held_out_queries: str | None = option(
+        None, "Queries that must not be in it: a file of ids or texts, one a line, or qrels, JSONL, TSV, Parquet."
+    )
+    held_out_documents: str | None = option(None, "Documents that must not be in it: a file as for --held-out-queries.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ExportOptions(SampleOptions):
     """`export`."""
 
