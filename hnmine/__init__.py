@@ -24,7 +24,19 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOMES = {
-    "hnmine.api": ("export", "filter", "index_bm25", "index_dense", "ingest", "merge", "mine", "run", "score"),
+    "hnmine.api": (
+        "audit",
+        "export",
+        "filter",
+        "index_bm25",
+        "index_dense",
+        "ingest",
+        "merge",
+        "mine",
+        "run",
+        "score",
+        "sweep",
+    ),
     "hnmine.dropin": ("mine_hard_negatives",),
     "hnmine.errors": (
         "ArtefactError",
@@ -40,6 +52,7 @@ _HOMES = {
     "hnmine.files.collection": ("Collection",),
     "hnmine.options": (
         "Anchor",
+        "AuditOptions",
         "Backend",
         "Bm25Engine",
         "Bm25Method",
@@ -56,6 +69,8 @@ _HOMES = {
         "ScoreOptions",
         "Short",
         "Store",
+        "SweepOptions",
+        "TruthOptions",
     ),
     "hnmine.stages.chain": ("RunOptions",),
     "hnmine.stages.stage": ("Outcome",),
@@ -65,7 +80,7 @@ _WHERE = {name: module for module, names in _HOMES.items() for name in names}
 __all__ = ["__version__", *sorted(_WHERE)]
 
 if TYPE_CHECKING:
-    from hnmine.api import export, filter, index_bm25, index_dense, ingest, merge, mine, run, score
+    from hnmine.api import audit, export, filter, index_bm25, index_dense, ingest, merge, mine, run, score, sweep
     from hnmine.dropin import mine_hard_negatives
     from hnmine.errors import (
         ArtefactError,
@@ -81,6 +96,7 @@ if TYPE_CHECKING:
     from hnmine.files.collection import Collection
     from hnmine.options import (
         Anchor,
+        AuditOptions,
         Backend,
         Bm25Engine,
         Bm25Method,
@@ -97,6 +113,8 @@ if TYPE_CHECKING:
         ScoreOptions,
         Short,
         Store,
+        SweepOptions,
+        TruthOptions,
     )
     from hnmine.stages.chain import RunOptions
     from hnmine.stages.stage import Outcome
