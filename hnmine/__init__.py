@@ -33,6 +33,7 @@ _HOMES = {
         "ingest",
         "merge",
         "mine",
+        "preset",
         "run",
         "score",
         "sweep",
@@ -80,7 +81,20 @@ _WHERE = {name: module for module, names in _HOMES.items() for name in names}
 __all__ = ["__version__", *sorted(_WHERE)]
 
 if TYPE_CHECKING:
-    from hnmine.api import audit, export, filter, index_bm25, index_dense, ingest, merge, mine, run, score, sweep
+    from hnmine.api import (
+        audit,
+        export,
+        filter,
+        index_bm25,
+        index_dense,
+        ingest,
+        merge,
+        mine,
+        preset,
+        run,
+        score,
+        sweep,
+    )
     from hnmine.dropin import mine_hard_negatives
     from hnmine.errors import (
         ArtefactError,

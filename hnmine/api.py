@@ -13,8 +13,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from hnmine import presets
 from hnmine.errors import UsageError
 from hnmine.execute.local import Execution
 from hnmine.files.artefact import Artefact, Draft
@@ -30,6 +31,7 @@ from hnmine.options import (
     ScoreOptions,
     SweepOptions,
     TruthOptions,
+    from_mapping,
 )
 from hnmine.schema import Kind
 from hnmine.stages.audit import Audit, open_rows
@@ -53,6 +55,7 @@ from hnmine.stages.stage import Outcome, Stage
 from hnmine.stages.sweep import Sweep
 
 Place = str | Path
+T = TypeVar("T")
 
 
 def ingest(data: Place, output: Place, *, options: InputOptions | None = None, how: Execution | None = None) -> Outcome:
@@ -288,6 +291,27 @@ def run(
     """
     chain = Chain(str(data), Path(output), options or RunOptions())
     return chain.run(how or Execution(), report or (lambda name, outcome: None))
+
+
+def preset(name: str) -> RunOptions:
+    """The options of a published recipe, such as `bge`, for `run`; `hnmine presets` lists them.
+
+    `dataclasses.replace` changes single values: `replace(options, filter=replace(options.filter, num_negatives=5))`.
+    """
+    tables = presets.read(name)
+
+    def record(kind: type[T], table: str) -> T:
+        return from_mapping(kind, tables.get(table, {}), where=f"preset {name} [{table}]")
+
+    return RunOptions(
+        input=record(InputOptions, "input"),
+        bm25=None if tables.get("bm25") is False else record(Bm25Options, "bm25"),
+        dense=None if tables.get("dense") is False else record(DenseOptions, "dense"),
+        mine=record(MineOptions, "mine"),
+        score=record(ScoreOptions, "score") if "score" in tables else None,
+        filter=record(FilterOptions, "filter"),
+        export=record(ExportOptions, "export"),
+    )
 
 
 def merge(path: Place) -> Artefact:

@@ -134,7 +134,7 @@ def mine_hard_negatives(
         if is_set:
             _warn(f"{name} has no effect in hnmine: see the documentation of mine_hard_negatives")
     form = _one_of("output_format", output_format, Format)
-    pick = _one_of("sampling_strategy", sampling_strategy, Pick)
+    pick = _one_of("sampling_strategy", sampling_strategy, Pick, (Pick.RANDOM, Pick.TOP))
     anchor, positive = _columns(dataset, anchor_column_name, positive_column_name)
     pairs = _Pairs.read(dataset, anchor, positive, corpus)
     limits = (absolute_margin, relative_margin, max_score, None if cross_encoder is None else min_score)
@@ -229,11 +229,11 @@ class _Pairs:
         return min(COPIES, len(documents) - len(distinct) + len(distinct & anchors))
 
 
-def _one_of(name: str, value: Any, known: type[Format] | type[Pick]) -> Any:
-    try:
-        return known(value)
-    except ValueError:
-        raise BadArgument(f"{name}={value!r}", expected=f"one of {', '.join(known)}") from None
+def _one_of(name: str, value: Any, kind: type[Format] | type[Pick], known: Sequence[str] | None = None) -> Any:
+    allowed = list(kind) if known is None else known
+    if value not in allowed:
+        raise BadArgument(f"{name}={value!r}", expected=f"one of {', '.join(allowed)}")
+    return kind(value)
 
 
 def _columns(dataset: Any, anchor: str | None, positive: str | None) -> tuple[str, str]:
@@ -289,10 +289,10 @@ def _table(
     counts: Mapping[str, Any],
 ) -> pa.Table:
     """The training table under the user's own column names, in the order of the dataset."""
-    from hnmine.core.layout import lay_out
+    from hnmine.stages.formats import FORMATS
     from hnmine.stages.training_rows import missing_scores, training_table
 
-    layout, _ = lay_out(picked.chosen, form, width=width, keys=None)
+    layout, _ = FORMATS[form].lay_out(picked.chosen, width=width, keys=None)
     if not (layout.places < 0).any():
         raise InputError(
             "no query has enough negatives",

@@ -103,10 +103,16 @@ class Anchor(StrEnum):
 
 
 class Pick(StrEnum):
-    """How negatives are chosen from the survivors."""
+    """How negatives are chosen from the survivors; each is a class in `hnmine.core.picks`."""
 
     TOP = "top"
     RANDOM = "random"
+    SOFTMAX = "softmax"
+    TOP1_SOFTMAX = "top1-softmax"
+    SIMANS = "simans"
+    SIMANS_LAPLACE = "simans-laplace"
+    MARGIN_BINS = "margin-bins"
+    DEBIASED = "debiased"
 
 
 class Short(StrEnum):
@@ -217,6 +223,9 @@ class MineOptions(SampleOptions):
     exclude_documents: str | None = option(
         None, "Let none of these documents become a positive or a candidate: a file as for --exclude-queries."
     )
+    deepen_from: str | None = option(
+        None, "Decisions: mine again, with this --top-k, only the queries that got too few negatives there."
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -234,24 +243,73 @@ class FilterOptions(SampleOptions):
     """`filter`."""
 
     num_negatives: int = option(7, "Negatives per query.", flags=("--num-negatives", "-n"))
-    absolute_margin: float | None = option(None, "Drop n unless s(n) < s(p) - m.")
+    absolute_margin: float | None = option(
+        None, "Drop n unless s(n) < s(p) - m; a negative m lets n rise to m above the positive."
+    )
     relative_margin: float | None = option(None, "Drop n unless s(n) < s(p) - r*|s(p)|.")
     no_margin: bool = option(False, "No margin, not even the default of the score's scale.")
     anchor: Anchor = option(Anchor.MIN, "Which positive's score is s(p) when there are several.")
     skip_top: int = option(0, "Drop the first N of the --rank-by list, positives counted, before any other rule.")
+    max_rank: int | None = option(None, "Drop what stands behind the first N of the --rank-by list.")
     skip_fused: int = option(
         0, "Drop the first N survivors in an order fused from all ranks and the similarity to the positive."
     )
     max_score: float | None = option(None, "Drop n with s(n) above this.")
     min_score: float | None = option(None, "Drop n with s(n) below this.")
     judge_by: str | None = option(
-        None, "Score that rules compare [default: reranker, else first dense index, else BM25]."
+        None, "Score that rules compare, by name or kind [default: reranker, else first dense index, else BM25]."
     )
-    rank_by: str | None = option(None, "Score that orders the pick [default: first dense index, else BM25].")
-    pick: Pick = option(Pick.TOP, "Choose the hardest survivors, or a keyed random draw of them.")
+    rank_by: str | None = option(
+        None, "Score that orders the pick, by name or kind [default: first dense index, else BM25]."
+    )
+    pick: Pick = option(Pick.TOP, "How negatives are chosen from the survivors: docs/rules.md, Picking.")
+    pick_pool: int | None = option(
+        None, "Choose among the N best-placed survivors; the others only if these are too few."
+    )
+    temperature: float | None = option(
+        None, "T of softmax(s/T) [default: the standard deviation of the query's scores]."
+    )
+    simans_offset: float = option(
+        0.0, "SimANS: the likeliest score is s(p) + this many standard deviations of the query's scores."
+    )
+    simans_width: float | None = option(
+        None, "SimANS: width of the kernel in standard deviations [default: 1, Laplace 1/3]."
+    )
+    quota: str | None = option(
+        None, "So many from each source, in this order, as bm25=2,dense=3,random=1; the rest as --pick says."
+    )
+    epochs: int = option(1, "Pick --num-negatives for each of N epochs: disjoint slices.")
     short: Short = option(
         Short.KEEP,
         "Too few survivors: keep what there is, drop the query, relax the margin, or fill with --random rows.",
+    )
+    where: str | None = option(
+        None, "Keep n only where this holds, such as 'document.lang == query.lang and document.year < 2020'."
+    )
+    consistency_top: int = option(
+        0, "Drop all of a query whose best positive stands beyond rank K of the --rank-by list."
+    )
+    near_duplicate: float | None = option(
+        None, "Drop n whose cosine to a positive, to the query or to a better-placed candidate is X or more."
+    )
+    group_by: str | None = option(
+        None, "Drop n with the same value of this document column as a positive: chunks of one parent."
+    )
+    no_answers: bool = option(False, "Drop n that contains one of its query's answers (queries' column `answers`).")
+    band: str | None = option(
+        None, "LOW:HIGH, drop n whose probability under the judge, a reranker, is outside; logits go through a sigmoid."
+    )
+    iqr: float | None = option(None, "Drop n above Q3 + R*IQR of its query's candidate scores.")
+    guide: str | None = option(None, "A score that must place n below the positive too, by --guide-margin.")
+    guide_margin: float = option(0.0, "Drop n with g(n) > g(p) - M under the --guide score g.")
+    max_positive_similarity: float | None = option(None, "Drop n whose similarity to a positive document is X or more.")
+    closer_to_query: bool = option(False, "Keep n only if it is nearer to the query than to a positive document.")
+    max_agreement: int | None = option(
+        None, "Drop n that more than A retrievers have among their first --agreement-depth ranks."
+    )
+    agreement_depth: int = option(50, "How many ranks of a retriever count for --max-agreement.")
+    max_reuse: int = option(
+        0, "A document stays a candidate of at most C queries, a keyed draw of those it survived in."
     )
 
 

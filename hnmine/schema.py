@@ -1,6 +1,6 @@
 """The words every part shares: artefact kinds, column names, verdicts, reasons, score scales.
 
-This module and `errors`, `hashing`, `options` are the leaves: they import nothing of hnmine but each other.
+This module and `errors`, `hashing`, `options`, `presets` are the leaves: they import nothing of hnmine but each other.
 """
 
 from __future__ import annotations
@@ -59,7 +59,12 @@ SOURCES = "sources"
 VERDICT = "verdict"
 REASON = "reason"
 PICK_RANK = "pick_rank"
+EPOCH = "epoch"
 STEP = "step"
+HAS_ANSWER = "has_answer"
+
+ANSWERS = "answers"
+"""The queries' metadata column with the strings that answer them."""
 
 RANDOM_SOURCE = "random"
 CURATED_SOURCE = "curated"
@@ -78,3 +83,8 @@ def score_column(name: str) -> str:
 def sim_positive_column(name: str) -> str:
     """The candidates column with the highest similarity to another positive of the query."""
     return f"sim_positive_{name}"
+
+
+def sim_better_column(name: str) -> str:
+    """The candidates column with the highest similarity to a better-placed candidate of the query."""
+    return f"sim_better_{name}"

@@ -46,7 +46,7 @@ MARGINS = (None, 0.0, 0.02, 0.05, 0.1, 0.15, 0.2)
 RANGE_MAX = 200
 FLAG_RANGE, FLAG_SAMPLE, FLAG_SEEDS = (10, 210), 15, 5
 FUSED = (0, 5, 10, 15, 20, 25, 30, 40, 50, 75, 100)
-FAMILY_MARGINS = (None, 0.0, 0.02, 0.05, 0.1)
+FAMILY_MARGINS = (None, -0.2, -0.1, 0.0, 0.05, 0.1)
 LEAST_COVERAGE = 0.95
 """A default must deliver at least this much on every collection it is chosen on."""
 BOOTSTRAPS = 1000
@@ -94,7 +94,7 @@ class Case:
         self.queries = vectors(run / "indexes" / self.dense, "queries")[rows]
         self.query_texts = self.collection.query_texts(rows)
         self.texts = self.collection.document_texts(np.arange(len(self.doc_ids)))
-        place = {d: i for i, d in enumerate(self.doc_ids)}
+        self.place = place = {d: i for i, d in enumerate(self.doc_ids)}
         truth = Judgments(str(directory / "qrels" / "test.tsv")).grades
         number = {q: i for i, q in enumerate(self.query_ids)}
         self.relevant = {(number[q], place[d]) for (q, d), g in truth.items() if g > 0 and q in number and d in place}
@@ -108,8 +108,7 @@ class Case:
         for i, text in enumerate(self.texts):
             self.by_text.setdefault(text, []).append(i)
         self.known_false = self.relevant | {(q, twin) for q, d in self.relevant for twin in self.by_text[self.texts[d]]}
-        self._block = next(iter(self.base.blocks_of_evidence()))
-        if len(self.query_ids) != len(self._block[1].offsets) - 1:
+        if sum(1 for _ in self.base.blocks_of_evidence()) != 1:
             sys.exit(f"{self.name}: more queries than one block holds")
 
     def cosines(self, query: int, documents: Sequence[int]) -> np.ndarray:
@@ -125,18 +124,18 @@ class Case:
             out.gap[query] += float((anchor - self.cosines(query, documents)).sum()) if len(documents) else 0.0
         return out
 
-    def hnmine(self, **settings: Any) -> Mined:
-        """What `hnmine filter` picks with the given options."""
+    def hnmine(self, *, only_dense: bool = False, **settings: Any) -> Mined:
+        """What `hnmine filter` picks with the given options; `only_dense` leaves BM25's finds out."""
         from hnmine.options import FilterOptions
+        from hnmine.stages.filter import Filter
 
         options = FilterOptions(**{"num_negatives": N, **settings})
-        table, evidence = self._block
-        decided = self.base.decide(table, evidence, options, self.base.rules_of(options), self.base.ladder_of(options))
-        place = {d: i for i, d in enumerate(self.doc_ids)} if not hasattr(self, "_place") else self._place
-        self._place = place
-        chosen = np.flatnonzero(decided.verdict == "negative")
+        point = Filter(self.collection, self.candidates, options, like=self.base)
+        table, evidence = next(iter(point.blocks_of_evidence()))
+        rules: list[Any] = [OnlyRanked(self.dense), *point.rules] if only_dense else point.rules
+        chosen = np.flatnonzero(point.decide(table, evidence, rules).verdict == "negative")
         owner = evidence.owner[chosen]
-        rows = [place[d] for d in table["doc_id"].take(chosen).to_pylist()]
+        rows = [self.place[d] for d in table["doc_id"].take(chosen).to_pylist()]
         groups = itertools.groupby(zip(owner.tolist(), rows, strict=True), key=lambda pair: pair[0])
         return self.count(((q, [d for _, d in pairs]) for q, pairs in groups), options.num_negatives)
 
@@ -183,6 +182,18 @@ class Case:
                 draw = random.Random(f"{seed} {self.query_ids[q]}")
                 mined.append((q, draw.sample(left, min(FLAG_SAMPLE, len(left)))))
         return self.count(mined, FLAG_SAMPLE * FLAG_SEEDS)
+
+
+class OnlyRanked:
+    """Stands first among the rules: drops what the retriever did not rank, as if it had searched alone."""
+
+    reason = "not-ranked"
+
+    def __init__(self, retriever: str) -> None:
+        self.retriever = retriever
+
+    def drops(self, evidence: Any, alive: np.ndarray) -> np.ndarray:
+        return (evidence.ranks[self.retriever] == 0) & ~evidence.is_positive
 
 
 class Stored:
@@ -275,7 +286,7 @@ def interval(pairs: Sequence[tuple[Mined, Frontier]], times: int, seed: int = 0)
 
 
 def presets() -> dict[str, dict[str, Any]]:
-    """The `[filter]` tables of hnmine's presets, if this version has any."""
+    """The `[filter]` tables of hnmine's presets that need no reranker; five negatives, whatever they say."""
     import tomllib
 
     import hnmine
@@ -284,8 +295,8 @@ def presets() -> dict[str, dict[str, Any]]:
     for path in sorted((Path(hnmine.__file__).parent / "presets").glob("*.toml")):
         table = tomllib.loads(path.read_text(encoding="utf-8"))
         rules = {k.replace("-", "_"): v for k, v in table.get("filter", {}).items()}
-        if rules and path.stem != "default":
-            found[path.stem] = {**rules, "num_negatives": N}
+        if path.stem != "default" and "score" not in table and "reranker" not in str(table):
+            found[path.stem] = {**rules, "num_negatives": N, "only_dense": not table.get("bm25", True)}
     return found
 
 

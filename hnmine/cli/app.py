@@ -228,19 +228,26 @@ CollectionDir = Annotated[
 ]
 
 
+Preset = Annotated[str | None, typer.Option("--preset", help="A published recipe: `hnmine presets`; flags win.")]
+
+
 @app.command("filter")
 @with_flags((opt.FilterOptions, "Rules"), COMMON, SHARD)
-def filter_(candidates: Candidates, output: Output, given: Given, collection: CollectionDir = None) -> None:
+def filter_(
+    candidates: Candidates, output: Output, given: Given, collection: CollectionDir = None, preset: Preset = None
+) -> None:
     """Give every candidate a verdict and a reason.
 
     \b
       hnmine filter scifact -o scifact/strict --relative-margin 0.1 -n 5
       hnmine filter scifact -o scifact/relaxed --short relax
+      hnmine filter scifact -o scifact/drawn --preset simans -n 5
     """
     from hnmine import api
+    from hnmine.cli.config import preset_filter_options
 
     how, terminal = stoppable(given)
-    stage = api.prepare_filter(candidates, options=given.record(opt.FilterOptions), collection=collection)
+    stage = api.prepare_filter(candidates, options=preset_filter_options(given, preset), collection=collection)
     carry_out("filter", stage, output, given, how, terminal)
 
 
@@ -292,6 +299,7 @@ def run(
     ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="A directory, or FILE.parquet.")] = None,
     config: Annotated[Path | None, typer.Option("--config", "-c", help="TOML file; flags win.")] = None,
+    preset: Preset = None,
     index: Annotated[
         list[str], typer.Option("--index", metavar="<str>", help="A further, ready-made index: DIR or NAME=DIR.")
     ] = [],  # noqa: B006
@@ -305,12 +313,13 @@ def run(
       hnmine run stdlib -o demo/triplets.parquet --limit 500
       hnmine run pairs.parquet -o triplets.parquet -n 5 --relative-margin 0.05
       hnmine run beir/scifact -o scifact --reranker models/mine
+      hnmine run beir/scifact -o scifact --preset nv-retriever
     """
     from hnmine.cli.config import run_settings
     from hnmine.stages.chain import Chain
 
     flags = {"index": index, "reranker": reranker, "no_bm25": no_bm25, "no_dense": no_dense}
-    settings = run_settings(given, config, data=data, output=output, flags=flags)
+    settings = run_settings(given, config, preset=preset, data=data, output=output, flags=flags)
     how, terminal = stoppable(given)
     chain = Chain(settings.data, settings.output, settings.options)
     if given.dry_run:
@@ -399,6 +408,36 @@ def _width() -> int:
     import shutil
 
     return shutil.get_terminal_size((100, 24)).columns
+
+
+@app.command("presets")
+@with_flags(COMMON)
+def presets_(
+    given: Given,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Print this preset's file.")] = None,
+) -> None:
+    """Published recipes, one line each; with NAME its file, to read or to copy as a --config.
+
+    \b
+      hnmine presets
+      hnmine presets simans
+    """
+    from hnmine import presets
+
+    execution(given)
+    if name is not None:
+        if given.json:
+            print_json(presets.read(name))
+        else:
+            print(presets.text(name), end="")
+        return
+    found = {known: presets.summary(known) for known in presets.names()}
+    if given.json:
+        print_json(found)
+        return
+    width = max(len(known) for known in found)
+    for known, line in found.items():
+        print(f"{known:<{width}}  {line}")
 
 
 @app.command()

@@ -56,4 +56,13 @@ def stop_for_storage(error: OSError) -> NoReturn:
             raise error
     except StorageError as named:
         print(f"hnmine: {named.render()}", file=sys.stderr)
+        discard_output()
         raise typer.Exit(named.exit_code) from None
+
+
+def discard_output() -> None:
+    """Throw away what standard output still holds and cannot take: Python would try again at exit, and exit 120."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -81,10 +81,13 @@ class Terminal:
 
 
 def duration(seconds: float) -> str:
-    """`45 s`, `3 min`, `2.5 h`: a duration as a person reads it."""
-    if seconds < 90:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+    """`4.5 s`, `45 s`, `1 min 31 s`, `12 min`, `2.5 h`: a duration as a person reads it."""
+    if seconds >= 599.5:
+        return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+    whole = round(seconds)
+    if whole >= 90:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"
 
 
 def print_json(value: object) -> None:

@@ -8,9 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from hnmine.core.evidence import Bools, Evidence, Ints, place_within
+from hnmine.core.evidence import Bools, Evidence, Ints
+from hnmine.core.picks.base import Picker
+from hnmine.core.picks.uniform import Uniform
+from hnmine.core.rules import LADDER as LADDER
 from hnmine.core.rules.base import Rule
-from hnmine.options import Pick, Short
+from hnmine.options import Short
 from hnmine.schema import Verdict
 
 KNOWN_POSITIVE = "known-positive"
@@ -21,8 +24,6 @@ SHORT_QUERY = "short-query"
 
 STEP_NONE = "none"
 STEP_RANDOM = "random"
-LADDER = ((0.5, "relaxed-half"), (0.0, "relaxed-to-positive"))
-"""`--short relax`: first half the margins, then only "below the positive". The guards against copies never relax."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +33,7 @@ class Decisions:
     verdict: npt.NDArray[np.object_]
     reason: npt.NDArray[np.object_]
     pick_rank: Ints
-    """1-based place among the query's negatives; 0 for rows that are none."""
+    """1-based place in the order in which negatives are picked, which the query's reserve continues; else 0."""
     step: npt.NDArray[np.object_]
 
 
@@ -53,15 +54,15 @@ def decide(
     relaxed: Sequence[tuple[str, Sequence[Rule]]],
     *,
     num_negatives: int,
-    pick: Pick,
+    pick: Picker,
     short: Short,
     draw: npt.NDArray[np.uint64],
 ) -> Decisions:
     """Give every row its verdict.
 
     `relaxed` is the ladder as (step, rules) pairs, tried in order for queries that stay short; `draw` holds a keyed
-    random number a row, which orders `Pick.RANDOM` and the random fill, so a choice depends on (seed, query, document)
-    and never on the order of work.
+    random number a row, on which random picks and the random fill depend, so a choice depends on (seed, query,
+    document) and never on the order of work.
     """
     owner = evidence.owner
     queries = len(evidence.offsets) - 1
@@ -70,22 +71,24 @@ def decide(
     step = np.full(len(reason), STEP_NONE, dtype=object)
     count = np.zeros(queries, np.int64)
 
-    def take(eligible: Bools, name: str, at_random: bool) -> None:
+    def take(eligible: Bools, name: str, how: Picker) -> Ints:
         nonlocal count
-        places = _places(owner, eligible, draw if at_random else None) + count[owner]
-        picked = eligible & (places < num_negatives)
+        places = how.order(evidence, eligible, draw)
+        places = np.where(places >= 0, places + count[owner], -1)
+        picked = (places >= 0) & (places < num_negatives)
         chosen_place[picked] = places[picked]
         step[picked] = name
         count = count + np.bincount(owner[picked], minlength=queries)
+        return places
 
     survivors = (reason == "") & ~evidence.is_positive
-    take(survivors & ~evidence.is_random, STEP_NONE, pick is Pick.RANDOM)
+    order = take(survivors if pick.takes_random_rows else survivors & ~evidence.is_random, STEP_NONE, pick)
     if short is Short.RELAX:
         for name, ladder_rules in relaxed:
             again = (first_reason(evidence, ladder_rules) == "") & ~evidence.is_positive & ~evidence.is_random
-            take(again & (chosen_place < 0), name, pick is Pick.RANDOM)
+            take(again & (chosen_place < 0), name, pick.fill)
     if short is Short.RANDOM:
-        take(survivors & evidence.is_random, STEP_RANDOM, True)
+        take(survivors & evidence.is_random & (chosen_place < 0), STEP_RANDOM, Uniform())
 
     verdict = np.full(len(reason), Verdict.RESERVE.value, dtype=object)
     verdict[reason != ""] = Verdict.DROPPED.value
@@ -102,14 +105,6 @@ def decide(
         step[starved] = STEP_NONE
     verdict[evidence.is_positive] = Verdict.POSITIVE.value
     reason[evidence.is_positive] = KNOWN_POSITIVE
-    return Decisions(verdict=verdict, reason=reason, pick_rank=chosen_place + 1, step=step)
-
-
-def _places(owner: Ints, eligible: Bools, draw: npt.NDArray[np.uint64] | None) -> Ints:
-    """0-based place of each eligible row within its query, in row order or in the order of `draw`."""
-    if draw is None:
-        return place_within(owner, eligible)
-    order = np.lexsort((draw, owner))
-    places = np.empty(len(owner), np.int64)
-    places[order] = place_within(owner[order], eligible[order])
-    return places
+    in_reserve = (verdict == Verdict.RESERVE.value) & ~evidence.is_random
+    pick_rank = np.where(in_reserve, order, chosen_place) + 1
+    return Decisions(verdict=verdict, reason=reason, pick_rank=pick_rank, step=step)

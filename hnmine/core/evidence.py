@@ -6,7 +6,8 @@ Queries are contiguous; every array has one entry a row unless it says otherwise
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,17 @@ Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Keys = npt.NDArray[np.uint64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """A column of the collection spread over the rows of a block: `document.NAME` or `query.NAME`.
+
+    `values` are int64, float64, bool, or str objects; where `is_null`, the value means nothing.
+    """
+
+    values: npt.NDArray[Any]
+    is_null: Bools
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +62,12 @@ class Evidence:
     """By dense index: highest similarity to another document that is a positive of the query; NaN if there is none."""
     is_curated: Bools
     """Written or chosen by a person or a generator to be a negative; rules that guess at relevance leave it alone."""
+    sim_better: Mapping[str, Floats] = field(default_factory=dict)
+    """By dense index: highest similarity to a better-placed row of the query that is no positive; NaN if none."""
+    has_answer: Bools | None = None
+    """Whether the document contains one of the query's answers; None if the table does not say."""
+    columns: Mapping[str, Column] = field(default_factory=dict)
+    """The columns that the rules in force named in `Rule.columns`, by those names."""
 
     @property
     def owner(self) -> Ints:
@@ -62,22 +80,25 @@ class Evidence:
         return self.is_curated | (self.is_judged & ~self.is_positive & ~self.is_low_grade)
 
 
-def anchor_scores(evidence: Evidence, anchor: Anchor) -> Floats:
+def anchor_scores(evidence: Evidence, anchor: Anchor, scores: Floats | None = None) -> Floats:
     """s(p) of each query: the lowest, highest or mean score of its positives; NaN if none has a score.
+
+    `scores` are the judge's unless others are given.
 
     Sources differ (min: the MS MARCO cross-encoder recipe and sentence-transformers; max: KaLM); min is the safe one.
     """
     queries = len(evidence.offsets) - 1
-    known = evidence.is_positive & np.isfinite(evidence.judge)
-    owner, scores = evidence.owner[known], evidence.judge[known]
+    given = evidence.judge if scores is None else scores
+    known = evidence.is_positive & np.isfinite(given)
+    owner, found = evidence.owner[known], given[known]
     counts = np.bincount(owner, minlength=queries)
     if anchor is Anchor.MEAN:
-        sums = np.bincount(owner, weights=scores, minlength=queries)
+        sums = np.bincount(owner, weights=found, minlength=queries)
         mean: Floats = np.divide(sums, counts, out=np.full(queries, np.nan), where=counts > 0)
         return mean
     start = np.inf if anchor is Anchor.MIN else -np.inf
     result = np.full(queries, start)
-    (np.minimum if anchor is Anchor.MIN else np.maximum).at(result, owner, scores)
+    (np.minimum if anchor is Anchor.MIN else np.maximum).at(result, owner, found)
     result[counts == 0] = np.nan
     return result
 

@@ -1,7 +1,8 @@
-"""Layouts of a training file: which documents stand in a row, before any text is read.
+"""Shapes of a training file: which documents stand in a row, before any text is read.
 
-One row per (query, positive), sharing the query's negatives; `triplet` has one per negative too, `labeled-pair` one per
-text. Rows are put in a keyed random order, so the rows of one query do not clump.
+Three shapes serve every format: a row per negative, per (query, positive), per text. `keys` holds a keyed random number
+for each positive, by which rows are shuffled, so that those of one query do not clump; without it they stand by query,
+positive and negative.
 """
 
 from __future__ import annotations
@@ -10,8 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-
-from hnmine.options import Format
 
 Ints = npt.NDArray[np.int64]
 Keys = npt.NDArray[np.uint64]
@@ -51,44 +50,40 @@ class Layout:
         return Layout(query=self.query[start:stop], offsets=offsets - offsets[0], places=places)
 
 
-def lay_out(chosen: Chosen, form: Format, *, width: int, keys: Keys | None) -> tuple[Layout, int]:
-    """The rows of a format, and how many (query, positive) pairs had too few negatives for a row.
-
-    `width` is the number of negatives of an n-tuple; a pair whose query has fewer gives no n-tuple, and one whose query
-    has none gives no row but in `labeled-pair`, where a positive is a row of its own. `keys` holds a keyed random
-    number for each positive, by which rows are shuffled; without it they stand by query, positive and negative.
-    """
-    n_pos, n_neg = np.diff(chosen.positive_offsets), np.diff(chosen.negative_offsets)
-    pair_query = np.repeat(np.arange(len(n_pos)), n_pos)
-    if form is Format.LABELED_PAIR:
-        return _single_texts(chosen, pair_query, keys), 0
-    usable = n_neg[pair_query] >= (width if form is Format.N_TUPLE else 1)
-    left_out = int((~usable).sum())
-    pair = np.flatnonzero(usable)
-    pair_query = pair_query[usable]
-    take = np.minimum(n_neg[pair_query], width) if form is Format.N_TUPLE else n_neg[pair_query]
+def row_per_negative(chosen: Chosen, keys: Keys | None) -> tuple[Layout, int]:
+    """A row for each (query, positive, negative), and how many (query, positive) pairs have no negative."""
+    pair, pair_query, take, left_out = _usable(chosen, 1)
     within = _within(take)
+    row_pair = np.repeat(pair, take)
     negative = -1 - (np.repeat(chosen.negative_offsets[pair_query], take) + within)
-    if form is Format.TRIPLET:
-        row_pair = np.repeat(pair, take)
-        order = _order(None if keys is None else mix(keys[row_pair], within), len(row_pair))
-        places = np.stack([row_pair, negative], axis=1)[order].reshape(-1)
-        query = np.repeat(pair_query, take)[order]
-        return Layout(query=query, offsets=2 * np.arange(len(query) + 1), places=places), left_out
+    order = _order(None if keys is None else mix(keys[row_pair], within), len(row_pair))
+    places = np.stack([row_pair, negative], axis=1)[order].reshape(-1)
+    query = np.repeat(pair_query, take)[order]
+    return Layout(query=query, offsets=2 * np.arange(len(query) + 1), places=places), left_out
+
+
+def row_per_pair(chosen: Chosen, keys: Keys | None, *, width: int | None = None) -> tuple[Layout, int]:
+    """A row for each (query, positive) with the query's negatives, and how many pairs have too few for one.
+
+    With `width` every row has exactly that many negatives, and a query with fewer gives none.
+    """
+    pair, pair_query, take, left_out = _usable(chosen, width or 1)
+    if width is not None:
+        take = np.full(len(pair), width)
     order = _order(None if keys is None else keys[pair], len(pair))
     lengths = take[order] + 1
     inside = _within(lengths)
     row = np.repeat(order, lengths)
-    first_negative = np.cumsum(take) - take
-    is_negative = inside > 0
-    places = pair[row]
-    places[is_negative] = negative[first_negative[row[is_negative]] + inside[is_negative] - 1]
+    places = np.where(inside == 0, pair[row], -(chosen.negative_offsets[pair_query[row]] + inside))
     return Layout(query=pair_query[order], offsets=_starts(lengths), places=places), left_out
 
 
-def _single_texts(chosen: Chosen, pair_query: Ints, keys: Keys | None) -> Layout:
-    """Each positive once, and each negative once whatever the number of the query's positives."""
+def row_per_text(chosen: Chosen, keys: Keys | None) -> tuple[Layout, int]:
+    """A row for each positive, and one for each negative whatever the number of its query's positives; nothing is left
+    out but the negatives of a query without positives.
+    """
     n_pos, n_neg = np.diff(chosen.positive_offsets), np.diff(chosen.negative_offsets)
+    pair_query = np.repeat(np.arange(len(n_pos)), n_pos)
     counts = np.where(n_pos > 0, n_neg, 0)
     within = _within(counts)
     owner = np.repeat(np.arange(len(counts)), counts)
@@ -99,7 +94,15 @@ def _single_texts(chosen: Chosen, pair_query: Ints, keys: Keys | None) -> Layout
         order = np.argsort(query, kind="stable")
     else:
         order = np.argsort(np.concatenate([keys, mix(keys[chosen.positive_offsets[owner]], within)]), kind="stable")
-    return Layout(query=query[order], offsets=np.arange(len(order) + 1), places=places[order])
+    return Layout(query=query[order], offsets=np.arange(len(order) + 1), places=places[order]), 0
+
+
+def _usable(chosen: Chosen, least: int) -> tuple[Ints, Ints, Ints, int]:
+    """The pairs whose query has at least `least` negatives: positive, query, negatives; and how many have fewer."""
+    n_pos, n_neg = np.diff(chosen.positive_offsets), np.diff(chosen.negative_offsets)
+    pair_query = np.repeat(np.arange(len(n_pos)), n_pos)
+    usable = n_neg[pair_query] >= least
+    return np.flatnonzero(usable), pair_query[usable], n_neg[pair_query[usable]], int((~usable).sum())
 
 
 def _order(keys: Keys | None, rows: int) -> Ints:

@@ -117,3 +117,10 @@ class Retriever(ABC):
         the query has no other positive.
         """
         return None
+
+    def better_similarity(self, offsets: Rows, rows: Rows, counts: npt.NDArray[np.bool_]) -> Scores | None:
+        """Highest similarity of each row to an earlier row of its query for which `counts`; None if not defined.
+
+        Query i owns rows[offsets[i]:offsets[i+1]], best placed first. NaN where no earlier row counts.
+        """
+        return None

@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from hnmine.errors import UsageError
 from hnmine.files.artefact import Artefact
 from hnmine.files.tables import read_table
 from hnmine.hashing import keyed_hash
-from hnmine.schema import QUERY_ID, Scale, rank_column, score_column, sim_positive_column
+from hnmine.schema import HAS_ANSWER, QUERY_ID, Scale, rank_column, score_column
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +57,15 @@ class CandidatesTable:
     def score(self, name: str) -> ScoreInfo | None:
         """The score called `name`, if the table has one."""
         return next((score for score in self.scores if score.name == name), None)
+
+    @property
+    def column_names(self) -> list[str]:
+        """The columns of the table, in order."""
+        return list(pq.read_schema(self._parts[0]).names)
+
+    def has_values(self, column: str) -> bool:
+        """Whether any row has a value in the column."""
+        return any(read_table([path], [column])[column].null_count < self.artefact.rows(path) for path in self._parts)
 
     @property
     def null_scores(self) -> dict[str, int]:
@@ -106,10 +116,19 @@ def ranks(table: pa.Table, name: str) -> npt.NDArray[np.int64]:
     return np.asarray(table[column].fill_null(0).to_numpy(), np.int64)
 
 
-def similarities(table: pa.Table, name: str) -> npt.NDArray[np.float64]:
-    """A column of similarities to the positives as float64 with NaN for null."""
-    values = table[sim_positive_column(name)].to_numpy(zero_copy_only=False)
-    return np.asarray(values, np.float64)
+def similarities(table: pa.Table, prefix: str) -> dict[str, npt.NDArray[np.float64]]:
+    """The columns of a prefix such as `sim_positive_` by the names behind it, as float64 with NaN for null."""
+    return {
+        name: np.asarray(table[prefix + name].to_numpy(zero_copy_only=False), np.float64)
+        for name in names_of(table, prefix)
+    }
+
+
+def has_answer(table: pa.Table) -> npt.NDArray[np.bool_] | None:
+    """Which rows contain an answer to their query, null as no; None if the table does not say."""
+    if HAS_ANSWER not in table.column_names:
+        return None
+    return np.asarray(table[HAS_ANSWER].fill_null(False).to_numpy(), np.bool_)
 
 
 def names_of(table: pa.Table, prefix: str) -> list[str]:

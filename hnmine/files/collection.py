@@ -9,11 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from hnmine.errors import ArtefactError
 from hnmine.files.artefact import Artefact
@@ -95,6 +97,30 @@ class Collection:
             return np.empty(0, np.uint64)
         column = read_table(files, [TEXT_KEY])[TEXT_KEY]
         return np.asarray(column.to_numpy(), np.uint64)
+
+    def column_names(self, table: Literal["documents", "queries"]) -> list[str]:
+        """The columns of a table, metadata included, in the order in which its parts bring them."""
+        names: dict[str, None] = {}
+        for file in self.artefact.files(f"{table}/"):
+            names.update(dict.fromkeys(pq.read_schema(file).names))
+        return list(names)
+
+    def column(self, table: Literal["documents", "queries"], name: str) -> pa.ChunkedArray:
+        """One column of a table in row order, held in memory; null where a part does not have it.
+
+        Parts whose types differ are brought to one: whole numbers and fractions to float64, anything else to text.
+        """
+        chunks: list[pa.Array] = []
+        for file in self.artefact.files(f"{table}/"):
+            if name in pq.read_schema(file).names:
+                chunks += read_table([file], [name])[name].chunks
+            else:
+                chunks.append(pa.nulls(pq.read_metadata(file).num_rows))
+        kinds = {chunk.type for chunk in chunks if not pa.types.is_null(chunk.type)}
+        kind = kinds.pop() if len(kinds) == 1 else pa.null() if not kinds else pa.string()
+        if kinds and all(pa.types.is_integer(k) or pa.types.is_floating(k) for k in kinds):
+            kind = pa.float64()
+        return pa.chunked_array([chunk.cast(kind) for chunk in chunks], kind)
 
     @cached_property
     def qrels(self) -> Qrels:

@@ -108,6 +108,30 @@ def metadata_array(values: Sequence[Any]) -> pa.Array:
     return array
 
 
+def common_schema(schemas: Sequence[pa.Schema]) -> pa.Schema:
+    """The schema that holds the rows of all: each column's common type, text where there is none; columns of the first
+    schema first.
+    """
+    fields: dict[str, pa.Field] = {}
+    for field in (field for schema in schemas for field in schema):
+        known = fields.get(field.name, field)
+        try:
+            both = pa.unify_schemas([pa.schema([known]), pa.schema([field])], promote_options="permissive")
+            fields[field.name] = both.field(0).with_nullable(True)
+        except (pa.ArrowInvalid, pa.ArrowTypeError):
+            fields[field.name] = pa.field(field.name, pa.string())
+    return pa.schema(list(fields.values()))
+
+
+def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """The table with exactly the columns of `schema`: cast, and null where it has none."""
+    columns = [
+        table[field.name].cast(field.type) if field.name in table.column_names else pa.nulls(len(table), field.type)
+        for field in schema
+    ]
+    return pa.table(columns, schema=schema)
+
+
 def chunks(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
     """Split a stream into lists of `size` items; the last may be shorter."""
     held: list[Any] = []

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hnmine.core.layout import Layout, lay_out
+from hnmine.core.layout import Layout
 from hnmine.errors import InputError, UsageError
 from hnmine.execute.local import Block, Execution
 from hnmine.files.artefact import Artefact, Draft, Json, sum_counts
@@ -27,6 +27,7 @@ from hnmine.files.tables import ROW_GROUP, write_table
 from hnmine.hashing import keyed_hash
 from hnmine.options import ExportOptions, Format, as_plain
 from hnmine.schema import DOC_ID, Kind
+from hnmine.stages.formats import FORMATS
 from hnmine.stages.picked import read_picked
 from hnmine.stages.places import refuse_foreign
 from hnmine.stages.stage import Outcome, Stage, block_size, cut, require_made_from
@@ -70,9 +71,8 @@ class Export(Stage):
             max_positives=options.max_positives,
             negatives=options.negatives,
         )
-        self.layout, self.pairs_left_out = lay_out(
-            self.picked.chosen, options.format, width=self.width, keys=self._keys()
-        )
+        form = FORMATS[options.format]
+        self.layout, self.pairs_left_out = form.lay_out(self.picked.chosen, width=self.width, keys=self._keys())
         self._check()
         self.block_rows = options.rows_per_file or block_size(max(1_024, TEXTS_PER_BLOCK // (self.width + 2)))
 

@@ -10,21 +10,32 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hnmine.core.decide import LADDER, Decisions, decide
+from hnmine.core import picks
+from hnmine.core.decide import Decisions, decide
 from hnmine.core.evidence import Evidence, anchor_scores
-from hnmine.core.rules import Rule, build, default_margins
+from hnmine.core.rules import LADDER, Rule, build, default_margins
 from hnmine.core.spread import grid_counts, quantiles
 from hnmine.errors import UsageError
 from hnmine.execute.local import Block
 from hnmine.files.artefact import Artefact, Draft, Json
-from hnmine.files.candidates import CandidatesTable, ScoreInfo, floats, names_of, query_offsets, ranks, similarities
+from hnmine.files.candidates import (
+    CandidatesTable,
+    ScoreInfo,
+    floats,
+    has_answer,
+    names_of,
+    query_offsets,
+    ranks,
+    similarities,
+)
 from hnmine.files.collection import Collection, rows_of
 from hnmine.files.tables import part_name, write_table
 from hnmine.hashing import keyed_hash
-from hnmine.options import FilterOptions, Pick, Short, as_plain, nearest
+from hnmine.options import FilterOptions, Short, as_plain, nearest
 from hnmine.schema import (
     CURATED_SOURCE,
     DOC_ID,
+    EPOCH,
     IS_POSITIVE,
     PICK_RANK,
     QUERY_ID,
@@ -40,6 +51,7 @@ from hnmine.schema import (
     Verdict,
 )
 from hnmine.stages.mine import default_rank_by
+from hnmine.stages.rule_inputs import RuleColumns, check_rules, dense_index, require_evidence
 from hnmine.stages.stage import Stage, block_size, cut, require_made_from
 
 BLOCK = 4_096
@@ -48,7 +60,8 @@ BLOCK = 4_096
 class Filter(Stage):
     """Turns candidates into decisions.
 
-    `first_rules` are asked before those of the options.
+    `first_rules` are asked before those of the options. `like` is a filter of the same candidates with other options,
+    whose table, and what rules learned from it alone, are taken over.
     """
 
     kind = Kind.DECISIONS
@@ -62,11 +75,12 @@ class Filter(Stage):
         options: FilterOptions,
         *,
         first_rules: Sequence[Rule] = (),
+        like: Filter | None = None,
     ) -> None:
         check(options)
         require_made_from(collection.artefact, candidates)
         self.collection = collection
-        self.table = CandidatesTable(candidates)
+        self.table: CandidatesTable = like.table if like else CandidatesTable(candidates)
         self.options = options
         self.block = block_size(BLOCK)
         self.judge = self._named(options.judge_by, "--judge-by") or default_judge(self.table)
@@ -76,22 +90,35 @@ class Filter(Stage):
             rank_by = self.table.score(name) if name else None
         self.rank_by = rank_by
         self.scale = self.judge.scale if self.judge else Scale.DOT
+        self.pick = picks.build(
+            options,
+            rank_by=rank_by.name if rank_by else None,
+            origins={score.name: score.origin for score in self.table.scores},
+        )
         self.first_rules = first_rules
         self.chosen = self.table.sample(options.limit, options.seed)
-        self.fitted: dict[str, Json] = {}
-        self.rules = self.rules_of(options)
-        self.relaxed = self.ladder_of(options)
+        self.fitted: dict[str, Json] = like.shareable() if like else {}
+        dense = dense_index(self.table, self.judge, self.rank_by)
+        self._named(options.guide, "--guide")
+        require_evidence(options, self.table, dense)
+        rungs = [
+            [*first_rules, *build(options, self.scale, shrink=shrink, dense=dense)]
+            for shrink in (1.0, *(shrink for shrink, _ in LADDER))
+        ]
+        self.columns = RuleColumns(collection, rungs[0])
+        self.rules, *relaxed = [self._fit(rung) for rung in rungs]
+        self.relaxed = [(step, rules) for (_, step), rules in zip(LADDER, relaxed, strict=True)]
 
     def _named(self, name: str | None, flag: str) -> ScoreInfo | None:
         if name is None:
             return None
-        found = self.table.score(name)
+        found = self.table.score(name) or next((s for s in self.table.scores if s.origin == name), None)
         if found is None:
             known = [s.name for s in self.table.scores]
             guess = nearest(name, known)
             raise UsageError(
                 f"{flag} {name}: the candidates have no such score" + (f"; did you mean {guess}?" if guess else ""),
-                expected=f"one of {', '.join(known) or '(there are none)'}",
+                expected=f"one of {', '.join(known) or '(there are none)'}, or a kind: bm25, dense, run, reranker",
             )
         return found
 
@@ -99,19 +126,17 @@ class Filter(Stage):
         """The rules, those that need it fitted to the whole table; the same state serves every rung of the ladder."""
         for rule in rules:
             if rule.needs_fit:
+                for rung in rule.before:
+                    self._fit(list(rung))
                 if rule.reason not in self.fitted:
                     self.fitted[rule.reason] = rule.fit(self._blocks_of_evidence())
                 rule.restore(self.fitted[rule.reason])
         return rules
 
-    def rules_of(self, options: FilterOptions) -> list[Rule]:
-        """The rules of the given options, fitted; a sweep asks for those of many."""
-        return self._fit([*self.first_rules, *build(options, self.scale)])
-
-    def ladder_of(self, options: FilterOptions) -> list[tuple[str, list[Rule]]]:
-        """The relaxed rules of the given options, by step of `--short relax`."""
-        built = [(step, build(options, self.scale, shrink=shrink)) for shrink, step in LADDER]
-        return [(step, self._fit([*self.first_rules, *rules])) for step, rules in built]
+    def shareable(self) -> dict[str, Json]:
+        """The states of the rules that learned from the table alone, and not from what earlier rules left."""
+        own = {rule.reason for rule in self.rules if rule.needs_fit and rule.before}
+        return {reason: state for reason, state in self.fitted.items() if reason not in own}
 
     def blocks_of_evidence(self) -> Iterator[tuple[pa.Table, Evidence]]:
         """Every block of the table with its evidence, rows in rank-by order."""
@@ -136,6 +161,7 @@ class Filter(Stage):
             "rank_by": self.rank_by.name if self.rank_by else None,
             "margins": {"relative": relative, "absolute": absolute},
             "rules": [rule.reason for rule in self.rules],
+            "pick": self.pick.settings(),
             **({"fitted": self.fitted} if self.fitted else {}),
             **({"first_rules": [vars(rule) for rule in self.first_rules]} if self.first_rules else {}),
             "block": self.block,
@@ -172,11 +198,14 @@ class Filter(Stage):
         start = block.index * self.block
         table = self._in_order(self.table.read(self.chosen[start : start + block.size]))
         evidence = self._evidence(table)
-        decisions = self.decide(table, evidence, self.options, self.rules, self.relaxed)
+        decisions = self.decide(table, evidence, self.rules)
+        negative = decisions.verdict == Verdict.NEGATIVE.value
+        epoch = (decisions.pick_rank - 1) % self.options.epochs + 1
         decided = (
             table.append_column(VERDICT, pa.array(decisions.verdict, pa.string()))
             .append_column(REASON, pa.array(decisions.reason, pa.string()))
             .append_column(PICK_RANK, pa.array(decisions.pick_rank, pa.int32(), mask=decisions.pick_rank == 0))
+            .append_column(EPOCH, pa.array(epoch, pa.int32(), mask=~negative))
             .append_column(STEP, pa.array(decisions.step, pa.string()))
         )
         name = part_name(block.index)
@@ -184,22 +213,15 @@ class Filter(Stage):
         counts["null_scores"] = {s.name: int(np.isnan(floats(table, s.name)).sum()) for s in self.table.scores}
         draft.commit(block.name, {name: write_table(draft.path / name, decided)}, counts)
 
-    def decide(
-        self,
-        table: pa.Table,
-        evidence: Evidence,
-        options: FilterOptions,
-        rules: Sequence[Rule],
-        relaxed: Sequence[tuple[str, Sequence[Rule]]],
-    ) -> Decisions:
-        """Decide one block by the given rules; `options` say how many are picked, and how."""
+    def decide(self, table: pa.Table, evidence: Evidence, rules: Sequence[Rule]) -> Decisions:
+        """Decide one block: by the given rules, then by the ladder, the pick and the counts of the options."""
         return decide(
             evidence,
             rules,
-            relaxed,
-            num_negatives=options.num_negatives,
-            pick=options.pick,
-            short=options.short,
+            self.relaxed,
+            num_negatives=self.options.num_negatives * self.options.epochs,
+            pick=self.pick,
+            short=self.options.short,
             draw=self._draw(table),
         )
 
@@ -236,12 +258,15 @@ class Filter(Stage):
             is_curated=_has_source(table, CURATED_SOURCE),
             scores={s.name: floats(table, s.name) for s in self.table.scores},
             ranks={name: ranks(table, name) for name in names_of(table, "rank_")},
-            sim_positive={name: similarities(table, name) for name in names_of(table, "sim_positive_")},
+            sim_positive=similarities(table, "sim_positive_"),
+            sim_better=similarities(table, "sim_better_"),
+            has_answer=has_answer(table),
+            columns=self.columns.of(table, rows, offsets),
         )
 
     def _draw(self, table: pa.Table) -> npt.NDArray[np.uint64]:
         """A keyed random number a row, when something is chosen at random."""
-        if self.options.pick is not Pick.RANDOM and self.options.short is not Short.RANDOM:
+        if not self.pick.is_random and self.options.short is not Short.RANDOM:
             return np.zeros(table.num_rows, np.uint64)
         pairs = zip(table[QUERY_ID].to_pylist(), table[DOC_ID].to_pylist(), strict=True)
         return np.fromiter((keyed_hash(self.options.seed, "pick", q, d) for q, d in pairs), np.uint64, table.num_rows)
@@ -252,7 +277,7 @@ class Filter(Stage):
         negative = decisions.verdict == Verdict.NEGATIVE.value
         positive = evidence.is_positive
         per_query = np.bincount(owner[negative], minlength=queries)
-        short = per_query < self.options.num_negatives
+        short = per_query < self.options.num_negatives * self.options.epochs
         gaps = anchor_scores(evidence, self.options.anchor)[owner] - evidence.judge
         dropped = decisions.verdict == Verdict.DROPPED.value
         return {
@@ -278,7 +303,7 @@ class Filter(Stage):
         scale = Scale(judge["scale"]) if judge else Scale.DOT
         grids = counts.pop("grids", {})
         counts["judge_scores"] = {name: quantiles(grid, scale) for name, grid in grids.items()}
-        wanted = draft.plan["options"]["num_negatives"] * counts["queries"]
+        wanted = draft.plan["options"]["num_negatives"] * draft.plan["options"]["epochs"] * counts["queries"]
         counts["yield"] = round(counts["verdicts"].get(Verdict.NEGATIVE.value, 0) / wanted, 4) if wanted else 0.0
         counts["negatives_per_query"] = dict(sorted(counts["negatives_per_query"].items(), key=lambda i: int(i[0])))
         counts["advice"] = advice(counts)
@@ -310,6 +335,9 @@ def check(options: FilterOptions) -> None:
         problems.append(f"--num-negatives {options.num_negatives}: at least 1")
     if options.skip_top < 0:
         problems.append(f"--skip-top {options.skip_top}: at least 0")
+    if options.max_rank is not None and options.max_rank <= options.skip_top:
+        problems.append(f"--max-rank {options.max_rank}: must be above --skip-top {options.skip_top}, and at least 1")
+    problems += _check_pick(options)
     for flag, margin in (
         ("--relative-margin", options.relative_margin),
         ("--absolute-margin", options.absolute_margin),
@@ -320,8 +348,29 @@ def check(options: FilterOptions) -> None:
             problems.append(f"{flag} {margin}: not a finite number")
     if options.min_score is not None and options.max_score is not None and options.min_score > options.max_score:
         problems.append(f"--min-score {options.min_score} is above --max-score {options.max_score}")
+    problems += check_rules(options)
     if problems:
         raise UsageError("\n".join(problems))
+
+
+def _check_pick(options: FilterOptions) -> list[str]:
+    problems = []
+    for flag, count in (("--epochs", options.epochs), ("--pick-pool", options.pick_pool)):
+        if count is not None and count < 1:
+            problems.append(f"{flag} {count}: at least 1")
+    for flag, width in (("--temperature", options.temperature), ("--simans-width", options.simans_width)):
+        if width is not None and not (np.isfinite(width) and width > 0):
+            problems.append(f"{flag} {width}: not a number above 0")
+    if not np.isfinite(options.simans_offset):
+        problems.append(f"--simans-offset {options.simans_offset}: not a finite number")
+    if options.quota is not None:
+        try:
+            asked = sum(picks.parse_quota(options.quota).values())
+        except UsageError as error:
+            return [*problems, error.render()]
+        if asked > options.num_negatives:
+            problems.append(f"--quota {options.quota} makes {asked}, more than --num-negatives {options.num_negatives}")
+    return problems
 
 
 def default_judge(table: CandidatesTable) -> ScoreInfo | None:

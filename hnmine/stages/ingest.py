@@ -16,13 +16,24 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from hnmine.errors import InputError, ProblemLog, UsageError
 from hnmine.execute.local import Execution, pause_for_tests
 from hnmine.files.artefact import Artefact, Draft, Json, remove_artefact
 from hnmine.files.collection import rows_of
 from hnmine.files.readers import Document, Query, Source, open_source
-from hnmine.files.tables import TextRows, chunks, metadata_array, part_name, write_rows, write_table
+from hnmine.files.tables import (
+    TextRows,
+    chunks,
+    common_schema,
+    conform,
+    metadata_array,
+    part_name,
+    read_table,
+    write_rows,
+    write_table,
+)
 from hnmine.hashing import keyed_hash, text_keys
 from hnmine.options import InputOptions, OnError
 from hnmine.schema import DOC_ID, QUERY_ID, TEXT, TEXT_KEY, TITLE, Kind
@@ -139,6 +150,7 @@ class Ingest:
                     blocks.append(f"{table}-00000")
         finally:
             how.progress.finish()
+        self._unify(draft, blocks)
         kept = self._check_judgments(draft, judgments, judged_at, sizes)
         self._fail_if_any()
         if not draft.is_finished("qrels-00000"):
@@ -190,11 +202,31 @@ class Ingest:
         draft.commit(name, {part: write_table(draft.path / part, full), rows: len(block)})
         return 1
 
+    def _unify(self, draft: Draft, blocks: Sequence[str]) -> None:
+        """Give each metadata column one type in all parts: the one that holds all of them, else text.
+
+        A block knows only its own rows, so the types it found may be too narrow: whole numbers here, fractions there.
+        """
+        if self.problems and self.options.on_error is OnError.FAIL:
+            return
+        for table in ("documents", "queries"):
+            names = {block: part_name(int(block[-5:]), table) for block in blocks if block.startswith(table)}
+            schemas = {block: pq.read_schema(draft.path / name) for block, name in names.items()}
+            wanted = common_schema(list(schemas.values()))
+            for block, name in names.items():
+                if not schemas[block].equals(wanted):
+                    part = read_table([draft.path / name])
+                    rows = f"texts/{block}.arrow"
+                    written = write_table(draft.path / name, conform(part, wanted))
+                    draft.commit(block, {name: written, rows: written})
+
     def _unique(self, records: Iterable[Any], kind: str, id_field: str) -> Iterator[Any]:
         """Pass records on, reporting every id that was seen before; 8 bytes a record are held."""
         seen = SeenHashes()
         for block in chunks(records, 8192):
-            repeated = seen.add(np.fromiter((hash(getattr(r, id_field)) for r in block), np.int64, len(block)))
+            repeated = seen.add(
+                np.fromiter((keyed_hash(0, getattr(r, id_field)) for r in block), np.uint64, len(block))
+            )
             for record, again in zip(block, repeated.tolist(), strict=True):
                 if again:
                     self.problems.add(kind, record.where, getattr(record, id_field))
@@ -288,9 +320,9 @@ class SeenHashes:
     """The hashes seen so far, 8 bytes each, in sorted runs of doubling size."""
 
     def __init__(self) -> None:
-        self._runs: list[npt.NDArray[np.int64]] = []
+        self._runs: list[npt.NDArray[np.uint64]] = []
 
-    def add(self, hashes: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    def add(self, hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
         """Remember `hashes`; returns which of them were seen before (here or in an earlier call)."""
         repeated = np.ones(len(hashes), np.bool_)
         repeated[np.unique(hashes, return_index=True)[1]] = False

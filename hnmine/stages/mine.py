@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from hnmine.core.answers import contains, normalised, parse_answers, patterns
 from hnmine.core.pool import Pairs, Pool, draw_documents, ranks_of, unite
 from hnmine.engines.arithmetic import numpy_facts
 from hnmine.engines.retriever import Queries, Retriever, Rows
@@ -27,7 +28,9 @@ from hnmine.files.tables import part_name, write_table
 from hnmine.hashing import digest_file, keyed_hash
 from hnmine.options import MineOptions, as_plain
 from hnmine.schema import (
+    ANSWERS,
     DOC_ID,
+    HAS_ANSWER,
     IS_POSITIVE,
     QUERY_ID,
     RANDOM_SOURCE,
@@ -38,17 +41,22 @@ from hnmine.schema import (
     Scale,
     rank_column,
     score_column,
+    sim_better_column,
     sim_positive_column,
 )
+from hnmine.stages.deepen import Deepening
 from hnmine.stages.exclusions import draw_space, find_exclusions
 from hnmine.stages.index_bm25 import open_bm25
 from hnmine.stages.index_dense import open_dense
+from hnmine.stages.places import open_artefact
 from hnmine.stages.runs import RunSource, read_run
 from hnmine.stages.stage import Stage, block_size, cut, require_made_from
 
 BLOCK = 4_096
 JUDGED = "judged"
 """Internal source: every judged document of a query is in the table, whoever found it."""
+_ANSWER_ROWS = 8_192
+"""Pairs whose texts are in memory at a time when answers are looked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,8 +112,11 @@ class Mine(Stage):
         self.scores = self._score_infos()
         self.rank_by = self._rank_by()
         self.excluded = find_exclusions(collection, options)
-        self.query_rows = self._queries_with_positives()
+        self.deepening = self._deepening()
+        self.query_rows = self.deepening.query_rows if self.deepening else self._queries_with_positives()
         self._retrievers: list[Retriever] | None = None
+        has_answers = ANSWERS in collection.column_names("queries")
+        self._answer_column = collection.column("queries", ANSWERS) if has_answers else None
 
     def _score_infos(self) -> list[ScoreInfo]:
         infos = []
@@ -122,6 +133,17 @@ class Mine(Stage):
                 raise UsageError(f"--rank-by {self.options.rank_by}: no such score", expected=f"one of {known}")
             return self.options.rank_by
         return default_rank_by(self.scores)
+
+    def _deepening(self) -> Deepening | None:
+        if self.options.deepen_from is None:
+            return None
+        if self.options.limit is not None:
+            raise UsageError("--deepen-from takes the queries of its decisions: leave out --limit")
+        decisions = open_artefact(Path(self.options.deepen_from), Kind.DECISIONS)
+        require_made_from(self.collection.artefact, decisions)
+        found = Deepening(decisions, self.collection, self.options.min_relevance)
+        found.check(self.scores, self.rank_by)
+        return found
 
     def _queries_with_positives(self) -> Rows:
         qrels = self.excluded.allowed(self.collection.qrels)
@@ -149,12 +171,14 @@ class Mine(Stage):
 
     def inputs(self) -> Mapping[str, Artefact]:
         """The collection and the indexes, by name."""
-        return {"collection": self.collection.artefact, **{f"index:{i.name}": i.artefact for i in self.indexes}}
+        earlier = {"decisions": self.deepening.artefact} if self.deepening else {}
+        indexes = {f"index:{i.name}": i.artefact for i in self.indexes}
+        return {"collection": self.collection.artefact, **indexes, **earlier}
 
     def parameters(self) -> Json:
         """Depth, sources, order, and which queries are mined."""
         runs = {run.name: digest_file(run.path) for run in self.runs}
-        options = {**as_plain(self.options), "run": runs, "rank_by": self.rank_by}
+        options = {**as_plain(self.options), "run": runs, "rank_by": self.rank_by, "deepen_from": None}
         for name in ("exclude_queries", "exclude_documents"):
             del options[name]  # the file's hash is below; its place is nobody's business
         return {
@@ -183,8 +207,10 @@ class Mine(Stage):
     def work(self, block: Block, draft: Draft) -> None:
         """Mine one block of queries."""
         start = block.index * self.block
-        rows = self.query_rows[start : start + block.size]
-        table, counts = self._mine(rows)
+        if self.deepening:
+            table, counts = self.deepening.mined(start, start + block.size, self._mine)
+        else:
+            table, counts = self._mine(self.query_rows[start : start + block.size])
         name = part_name(block.index)
         draft.commit(block.name, {name: write_table(draft.path / name, table)}, counts)
 
@@ -232,6 +258,7 @@ class Mine(Stage):
             columns[score_column(score.name)] = nullable_floats(values)
             nulls[score.name] = int((~np.isfinite(values)).sum())
         columns |= self._similarities(pool, is_positive, order)
+        columns[HAS_ANSWER] = self._has_answer(query_rows, pool, order)
         columns[TEXT_KEY] = pa.array(self.collection.doc_text_keys[pool.rows[order]], pa.uint64())
         columns[SOURCES] = self._sources(pool, order)
         counts: Json = {
@@ -279,7 +306,32 @@ class Mine(Stage):
             values = retriever.positive_similarity(pool.offsets, pool.rows, positives.rows, bounds)
             if values is not None:
                 columns[sim_positive_column(retriever.name)] = nullable_floats(values[order])
+        for retriever in self.retrievers():
+            values = retriever.better_similarity(pool.offsets, pool.rows[order], ~is_positive[order])
+            if values is not None:
+                columns[sim_better_column(retriever.name)] = nullable_floats(values)
         return columns
+
+    def _has_answer(self, query_rows: Rows, pool: Pool, order: Rows) -> pa.Array:
+        """Whether each document contains an answer to its query; null for queries without answers."""
+        found = np.zeros(len(order), np.bool_)
+        answers = self._answers(query_rows)
+        known = np.array([bool(own) for own in answers], np.bool_)[pool.owner]
+        rows = np.flatnonzero(known)
+        for low in range(0, len(rows), _ANSWER_ROWS):
+            part = rows[low : low + _ANSWER_ROWS]
+            unique, inverse = np.unique(pool.rows[part], return_inverse=True)
+            texts = [normalised(text) for text in self.collection.document_texts(unique)]
+            pairs = zip(pool.owner[part].tolist(), inverse.tolist(), strict=True)
+            found[part] = [contains(texts[text], answers[owner]) for owner, text in pairs]
+        return pa.array(found[order], pa.bool_(), mask=~known[order])
+
+    def _answers(self, query_rows: Rows) -> list[list[str]]:
+        """The normalised answers of each query; none without a metadata column `answers`."""
+        if self._answer_column is None:
+            return [[] for _ in query_rows]
+        values = self._answer_column.take(pa.array(query_rows)).to_pylist()
+        return [patterns(parse_answers(value)) for value in values]
 
     def _sources(self, pool: Pool, order: Rows) -> pa.Array:
         """The list of sources of each row, in a fixed order: indexes, runs (`run:NAME`), random."""

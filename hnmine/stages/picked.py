@@ -12,9 +12,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hnmine.core.layout import Chosen
+from hnmine.core.rules.consistency import Inconsistent
 from hnmine.files.candidates import CandidatesTable, floats, query_offsets, ranks
 from hnmine.files.collection import Collection, rows_of
-from hnmine.schema import DOC_ID, PICK_RANK, QUERY_ID, SOURCES, STEP, VERDICT, Verdict
+from hnmine.schema import DOC_ID, PICK_RANK, QUERY_ID, REASON, SOURCES, STEP, VERDICT, Verdict
 
 READ_BLOCK = 4_096
 Ints = npt.NDArray[np.int64]
@@ -105,7 +106,10 @@ def _read(
     queries: Ints,
     select: Callable[[pa.Table, Ints], tuple[Ints, Ints]],
 ) -> Picked:
-    """Read block by block; `select` gives the rows of positives and of negatives, by owner, best first."""
+    """Read block by block; `select` gives the rows of positives and of negatives, by owner, best first.
+
+    A query that `--consistency-top` dropped gives nothing, not even its positives: they are what was in doubt.
+    """
     judge = decisions.artefact.plan["judge_by"]
     rank_by = decisions.artefact.plan["rank_by"]
     query_rows: list[Ints] = []
@@ -121,7 +125,9 @@ def _read(
             .append_column("score", pa.array(floats(table, judge) if judge else np.full(len(owner), np.nan)))
             .append_column("rank", pa.array(ranks(table, rank_by) if rank_by else np.zeros(len(owner), np.int64)))
         )
-        positive, negative = select(table, owner)
+        doubtful = np.zeros(len(block), np.bool_)
+        doubtful[owner[pc.equal(table[REASON], Inconsistent.reason).to_numpy()]] = True
+        positive, negative = (rows[~doubtful[owner[rows]]] for rows in select(table, owner))
         for is_positive, rows in ((True, positive), (False, negative)):
             counts[is_positive].append(np.bincount(owner[rows], minlength=len(block)))
             kept[is_positive].append(about.take(pa.array(rows)))

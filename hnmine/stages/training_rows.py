@@ -12,6 +12,7 @@ from hnmine.core.layout import Layout
 from hnmine.files.collection import Collection
 from hnmine.options import Format
 from hnmine.schema import DOC_ID, QUERY_ID, SOURCES, STEP, TEXT
+from hnmine.stages.formats import FORMATS, Rows
 from hnmine.stages.picked import Picked
 
 
@@ -20,25 +21,16 @@ def training_table(
 ) -> pa.Table:
     """The rows of `layout` as the trainer reads them: texts in its order, then at most one label column.
 
-    The label is `scores` (a list, the positive's first) or, of pairs, `score`; without `scores`, the labeled formats
-    have `label` or `labels`, 1 for a positive and 0 for a negative, and the others none.
+    The labels are 1 for a positive and 0 for a negative, or the judge's scores where `scores` asks for them.
     """
-    queries = collection.queries.take(picked.query_rows[layout.query])[TEXT].combine_chunks()
-    texts = collection.document_text_array(picked.documents(layout.places))
-    offsets = pa.array(layout.offsets, pa.int32())
-    if scores:
-        name, values = "score", pa.array(picked.scores(layout.places).astype(np.float32))
-    else:
-        name, values = "label", pa.array((layout.places >= 0).astype(np.int64))
-    if form is Format.LABELED_PAIR:
-        return pa.table({"query": queries, "document": texts, name: values})
-    lists = {f"{name}s": pa.ListArray.from_arrays(offsets, values)}
-    if form is Format.LABELED_LIST:
-        return pa.table({"query": queries, "documents": pa.ListArray.from_arrays(offsets, texts), **lists})
-    negatives = ["negative"] if form is Format.TRIPLET else [f"negative_{i + 1}" for i in range(width)]
-    places = np.arange(len(texts)).reshape(len(queries), 1 + len(negatives))
-    columns = {name: texts.take(pa.array(places[:, i])) for i, name in enumerate(["positive", *negatives])}
-    return pa.table({"anchor": queries, **columns, **(lists if scores else {})})
+    rows = Rows(
+        queries=collection.queries.take(picked.query_rows[layout.query])[TEXT].combine_chunks(),
+        documents=collection.document_text_array(picked.documents(layout.places)),
+        offsets=pa.array(layout.offsets, pa.int32()),
+        labels=pa.array((layout.places >= 0).astype(np.int64)),
+        scores=pa.array(picked.scores(layout.places).astype(np.float32)) if scores else None,
+    )
+    return FORMATS[form].table(rows, width=width)
 
 
 def provenance_table(picked: Picked, layout: Layout) -> pa.Table:

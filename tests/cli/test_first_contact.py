@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from hnmine.cli.app import app
 from hnmine.cli.help import ORDER
+from hnmine.cli.terminal import duration
 
 ROOT = typer.main.get_command(app)
 
@@ -176,3 +177,20 @@ def test_doctor_names_the_extra_of_a_package_that_is_missing(monkeypatch: pytest
     shown = call("doctor").output
     assert "--  faiss: not installed: pip install 'hnmine[dense]'" in shown
     assert "ok  numpy" in shown
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [
+        (0.04, "0.0 s"),
+        (9.94, "9.9 s"),
+        (45, "45 s"),
+        (91, "1 min 31 s"),
+        (599.7, "10 min"),
+        (720, "12 min"),
+        (9000, "2.5 h"),
+        (float("inf"), "inf h"),
+    ],
+)
+def test_durations(seconds: float, shown: str) -> None:
+    assert duration(seconds) == shown

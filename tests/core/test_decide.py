@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hnmine.core import picks
 from hnmine.core.decide import LADDER, decide
 from hnmine.core.evidence import Evidence
 from hnmine.core.rules import build
@@ -17,12 +18,13 @@ from tests.core.test_rules import evidence
 
 def decided(found: Evidence, draw: list[int] | None = None, **given_options: object):  # type: ignore[no-untyped-def]
     options = FilterOptions(**given_options)  # type: ignore[arg-type]
+    picker = picks.build(options, rank_by=None, origins={})
     return decide(
         found,
         build(options, Scale.COSINE),
         [(step, build(options, Scale.COSINE, shrink=shrink)) for shrink, step in LADDER],
         num_negatives=options.num_negatives,
-        pick=options.pick,
+        pick=picker,
         short=options.short,
         draw=np.array(draw if draw is not None else [0] * len(found.judge), np.uint64),
     )
@@ -33,14 +35,14 @@ def test_top_picks_the_best_placed_survivors_in_order() -> None:
     result = decided(found, num_negatives=2)
     assert result.verdict.tolist() == ["positive", "dropped", "negative", "negative", "reserve"]
     assert result.reason.tolist() == ["known-positive", "relative-margin", "picked", "picked", "not-needed"]
-    assert result.pick_rank.tolist() == [0, 0, 1, 2, 0]
+    assert result.pick_rank.tolist() == [0, 0, 1, 2, 3]  # the reserve goes on counting
     assert result.step.tolist() == ["none"] * 5
 
 
 def test_random_pick_follows_the_keyed_draw() -> None:
     found = evidence([0.8, 0.7, 0.6, 0.5, 0.4])
     result = decided(found, draw=[0, 40, 10, 30, 20], num_negatives=2, pick=Pick.RANDOM)
-    assert result.pick_rank.tolist() == [0, 0, 1, 0, 2]
+    assert result.pick_rank.tolist() == [0, 4, 1, 3, 2]
 
 
 def test_short_keep_keeps_what_there_is() -> None:

@@ -7,8 +7,9 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from hnmine.core.layout import Chosen, Layout, lay_out, mix
+from hnmine.core.layout import Chosen, Keys, Layout, mix
 from hnmine.options import Format
+from hnmine.stages.formats import FORMATS
 
 # Query 0: positives 0, 1 and negatives 0, 1, 2. Query 1: positive 2, negative 3. Query 2: positive 3, no negative.
 # Query 3: no positive, negative 4.
@@ -16,6 +17,11 @@ CHOSEN = Chosen(positive_offsets=np.array([0, 2, 3, 4, 4]), negative_offsets=np.
 KEYS = np.array([3, 1, 4, 2], np.uint64)
 
 Row = tuple[int, tuple[int, ...]]
+
+
+def lay_out(chosen: Chosen, form: Format, *, width: int, keys: Keys | None) -> tuple[Layout, int]:
+    """The layout of a format."""
+    return FORMATS[form].lay_out(chosen, width=width, keys=keys)
 
 
 def rows(layout: Layout) -> list[Row]:

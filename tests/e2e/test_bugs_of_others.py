@@ -136,8 +136,11 @@ def test_a_relative_margin_does_not_invert_on_negative_scores() -> None:
         query_key=np.array([9], np.uint64),
         is_random=np.zeros(4, np.bool_),
         is_curated=np.zeros(4, np.bool_),
+        scores={},
+        ranks={},
+        sim_positive={},
     )
-    assert RelativeMargin(0.05, Anchor.MIN).drops(evidence).tolist() == [False, True, True, False]
+    assert RelativeMargin(0.05, Anchor.MIN).drops(evidence, np.ones(4, np.bool_)).tolist() == [False, True, True, False]
 
 
 def test_padding_never_becomes_a_negative(call: Call, tiny_encoder: Path, tmp_path: Path) -> None:

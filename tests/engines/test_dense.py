@@ -186,6 +186,37 @@ def test_positive_similarity_of_a_query_does_not_depend_on_the_others(tmp_path, 
         assert alone.tobytes() == together[own].tobytes()
 
 
+def test_better_similarity_is_brute_force_over_the_earlier_rows_that_count(tmp_path, rng, monkeypatch):
+    documents = unit(rng, 80, 16)
+    offsets = np.array([0, 30, 30, 31, 60])
+    rows = np.concatenate([rng.choice(80, n, replace=False) for n in (30, 1, 29)])
+    counts = rng.random(60) < 0.7
+    counts[31:33] = False
+    index = open_index(tmp_path, documents, documents)
+    found = index.better_similarity(offsets, rows, counts)
+    stored = documents.astype(np.float16).astype(np.float64)
+    expected = [
+        max((stored[rows[i]] @ stored[rows[j]] for j in range(start, i) if counts[j]), default=np.nan)
+        for start, stop in pairwise(offsets)
+        for i in range(start, stop)
+    ]
+    np.testing.assert_allclose(found, expected, atol=1e-5)  # NaN equals NaN
+    assert np.isnan(found[[0, 30, 31, 32, 33]]).all()
+    monkeypatch.setattr(dense, "_ROW_BLOCK", 4)
+    np.testing.assert_allclose(index.better_similarity(offsets, rows, counts), found, atol=1e-6, rtol=0)
+
+
+def test_better_similarity_of_a_query_does_not_depend_on_the_others(tmp_path, rng):
+    documents = unit(rng, 200, 384)
+    index = open_index(tmp_path, documents, documents)
+    rows, counts = rng.integers(0, 200, 160), rng.random(160) < 0.8
+    together = index.better_similarity(np.arange(5) * 40, rows, counts)
+    for query in range(4):
+        own = slice(query * 40, query * 40 + 40)
+        alone = index.better_similarity(np.array([0, 40]), rows[own], counts[own])
+        assert alone.tobytes() == together[own].tobytes()
+
+
 def test_a_query_with_thousands_of_positives(tmp_path, rng):
     documents = unit(rng, 5_000, 8)
     index = open_index(tmp_path, documents, documents)

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+from hnmine.core.rules.agreement import Agreement
+from hnmine.core.rules.answers import HasAnswer
+from hnmine.core.rules.band import AboveBand, BelowBand, parse_band
 from hnmine.core.rules.base import Rule
 from hnmine.core.rules.ceiling import AbsoluteMargin, MaxScore, MinScore, NoAnchor, NoScore, RelativeMargin
+from hnmine.core.rules.consistency import Inconsistent
 from hnmine.core.rules.fused import SkipFused
+from hnmine.core.rules.group import SameGroup
+from hnmine.core.rules.guide import Guide, NoGuideScore
+from hnmine.core.rules.iqr import Iqr
 from hnmine.core.rules.judged import JudgedGrade
-from hnmine.core.rules.rank import SkipTop
+from hnmine.core.rules.near_duplicate import NearDuplicateOfCandidate, NearDuplicateOfPositive, NearDuplicateOfQuery
+from hnmine.core.rules.positive_guard import CloserToPositive, TooCloseToPositive
+from hnmine.core.rules.rank import MaxRank, SkipTop
+from hnmine.core.rules.reuse import MaxReuse
 from hnmine.core.rules.same_text import SameTextAsCandidate, SameTextAsPositive, SameTextAsQuery
-from hnmine.options import FilterOptions
+from hnmine.core.rules.where import Where
+from hnmine.errors import UsageError
+from hnmine.options import FilterOptions, Short
 from hnmine.schema import Scale
 
 DEFAULT_RELATIVE = {Scale.COSINE: 0.05}
@@ -23,33 +35,106 @@ def default_margins(options: FilterOptions, scale: Scale) -> tuple[float | None,
     return DEFAULT_RELATIVE.get(scale), DEFAULT_ABSOLUTE.get(scale)
 
 
-def build(options: FilterOptions, scale: Scale, *, shrink: float = 1.0) -> list[Rule]:
+LADDER = ((0.5, "relaxed-half"), (0.0, "relaxed-to-positive"))
+"""`--short relax`: first half the margins, then only "below the positive". The guards against copies never relax."""
+
+
+def build(
+    options: FilterOptions,
+    scale: Scale,
+    *,
+    shrink: float = 1.0,
+    dense: tuple[str, Scale] | None = None,
+) -> list[Rule]:
     """The rules in force, in the order in which they decide a row's reason.
 
-    `shrink` multiplies the margins: the ladder of `--short relax`.
+    `scale` is the judge's. `shrink` multiplies the margins: the ladder of `--short relax`. `dense` is the index, with
+    its scale, whose similarities between texts are compared. Raises `UsageError` for a rule whose scores are of a
+    scale that it has no meaning for.
     """
+    rules = _before_reuse(options, scale, shrink, dense)
+    if options.max_reuse:
+        steps = (1.0, *(step for step, _ in LADDER)) if options.short is Short.RELAX else (1.0,)
+        rungs = [_before_reuse(options, scale, step, dense) for step in steps]
+        rules.append(MaxReuse(options.max_reuse, options.seed, rungs))
+    return rules
+
+
+def _before_reuse(options: FilterOptions, scale: Scale, shrink: float, dense: tuple[str, Scale] | None) -> list[Rule]:
     relative, absolute = default_margins(options, scale)
     # A judge asked for by name judges every row: one it has no score for is dropped, even if nothing is compared.
-    compares = any(v is not None for v in (relative, absolute, options.max_score, options.min_score, options.judge_by))
+    compared = (relative, absolute, options.max_score, options.min_score, options.judge_by, options.band, options.iqr)
     rules: list[Rule] = []
     if options.skip_top:
         rules.append(SkipTop(options.skip_top))
+    if options.max_rank is not None:
+        rules.append(MaxRank(options.max_rank))
+    if options.where is not None:
+        rules.append(Where(options.where))
+    if options.consistency_top:
+        rules.append(Inconsistent(options.consistency_top))
     rules += [JudgedGrade(), SameTextAsPositive(), SameTextAsQuery(), SameTextAsCandidate()]
-    if compares:
+    if options.near_duplicate is not None:
+        index = _cosine(dense, "--near-duplicate")
+        limit = options.near_duplicate
+        rules += [NearDuplicateOfPositive(limit, index), NearDuplicateOfQuery(limit, index)]
+        rules.append(NearDuplicateOfCandidate(limit, index))
+    if options.group_by is not None:
+        rules.append(SameGroup(options.group_by))
+    if options.no_answers:
+        rules.append(HasAnswer())
+    if any(value is not None for value in compared):
         rules.append(NoScore())
     if relative is not None or absolute is not None:
         rules.append(NoAnchor(options.anchor))
     if absolute is not None:
-        rules.append(AbsoluteMargin(absolute * shrink, options.anchor))
+        rules.append(AbsoluteMargin(_relaxed(absolute, shrink), options.anchor))
     if relative is not None:
-        rules.append(RelativeMargin(relative * shrink, options.anchor))
+        rules.append(RelativeMargin(_relaxed(relative, shrink), options.anchor))
     if options.max_score is not None:
         rules.append(MaxScore(options.max_score))
     if options.min_score is not None:
         rules.append(MinScore(options.min_score))
+    if options.band is not None:
+        low, high = parse_band(options.band)
+        rules += [AboveBand(high, scale), BelowBand(low, scale)]
+    if options.iqr is not None:
+        rules.append(Iqr(options.iqr))
+    if options.guide is not None:
+        guide = Guide(options.guide, _relaxed(options.guide_margin, shrink), options.anchor)
+        rules += [NoGuideScore(options.guide), guide]
+    if options.max_positive_similarity is not None:
+        if dense is None:
+            raise _no_dense("--max-positive-similarity")
+        rules.append(TooCloseToPositive(options.max_positive_similarity, dense[0]))
+    if options.closer_to_query:
+        rules.append(CloserToPositive(_cosine(dense, "--closer-to-query")))
+    if options.max_agreement is not None:
+        rules.append(Agreement(options.max_agreement, options.agreement_depth))
     if options.skip_fused:
         rules.append(SkipFused(options.skip_fused))
     return rules
 
 
-__all__ = ["Rule", "build", "default_margins"]
+def _relaxed(margin: float, shrink: float) -> float:
+    """A margin on a rung of the ladder: a negative one (positive + δ) is as lax as can be and stays."""
+    return margin * shrink if margin > 0 else margin
+
+
+def _no_dense(flag: str) -> UsageError:
+    return UsageError(
+        f"{flag} compares documents with documents, and the candidates have no similarities of a dense index",
+        remedy="mine with a dense index",
+    )
+
+
+def _cosine(dense: tuple[str, Scale] | None, flag: str) -> str:
+    if dense is None:
+        raise _no_dense(flag)
+    name, scale = dense
+    if scale is not Scale.COSINE:
+        raise UsageError(f"{flag} compares cosines, and the scores of {name} are of the scale {scale}")
+    return name
+
+
+__all__ = ["LADDER", "Rule", "build", "default_margins"]

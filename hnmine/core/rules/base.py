@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
 from hnmine.core.evidence import Bools, Evidence
@@ -24,6 +24,10 @@ class Rule(ABC):
     is_guess: ClassVar[bool] = True
     knob: ClassVar[str | None] = None
     needs_fit: ClassVar[bool] = False
+    columns: tuple[str, ...] = ()
+    """Columns of the collection that the rule reads: `document.NAME`, `query.NAME`. Only these are loaded."""
+    before: Sequence[Sequence[Rule]] = ()
+    """The rules whose survivors `fit` counts, one list for each rung of the ladder; they are fitted first."""
 
     def fit(self, blocks: Iterable[Evidence]) -> dict[str, Any]:
         """Read the whole table, block by block; returns the state as JSON values.

@@ -24,6 +24,24 @@ class SkipTop(Rule):
         return (evidence.rank > 0) & (evidence.rank <= self.count)
 
 
+class MaxRank(Rule):
+    """Drops what stands behind the first `count` documents of the rank-by list, positives counted.
+
+    With `SkipTop` a range of ranks: 10-210 in BGE's `hn_mine.py`, 30-100 in SFR, 50-100 in KaLM. A row beyond the
+    retriever's top k, which another source brought, is behind; rows of the random source alone have no rank and stay.
+    """
+
+    reason = "max-rank"
+    knob = "raise --max-rank"
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def _drops(self, evidence: Evidence, alive: Bools) -> Bools:
+        is_within = (evidence.rank > 0) & (evidence.rank <= self.count)
+        return ~(is_within | evidence.is_random)
+
+
 class RankWindow(Rule):
     """Keeps the rows `low` to `high` (0-based, exclusive; None: all) of the rank-by order, before any score rule.
 

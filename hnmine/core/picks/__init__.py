@@ -1,0 +1,97 @@
+"""The picks. To add one: a class in a file of this package, a value of `options.Pick`, and a line in `build`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from hnmine.core.picks.base import Picker
+from hnmine.core.picks.debiased import Debiased
+from hnmine.core.picks.margin_bins import MarginBins
+from hnmine.core.picks.pool import Pool
+from hnmine.core.picks.quota import Quota
+from hnmine.core.picks.simans import SimansGaussian, SimansLaplace
+from hnmine.core.picks.softmax import Softmax, TopThenSoftmax
+from hnmine.core.picks.top import Top
+from hnmine.core.picks.uniform import Uniform
+from hnmine.errors import UsageError
+from hnmine.options import FilterOptions, Pick, nearest
+from hnmine.schema import RANDOM_SOURCE
+
+
+def build(options: FilterOptions, *, rank_by: str | None, origins: Mapping[str, str]) -> Picker:
+    """The pick in force. `origins` says of every score what made it: `bm25`, `dense`, `run`, `reranker`.
+
+    Raises `UsageError` if the candidates lack a score that the pick reads.
+    """
+    asked = options.pick
+
+    def order() -> str:
+        if rank_by is None:
+            raise UsageError(f"--pick {asked}: the candidates have no score to rank by", expected="an index, or a run")
+        return rank_by
+
+    def first(origin: str) -> str:
+        found = next((name for name, made_by in origins.items() if made_by == origin), None)
+        if found is None:
+            raise UsageError(
+                f"--pick {asked}: the candidates have no {origin} score", remedy=f"mine with a {origin} index"
+            )
+        return found
+
+    kernel = (options.anchor, options.simans_offset, options.simans_width)
+    makers: dict[Pick, Callable[[], Picker]] = {
+        Pick.TOP: Top,
+        Pick.RANDOM: Uniform,
+        Pick.SOFTMAX: lambda: Softmax(order(), options.temperature),
+        Pick.TOP1_SOFTMAX: lambda: TopThenSoftmax(order(), options.temperature),
+        Pick.SIMANS: lambda: SimansGaussian(order(), *kernel),
+        Pick.SIMANS_LAPLACE: lambda: SimansLaplace(order(), *kernel),
+        Pick.MARGIN_BINS: lambda: MarginBins(options.anchor),
+        Pick.DEBIASED: lambda: Debiased(first("bm25"), first("dense")),
+    }
+    picker = makers[asked]()
+    if options.pick_pool is not None:
+        picker = Pool(picker, options.pick_pool)
+    if options.quota is not None:
+        quotas = {name: count * options.epochs for name, count in parse_quota(options.quota).items()}
+        picker = Quota(picker, _retrievers(quotas, origins))
+    return picker
+
+
+def parse_quota(text: str) -> dict[str, int]:
+    """`bm25=2,random=1` as {"bm25": 2, "random": 1}; `UsageError` if it does not read so."""
+    quotas: dict[str, int] = {}
+    for part in text.split(","):
+        name, equals, count = (piece.strip() for piece in part.rpartition("="))
+        if not (name and equals and count.isdecimal() and int(count)) or name in quotas:
+            raise UsageError(
+                f"--quota {text}: {part.strip()!r} is no quota, or a second one for the same source",
+                expected="SOURCE=N,... with N at least 1, such as bm25=2,dense=3,random=1",
+            )
+        quotas[name] = int(count)
+    return quotas
+
+
+def _retrievers(quotas: Mapping[str, int], origins: Mapping[str, str]) -> dict[str, tuple[Sequence[str], int]]:
+    """The retrievers that count for each source of a quota: the one of that name, or all of that kind."""
+    known = {name: origin for name, origin in origins.items() if origin != "reranker"}
+    found: dict[str, tuple[Sequence[str], int]] = {}
+    problems = []
+    for name, count in quotas.items():
+        of_kind = [own for own, origin in known.items() if origin == name and own not in quotas]
+        found[name] = ([name] if name in known else of_kind, count)
+        if name != RANDOM_SOURCE and not found[name][0]:
+            guess = nearest(name, [*known, RANDOM_SOURCE])
+            problems.append(
+                f"--quota {name}={count}: nothing was mined from {name!r}"
+                + (f"; did you mean {guess!r}?" if guess else "")
+            )
+    if problems:
+        raise UsageError(
+            "\n".join(problems),
+            expected=f"sources {', '.join([*known, RANDOM_SOURCE])}, or bm25, dense, run for a kind",
+        )
+    return found
+
+
+__all__ = ["Picker", "build", "parse_quota"]

@@ -1,0 +1,33 @@
+"""Groups of documents: the chunks of one parent, the answers of one thread, the versions of one page."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hnmine.core.evidence import Bools, Evidence, keys_in
+from hnmine.core.rules.base import Rule
+
+
+class SameGroup(Rule):
+    """Drops n that has the same value of a document column as one of the query's positives; null is no group.
+
+    Chunks of the positive's own parent are the commonest false negatives of a corpus that was cut into passages.
+    """
+
+    reason = "same-group"
+    knob = "leave out --group-by"
+
+    def __init__(self, name: str) -> None:
+        self.name = f"document.{name}"
+        self.columns = (self.name,)
+
+    def _drops(self, evidence: Evidence, alive: Bools) -> Bools:
+        if self.name not in evidence.columns:
+            return np.zeros(len(evidence.judge), np.bool_)
+        group = evidence.columns[self.name]
+        known = ~group.is_null
+        _, codes = np.unique(group.values[known], return_inverse=True)
+        keys = np.zeros(len(known), np.uint64)
+        keys[known] = codes.astype(np.uint64)
+        owner, positive = evidence.owner, evidence.is_positive & known
+        return known & keys_in(owner, keys, owner[positive], keys[positive])

@@ -1,0 +1,19 @@
+"""The training formats. To add one: a file here, its name in `hnmine.options.Format`, a line in `FORMATS`."""
+
+from __future__ import annotations
+
+from hnmine.options import Format
+from hnmine.stages.formats.base import Rows, TrainingFormat
+from hnmine.stages.formats.labeled_list import LabeledList
+from hnmine.stages.formats.labeled_pair import LabeledPair
+from hnmine.stages.formats.n_tuple import NTuple
+from hnmine.stages.formats.triplet import Triplet
+
+FORMATS: dict[Format, TrainingFormat] = {
+    Format.TRIPLET: Triplet(),
+    Format.N_TUPLE: NTuple(),
+    Format.LABELED_PAIR: LabeledPair(),
+    Format.LABELED_LIST: LabeledList(),
+}
+
+__all__ = ["FORMATS", "Rows", "TrainingFormat"]

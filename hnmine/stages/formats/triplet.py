@@ -1,0 +1,21 @@
+"""`triplet`: anchor, positive, negative."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from hnmine.core.layout import Chosen, Keys, Layout, row_per_negative
+from hnmine.stages.formats.base import Rows, TrainingFormat
+
+
+class Triplet(TrainingFormat):
+    """A row for each negative. With scores a list column `scores`: the positive's, the negative's."""
+
+    def lay_out(self, chosen: Chosen, *, width: int, keys: Keys | None) -> tuple[Layout, int]:
+        """A row for each (query, positive, negative)."""
+        return row_per_negative(chosen, keys)
+
+    def table(self, rows: Rows, *, width: int) -> pa.Table:
+        """anchor, positive, negative[, scores]."""
+        columns = {"anchor": rows.queries, "positive": rows.column(0), "negative": rows.column(1)}
+        return pa.table({**columns, **({"scores": rows.lists(rows.scores)} if rows.scores is not None else {})})

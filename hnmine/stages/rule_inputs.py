@@ -1,0 +1,156 @@
+"""What rules need beside the table: options that make sense, evidence that is there, columns of the collection."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from hnmine.core.evidence import Column
+from hnmine.core.rules.band import parse_band
+from hnmine.core.rules.base import Rule
+from hnmine.core.rules.where import Where
+from hnmine.errors import UsageError
+from hnmine.files.candidates import CandidatesTable, ScoreInfo
+from hnmine.files.collection import Collection, rows_of
+from hnmine.options import FilterOptions, nearest
+from hnmine.schema import ANSWERS, DOC_ID, HAS_ANSWER, QUERY_ID, Scale, sim_better_column, sim_positive_column
+
+_OWN = {"document.doc_id": DOC_ID, "query.query_id": QUERY_ID}
+"""Columns of the collection that the candidates have themselves."""
+
+
+def check_rules(options: FilterOptions) -> list[str]:
+    """What is wrong with the options of rules, whatever the data."""
+    problems = []
+    for flag, count, least in (
+        ("--skip-fused", options.skip_fused, 0),
+        ("--consistency-top", options.consistency_top, 0),
+        ("--max-agreement", options.max_agreement, 0),
+        ("--agreement-depth", options.agreement_depth, 1),
+        ("--max-reuse", options.max_reuse, 0),
+    ):
+        if count is not None and count < least:
+            problems.append(f"{flag} {count}: at least {least}")
+    for flag, number, low, high in (
+        ("--iqr", options.iqr, 0.0, math.inf),
+        ("--guide-margin", options.guide_margin, -math.inf, math.inf),
+        ("--near-duplicate", options.near_duplicate, -1.0, 1.0),
+        ("--max-positive-similarity", options.max_positive_similarity, -math.inf, math.inf),
+    ):
+        if number is not None and not (math.isfinite(number) and low <= number <= high):
+            bounds = f" from {low:g} to {high:g}" if math.isfinite(high) else f" of {low:g} or more" if low == 0 else ""
+            problems.append(f"{flag} {number}: not a number{bounds}")
+    if options.guide_margin and options.guide is None:
+        problems.append("--guide-margin does nothing without --guide")
+    for parse, text in ((parse_band, options.band), (Where, options.where)):
+        try:
+            if text is not None:
+                parse(text)
+        except UsageError as error:
+            problems.append(str(error))
+    return problems
+
+
+def dense_index(table: CandidatesTable, judge: ScoreInfo | None, rank_by: ScoreInfo | None) -> tuple[str, Scale] | None:
+    """The index, and its scale, whose similarities between documents are compared; None if there are none.
+
+    The judge's if it is dense, else the rank-by index's, else the first one's.
+    """
+    columns = table.column_names
+    for score in (judge, rank_by, *table.scores):
+        if score is not None and sim_positive_column(score.name) in columns:
+            return score.name, score.scale
+    return None
+
+
+def require_evidence(options: FilterOptions, table: CandidatesTable, dense: tuple[str, Scale] | None) -> None:
+    """Raise `UsageError` for every rule that was asked for and whose evidence the candidates do not have."""
+    columns = table.column_names
+    problems = []
+    if options.near_duplicate is not None and dense and sim_better_column(dense[0]) not in columns:
+        problems.append(f"--near-duplicate: the candidates have no {sim_better_column(dense[0])}; mine them again")
+    if options.no_answers and HAS_ANSWER not in columns:
+        problems.append(f"--no-answers: the candidates have no {HAS_ANSWER}; mine them again")
+    elif options.no_answers and not table.has_values(HAS_ANSWER):
+        problems.append(f"--no-answers: no query has answers (a metadata column `{ANSWERS}` of the queries)")
+    depth = table.artefact.plan["options"].get("top_k")
+    for flag, count in (("--consistency-top", options.consistency_top), ("--agreement-depth", options.agreement_depth)):
+        is_asked = flag != "--agreement-depth" or options.max_agreement is not None
+        if depth is not None and is_asked and count > depth:
+            problems.append(f"{flag} {count}: the candidates have ranks up to {depth} only (--top-k of mine)")
+    if problems:
+        raise UsageError("\n".join(problems))
+
+
+class RuleColumns:
+    """The columns of the collection that rules name, spread over the rows of a block. Only named ones are loaded."""
+
+    def __init__(self, collection: Collection, rules: Sequence[Rule]) -> None:
+        """Load the columns; raises `UsageError` for one that is not there, or for a condition that its types forbid."""
+        self._collection = collection
+        self._names = list(dict.fromkeys(name for rule in rules for name in rule.columns))
+        self._loaded: dict[str, pa.ChunkedArray] = {}
+        for name in self._names:
+            side, _, column = name.partition(".")
+            table: Literal["documents", "queries"] = "documents" if side == "document" else "queries"
+            known = collection.column_names(table)
+            if column not in known:
+                guess = nearest(column, known)
+                raise UsageError(
+                    f"{name}: the {table} have no column {column!r}" + (f"; did you mean {guess!r}?" if guess else ""),
+                    expected=f"one of {', '.join(known)}",
+                )
+            if name not in _OWN:
+                self._loaded[name] = collection.column(table, column)
+        for rule in rules:
+            if isinstance(rule, Where):
+                rule.condition.holds({name: self._example(name) for name in rule.columns}, 1)
+
+    def _example(self, name: str) -> Column:
+        """One row of the column's type, so that types that do not fit are told before any work."""
+        kind = pa.string() if name in _OWN else self._loaded[name].type
+        if pa.types.is_null(kind):
+            return as_column(pa.nulls(1))
+        return as_column(pa.array(["" if pa.types.is_string(kind) else 0]).cast(kind))
+
+    def of(
+        self, table: pa.Table, query_rows: npt.NDArray[np.int64], offsets: npt.NDArray[np.int64]
+    ) -> dict[str, Column]:
+        """The columns, one entry a row of a table of candidates; `query_rows` are those of its queries."""
+        found: dict[str, Column] = {}
+        rows: dict[str, npt.NDArray[np.int64]] = {}
+        for name in self._names:
+            if name in _OWN:
+                found[name] = as_column(table[_OWN[name]])
+                continue
+            side = name.partition(".")[0]
+            if side not in rows:
+                if side == "document":
+                    rows[side] = rows_of(self._collection.doc_ids, table[DOC_ID])
+                else:
+                    rows[side] = np.repeat(query_rows, np.diff(offsets))
+            found[name] = as_column(self._loaded[name].take(pa.array(rows[side])))
+        return found
+
+
+def as_column(array: pa.Array | pa.ChunkedArray) -> Column:
+    """An Arrow column as NumPy arrays: whole numbers, fractions, truth values, or texts."""
+    array = array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
+    is_null = np.asarray(array.is_null().to_numpy(zero_copy_only=False), np.bool_)
+    kind = array.type
+    zero: Any = None
+    if pa.types.is_boolean(kind):
+        zero = False
+    elif pa.types.is_integer(kind) or pa.types.is_floating(kind):
+        zero = pa.scalar(0, kind)
+    elif not pa.types.is_string(kind):
+        array = array.cast(pa.string())
+    if zero is not None:
+        array = pc.fill_null(array, zero)
+    return Column(values=np.asarray(array.to_numpy(zero_copy_only=False)), is_null=is_null)
