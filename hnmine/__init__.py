@@ -25,6 +25,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "hnmine.api": (
+        "audit",
         "export",
         "filter",
         "index_bm25",
@@ -35,6 +36,7 @@ _HOMES = {
         "preset",
         "run",
         "score",
+        "sweep",
     ),
     "hnmine.dropin": ("mine_hard_negatives",),
     "hnmine.errors": (
@@ -51,6 +53,7 @@ _HOMES = {
     "hnmine.files.collection": ("Collection",),
     "hnmine.options": (
         "Anchor",
+        "AuditOptions",
         "Backend",
         "Bm25Engine",
         "Bm25Method",
@@ -67,6 +70,8 @@ _HOMES = {
         "ScoreOptions",
         "Short",
         "Store",
+        "SweepOptions",
+        "TruthOptions",
     ),
     "hnmine.stages.chain": ("RunOptions",),
     "hnmine.stages.stage": ("Outcome",),
@@ -76,7 +81,20 @@ _WHERE = {name: module for module, names in _HOMES.items() for name in names}
 __all__ = ["__version__", *sorted(_WHERE)]
 
 if TYPE_CHECKING:
-    from hnmine.api import export, filter, index_bm25, index_dense, ingest, merge, mine, preset, run, score
+    from hnmine.api import (
+        audit,
+        export,
+        filter,
+        index_bm25,
+        index_dense,
+        ingest,
+        merge,
+        mine,
+        preset,
+        run,
+        score,
+        sweep,
+    )
     from hnmine.dropin import mine_hard_negatives
     from hnmine.errors import (
         ArtefactError,
@@ -92,6 +110,7 @@ if TYPE_CHECKING:
     from hnmine.files.collection import Collection
     from hnmine.options import (
         Anchor,
+        AuditOptions,
         Backend,
         Bm25Engine,
         Bm25Method,
@@ -108,6 +127,8 @@ if TYPE_CHECKING:
         ScoreOptions,
         Short,
         Store,
+        SweepOptions,
+        TruthOptions,
     )
     from hnmine.stages.chain import RunOptions
     from hnmine.stages.stage import Outcome

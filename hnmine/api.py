@@ -20,6 +20,7 @@ from hnmine.errors import UsageError
 from hnmine.execute.local import Execution
 from hnmine.files.artefact import Artefact, Draft
 from hnmine.options import (
+    AuditOptions,
     Bm25Options,
     DenseOptions,
     ExportOptions,
@@ -33,6 +34,7 @@ from hnmine.options import (
     from_mapping,
 )
 from hnmine.schema import Kind
+from hnmine.stages.audit import Audit, open_rows
 from hnmine.stages.chain import Chain, RunOptions
 from hnmine.stages.export import Export
 from hnmine.stages.filter import Filter
@@ -225,6 +227,20 @@ def sweep(
     """
     stage = prepare_sweep(candidates, options=options or SweepOptions(), truth=truth, collection=collection)
     return stage.run()
+
+
+def prepare_audit(place: Place, *, options: AuditOptions, collection: Place | None = None) -> Audit:
+    """The audit of a training file, decisions, an export or a run directory."""
+    rows, found, wanted = open_rows(Path(place), Path(collection) if collection else None)
+    return Audit(rows, options, found, wanted)
+
+
+def audit(place: Place, *, options: AuditOptions | None = None, collection: Place | None = None) -> dict[str, Any]:
+    """What is wrong with a training file of any tool, or with decisions. Nothing is written.
+
+    `false_negative_rate`, `judged_share`, `mean_gap` and `coverage` are None where they cannot be computed.
+    """
+    return prepare_audit(place, options=options or AuditOptions(), collection=collection).run()
 
 
 def export_places(output: Path) -> tuple[Path, Path | None]:

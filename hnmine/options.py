@@ -217,6 +217,12 @@ class MineOptions(SampleOptions):
     random: int = option(0, "Random documents per query (keyed draw); evidence, and the fill of --short random.")
     rank_by: str | None = option(None, "Score that orders candidates [default: first dense index, else BM25].")
     min_relevance: int = option(1, "Lowest grade that makes a document a positive.")
+    exclude_queries: str | None = option(
+        None, "Mine none of these queries: a file of ids or texts, one a line, or qrels, JSONL, TSV, Parquet."
+    )
+    exclude_documents: str | None = option(
+        None, "Let none of these documents become a positive or a candidate: a file as for --exclude-queries."
+    )
     deepen_from: str | None = option(
         None, "Decisions: mine again, with this --top-k, only the queries that got too few negatives there."
     )
@@ -337,6 +343,19 @@ class TruthOptions(Options):
 
     qrels: str | None = option(None, "Full judgments (BEIR or TREC qrels) to count true false negatives by.")
     min_relevance: int = option(1, "Lowest grade of --qrels that makes a negative a false one.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditOptions(TruthOptions):
+    """`audit`."""
+
+    corpus: str | None = option(None, "Corpus file: unknown documents are told, and --qrels can be told by text.")
+    queries: str | None = option(None, "Queries file: with --corpus, what ties the ids of --qrels to texts.")
+    min_negatives: int | None = option(None, "Negatives a query should have [default: those of the decisions, else 1].")
+    held_out_queries: str | None = option(
+        None, "Queries that must not be in it: a file of ids or texts, one a line, or qrels, JSONL, TSV, Parquet."
+    )
+    held_out_documents: str | None = option(None, "Documents that must not be in it: a file as for --held-out-queries.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -493,6 +493,40 @@ def sweep(
 
 
 @app.command()
+@with_flags((opt.AuditOptions, "Audit"), COMMON)
+def audit(
+    path: Annotated[
+        Path,
+        typer.Argument(metavar="FILE|DECISIONS", help="Any tool's training file, decisions, or a run directory."),
+    ],
+    given: Given,
+    collection: CollectionDir = None,
+) -> None:
+    """What is wrong with a training file: false negatives, leaks, copies, gaps.
+
+    \b
+      hnmine audit triplets.parquet --qrels beir/scifact/qrels/full.tsv
+      hnmine audit minedHN.jsonl --corpus corpus.jsonl --queries queries.jsonl --qrels full.tsv
+      hnmine audit scifact --held-out-queries qrels/test.tsv --fail-if "problems.held-out-query>0"
+    """
+    from hnmine import api
+    from hnmine.stages.audit import render
+
+    _, terminal = execution(given)
+    stage = api.prepare_audit(path, options=given.record(opt.AuditOptions), collection=collection)
+    if given.dry_run:
+        terminal.say(f"audit: would read {path}")
+        return
+    report = stage.run()
+    if given.json:
+        print_json(report)
+    else:
+        for line in render(report):
+            print(line)
+    fail_if(check_conditions(tuple(given.fail_if)), report)
+
+
+@app.command()
 @with_flags(COMMON)
 def doctor(given: Given) -> None:
     """What works on this machine, what does not, and what to install.

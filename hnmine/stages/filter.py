@@ -60,7 +60,8 @@ BLOCK = 4_096
 class Filter(Stage):
     """Turns candidates into decisions.
 
-    `first_rules` are asked before those of the options.
+    `first_rules` are asked before those of the options. `like` is a filter of the same candidates with other options,
+    whose table, and what rules learned from it alone, are taken over.
     """
 
     kind = Kind.DECISIONS
@@ -74,11 +75,12 @@ class Filter(Stage):
         options: FilterOptions,
         *,
         first_rules: Sequence[Rule] = (),
+        like: Filter | None = None,
     ) -> None:
         check(options)
         require_made_from(collection.artefact, candidates)
         self.collection = collection
-        self.table = CandidatesTable(candidates)
+        self.table: CandidatesTable = like.table if like else CandidatesTable(candidates)
         self.options = options
         self.block = block_size(BLOCK)
         self.judge = self._named(options.judge_by, "--judge-by") or default_judge(self.table)
@@ -95,13 +97,17 @@ class Filter(Stage):
         )
         self.first_rules = first_rules
         self.chosen = self.table.sample(options.limit, options.seed)
-        self.fitted: dict[str, Json] = {}
-        self.dense = dense_index(self.table, self.judge, self.rank_by)
+        self.fitted: dict[str, Json] = like.shareable() if like else {}
+        dense = dense_index(self.table, self.judge, self.rank_by)
         self._named(options.guide, "--guide")
-        require_evidence(options, self.table, self.dense)
-        self.columns = RuleColumns(collection, [*first_rules, *build(options, self.scale, dense=self.dense)])
-        self.rules = self.rules_of(options)
-        self.relaxed = self.ladder_of(options)
+        require_evidence(options, self.table, dense)
+        rungs = [
+            [*first_rules, *build(options, self.scale, shrink=shrink, dense=dense)]
+            for shrink in (1.0, *(shrink for shrink, _ in LADDER))
+        ]
+        self.columns = RuleColumns(collection, rungs[0])
+        self.rules, *relaxed = [self._fit(rung) for rung in rungs]
+        self.relaxed = [(step, rules) for (_, step), rules in zip(LADDER, relaxed, strict=True)]
 
     def _named(self, name: str | None, flag: str) -> ScoreInfo | None:
         if name is None:
@@ -127,14 +133,10 @@ class Filter(Stage):
                 rule.restore(self.fitted[rule.reason])
         return rules
 
-    def rules_of(self, options: FilterOptions) -> list[Rule]:
-        """The rules of the given options, fitted; a sweep asks for those of many."""
-        return self._fit([*self.first_rules, *build(options, self.scale, dense=self.dense)])
-
-    def ladder_of(self, options: FilterOptions) -> list[tuple[str, list[Rule]]]:
-        """The relaxed rules of the given options, by step of `--short relax`."""
-        built = [(step, build(options, self.scale, shrink=shrink, dense=self.dense)) for shrink, step in LADDER]
-        return [(step, self._fit([*self.first_rules, *rules])) for step, rules in built]
+    def shareable(self) -> dict[str, Json]:
+        """The states of the rules that learned from the table alone, and not from what earlier rules left."""
+        own = {rule.reason for rule in self.rules if rule.needs_fit and rule.before}
+        return {reason: state for reason, state in self.fitted.items() if reason not in own}
 
     def blocks_of_evidence(self) -> Iterator[tuple[pa.Table, Evidence]]:
         """Every block of the table with its evidence, rows in rank-by order."""
@@ -196,7 +198,7 @@ class Filter(Stage):
         start = block.index * self.block
         table = self._in_order(self.table.read(self.chosen[start : start + block.size]))
         evidence = self._evidence(table)
-        decisions = self.decide(table, evidence, self.options, self.rules, self.relaxed)
+        decisions = self.decide(table, evidence, self.rules)
         negative = decisions.verdict == Verdict.NEGATIVE.value
         epoch = (decisions.pick_rank - 1) % self.options.epochs + 1
         decided = (
@@ -211,22 +213,15 @@ class Filter(Stage):
         counts["null_scores"] = {s.name: int(np.isnan(floats(table, s.name)).sum()) for s in self.table.scores}
         draft.commit(block.name, {name: write_table(draft.path / name, decided)}, counts)
 
-    def decide(
-        self,
-        table: pa.Table,
-        evidence: Evidence,
-        options: FilterOptions,
-        rules: Sequence[Rule],
-        relaxed: Sequence[tuple[str, Sequence[Rule]]],
-    ) -> Decisions:
-        """Decide one block by the given rules; `options` say how many are picked, and how."""
+    def decide(self, table: pa.Table, evidence: Evidence, rules: Sequence[Rule]) -> Decisions:
+        """Decide one block: by the given rules, then by the ladder, the pick and the counts of the options."""
         return decide(
             evidence,
             rules,
-            relaxed,
-            num_negatives=options.num_negatives * options.epochs,
+            self.relaxed,
+            num_negatives=self.options.num_negatives * self.options.epochs,
             pick=self.pick,
-            short=options.short,
+            short=self.options.short,
             draw=self._draw(table),
         )
 

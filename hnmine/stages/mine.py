@@ -45,6 +45,7 @@ from hnmine.schema import (
     sim_positive_column,
 )
 from hnmine.stages.deepen import Deepening
+from hnmine.stages.exclusions import draw_space, find_exclusions
 from hnmine.stages.index_bm25 import open_bm25
 from hnmine.stages.index_dense import open_dense
 from hnmine.stages.places import open_artefact
@@ -110,6 +111,7 @@ class Mine(Stage):
         require_made_from(collection.artefact, *(index.artefact for index in self.indexes))
         self.scores = self._score_infos()
         self.rank_by = self._rank_by()
+        self.excluded = find_exclusions(collection, options)
         self.deepening = self._deepening()
         self.query_rows = self.deepening.query_rows if self.deepening else self._queries_with_positives()
         self._retrievers: list[Retriever] | None = None
@@ -144,12 +146,13 @@ class Mine(Stage):
         return found
 
     def _queries_with_positives(self) -> Rows:
-        qrels = self.collection.qrels
+        qrels = self.excluded.allowed(self.collection.qrels)
         rows = np.unique(qrels.query_rows[qrels.grades >= self.options.min_relevance])
         if not len(rows):
             raise InputError(
                 f"no query has a positive: no judgment has a grade of {self.options.min_relevance} or more",
-                remedy="lower --min-relevance, or look at the qrels",
+                remedy="lower --min-relevance, or look at the qrels"
+                + (" and at what is excluded" if self.excluded.plan else ""),
             )
         if self.options.limit is None:
             return rows
@@ -175,8 +178,12 @@ class Mine(Stage):
     def parameters(self) -> Json:
         """Depth, sources, order, and which queries are mined."""
         runs = {run.name: digest_file(run.path) for run in self.runs}
+        options = {**as_plain(self.options), "run": runs, "rank_by": self.rank_by, "deepen_from": None}
+        for name in ("exclude_queries", "exclude_documents"):
+            del options[name]  # the file's hash is below; its place is nobody's business
         return {
-            "options": {**as_plain(self.options), "run": runs, "rank_by": self.rank_by, "deepen_from": None},
+            "options": options,
+            **({"excluded": self.excluded.plan} if self.excluded.plan else {}),
             "scores": [score.to_plan() for score in self.scores],
             "rank_by": self.rank_by,
             "arithmetic": numpy_facts(),
@@ -210,18 +217,23 @@ class Mine(Stage):
     def _mine(self, query_rows: Rows) -> tuple[pa.Table, Json]:
         queries = Queries(rows=query_rows, texts=self.collection.query_texts(query_rows))
         documents = len(self.collection.documents)
-        judged = self.collection.qrels.of(query_rows)
+        judged = self.excluded.allowed_documents(self.collection.qrels.of(query_rows))
+        depth, kept_out = self.excluded.depth(self.options.top_k), 0
         sources: dict[str, Pairs] = {JUDGED: Pairs(owner=judged.query_rows, rows=judged.doc_rows)}
         source_ranks: dict[str, npt.NDArray[np.int32]] = {}
         run_scores: dict[str, npt.NDArray[np.float32]] = {}
         for retriever in self.retrievers():
-            hits = retriever.search(queries, self.options.top_k)
-            sources[retriever.name] = Pairs.ragged(hits.offsets, hits.rows)
+            hits = retriever.search(queries, depth)
+            found = Pairs.ragged(hits.offsets, hits.rows)
+            sources[retriever.name], _, out = self.excluded.first(found, self.options.top_k)
+            kept_out += out
             source_ranks[retriever.name] = ranks_of(sources[retriever.name].owner)
         for run in self.runs:
-            pairs, own_scores = run.of(query_rows, self.options.top_k)
-            sources[run.name], run_scores[run.name] = pairs, own_scores
-            source_ranks[run.name] = ranks_of(pairs.owner)
+            pairs, own_scores = run.of(query_rows, depth)
+            sources[run.name], left, out = self.excluded.first(pairs, self.options.top_k)
+            run_scores[run.name] = own_scores[left]
+            source_ranks[run.name] = ranks_of(sources[run.name].owner)
+            kept_out += out
         query_ids = self.collection.query_ids.take(pa.array(query_rows))
         if self.options.random:
             sources[RANDOM_SOURCE] = self._draw(query_ids.to_pylist(), judged.query_rows, judged.doc_rows)
@@ -256,19 +268,23 @@ class Mine(Stage):
             "brought": {n: int(pool.brought(n).sum()) for n in sources if n != JUDGED},
             "null_scores": nulls,
         }
+        if self.excluded.documents is not None:
+            counts["excluded_hits"] = kept_out
         return pa.table(columns), counts
 
     def _draw(self, query_ids: list[str], judged_owner: Rows, judged_rows: Rows) -> Pairs:
         """Keyed random documents of each query, its judged documents excluded."""
-        documents = len(self.collection.documents)
+        free = draw_space(self.excluded.documents, len(self.collection.documents))
         bounds = np.searchsorted(judged_owner, np.arange(len(query_ids) + 1))
         drawn = [
-            draw_documents(
-                keyed_hash(self.options.seed, "random", query_id),
-                judged_rows[bounds[i] : bounds[i + 1]],
-                documents,
-                self.options.random,
-            )
+            free[
+                draw_documents(
+                    keyed_hash(self.options.seed, "random", query_id),
+                    np.searchsorted(free, judged_rows[bounds[i] : bounds[i + 1]]),
+                    len(free),
+                    self.options.random,
+                )
+            ]
             for i, query_id in enumerate(query_ids)
         ]
         owner = np.repeat(np.arange(len(drawn)), [len(d) for d in drawn])
@@ -334,8 +350,13 @@ class Mine(Stage):
 
     @classmethod
     def summarise(cls, draft: Draft, counts: Json) -> Json:
-        """Add rows per query."""
-        return {**counts, "candidates_per_query": round(counts["candidates"] / max(counts["queries"], 1), 2)}
+        """Add rows per query, and what was excluded."""
+        excluded = {f"excluded_{side}": facts["found"] for side, facts in draft.plan.get("excluded", {}).items()}
+        return {
+            **counts,
+            **excluded,
+            "candidates_per_query": round(counts["candidates"] / max(counts["queries"], 1), 2),
+        }
 
 
 def default_rank_by(scores: Sequence[ScoreInfo]) -> str | None:
