@@ -312,6 +312,7 @@ class ExportOptions(SampleOptions):
     scores: bool = option(False, "Add the judge's scores (MarginMSE, distillation).")
     max_positives: int | None = option(None, "At most N positives per query, the best by rank [default: all].")
     negatives: int | None = option(None, "Use at most N of the chosen negatives [default: all].")
+    epoch: int | None = option(None, "Only the negatives of this epoch, from 1 [default: every epoch's rows].")
     rows_per_file: int | None = option(
         None, "Rows a shard when -o is a directory; shards are named as the Hugging Face Hub likes them."
     )
