@@ -113,6 +113,8 @@ class Pick(StrEnum):
     SIMANS_LAPLACE = "simans-laplace"
     MARGIN_BINS = "margin-bins"
     DEBIASED = "debiased"
+    DIVERSE = "diverse"
+    CLUSTER_NEIGHBOURS = "cluster-neighbours"
 
 
 class Short(StrEnum):
@@ -216,6 +218,9 @@ class MineOptions(SampleOptions):
     run: tuple[str, ...] = option((), "TREC run(s) as further sources: FILE or NAME=FILE, 3 or 6 columns.")
     random: int = option(0, "Random documents per query (keyed draw); evidence, and the fill of --short random.")
     rank_by: str | None = option(None, "Score that orders candidates [default: first dense index, else BM25].")
+    clusters: int = option(
+        0, "Clusters of the documents of each dense index (k-means), for --pick diverse and cluster-neighbours."
+    )
     min_relevance: int = option(1, "Lowest grade that makes a document a positive.")
 
 
