@@ -113,6 +113,8 @@ class Pick(StrEnum):
     SIMANS_LAPLACE = "simans-laplace"
     MARGIN_BINS = "margin-bins"
     DEBIASED = "debiased"
+    DIVERSE = "diverse"
+    CLUSTER_NEIGHBOURS = "cluster-neighbours"
 
 
 class Short(StrEnum):
@@ -216,6 +218,9 @@ class MineOptions(SampleOptions):
     run: tuple[str, ...] = option((), "TREC run(s) as further sources: FILE or NAME=FILE, 3 or 6 columns.")
     random: int = option(0, "Random documents per query (keyed draw); evidence, and the fill of --short random.")
     rank_by: str | None = option(None, "Score that orders candidates [default: first dense index, else BM25].")
+    clusters: int = option(
+        0, "Clusters of the documents of each dense index (k-means), for --pick diverse and cluster-neighbours."
+    )
     min_relevance: int = option(1, "Lowest grade that makes a document a positive.")
     exclude_queries: str | None = option(
         None, "Mine none of these queries: a file of ids or texts, one a line, or qrels, JSONL, TSV, Parquet."
@@ -366,6 +371,7 @@ class ExportOptions(SampleOptions):
     scores: bool = option(False, "Add the judge's scores (MarginMSE, distillation).")
     max_positives: int | None = option(None, "At most N positives per query, the best by rank [default: all].")
     negatives: int | None = option(None, "Use at most N of the chosen negatives [default: all].")
+    epoch: int | None = option(None, "Only the negatives of this epoch, from 1 [default: every epoch's rows].")
     rows_per_file: int | None = option(
         None, "Rows a shard when -o is a directory; shards are named as the Hugging Face Hub likes them."
     )

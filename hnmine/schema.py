@@ -85,6 +85,16 @@ def sim_positive_column(name: str) -> str:
     return f"sim_positive_{name}"
 
 
+def cluster_column(name: str) -> str:
+    """The candidates column with the cluster of the document."""
+    return f"cluster_{name}"
+
+
+def centroid_rank_column(name: str) -> str:
+    """The candidates column with the rank of the document's cluster by nearness to the query."""
+    return f"centroid_rank_{name}"
+
+
 def sim_better_column(name: str) -> str:
     """The candidates column with the highest similarity to a better-placed candidate of the query."""
     return f"sim_better_{name}"

@@ -56,7 +56,10 @@ SAID: dict[str, dict[str, Any]] = {
         **DENSE_ONLY, "top_k": 200, "num_negatives": 15, "no_margin": True, "pick": "simans", "simans_offset": 0.0,
         "simans_width": 1.0,
     },
-    "indi": {**DENSE_ONLY, "top_k": 200, "num_negatives": 7, "epochs": 3, "no_margin": True, "pick": "margin-bins"},
+    "indi": {
+        **DENSE_ONLY, "top_k": 200, "clusters": 256, "num_negatives": 7, "epochs": 3, "no_margin": True,
+        "pick": "diverse",
+    },
     "gistembed": {"relative_margin": 0.0},
     "u-marvel": {**DENSE_ONLY, "top_k": 100, "num_negatives": 5, "no_margin": True},
     "lg-anna": {"score": True, "judge_by": "dense", "relative_margin": 0.05},

@@ -27,6 +27,7 @@ from hnmine.files.candidates import (
     query_offsets,
     ranks,
     similarities,
+    whole_numbers,
 )
 from hnmine.files.collection import Collection, rows_of
 from hnmine.files.tables import part_name, write_table
@@ -49,12 +50,15 @@ from hnmine.schema import (
     Kind,
     Scale,
     Verdict,
+    centroid_rank_column,
+    cluster_column,
 )
 from hnmine.stages.mine import default_rank_by
 from hnmine.stages.rule_inputs import RuleColumns, check_rules, dense_index, require_evidence
 from hnmine.stages.stage import Stage, block_size, cut, require_made_from
 
 BLOCK = 4_096
+CLUSTER, CENTROID_RANK = cluster_column(""), centroid_rank_column("")
 
 
 class Filter(Stage):
@@ -94,6 +98,7 @@ class Filter(Stage):
             options,
             rank_by=rank_by.name if rank_by else None,
             origins={score.name: score.origin for score in self.table.scores},
+            clusters=[name.removeprefix(CLUSTER) for name in self.table.column_names if name.startswith(CLUSTER)],
         )
         self.first_rules = first_rules
         self.chosen = self.table.sample(options.limit, options.seed)
@@ -260,6 +265,8 @@ class Filter(Stage):
             ranks={name: ranks(table, name) for name in names_of(table, "rank_")},
             sim_positive=similarities(table, "sim_positive_"),
             sim_better=similarities(table, "sim_better_"),
+            clusters=whole_numbers(table, CLUSTER),
+            centroid_ranks=whole_numbers(table, CENTROID_RANK),
             has_answer=has_answer(table),
             columns=self.columns.of(table, rows, offsets),
         )

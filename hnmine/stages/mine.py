@@ -39,6 +39,8 @@ from hnmine.schema import (
     TEXT_KEY,
     Kind,
     Scale,
+    centroid_rank_column,
+    cluster_column,
     rank_column,
     score_column,
     sim_better_column,
@@ -98,6 +100,8 @@ class Mine(Stage):
             raise UsageError(f"--top-k {options.top_k}: at least 1")
         if options.random < 0:
             raise UsageError(f"--random {options.random}: at least 0")
+        if options.clusters < 0:
+            raise UsageError(f"--clusters {options.clusters}: at least 0")
         self.runs: list[RunSource] = [read_run(spec, collection) for spec in options.run]
         names = [index.name for index in self.indexes] + [run.name for run in self.runs]
         if not names and not options.random:
@@ -258,6 +262,7 @@ class Mine(Stage):
             columns[score_column(score.name)] = nullable_floats(values)
             nulls[score.name] = int((~np.isfinite(values)).sum())
         columns |= self._similarities(pool, is_positive, order)
+        columns |= self._clusters(queries, pool, order)
         columns[HAS_ANSWER] = self._has_answer(query_rows, pool, order)
         columns[TEXT_KEY] = pa.array(self.collection.doc_text_keys[pool.rows[order]], pa.uint64())
         columns[SOURCES] = self._sources(pool, order)
@@ -310,6 +315,16 @@ class Mine(Stage):
             values = retriever.better_similarity(pool.offsets, pool.rows[order], ~is_positive[order])
             if values is not None:
                 columns[sim_better_column(retriever.name)] = nullable_floats(values)
+        return columns
+
+    def _clusters(self, queries: Queries, pool: Pool, order: Rows) -> dict[str, pa.Array]:
+        """Each document's cluster, and that cluster's rank by nearness to the query, for each dense index."""
+        columns: dict[str, pa.Array] = {}
+        for retriever in self.retrievers() if self.options.clusters else ():
+            found = retriever.clusters(queries, pool.offsets, pool.rows, self.options.clusters)
+            if found is not None:
+                columns[cluster_column(retriever.name)] = pa.array(found[0][order], pa.int32())
+                columns[centroid_rank_column(retriever.name)] = pa.array(found[1][order], pa.int32())
         return columns
 
     def _has_answer(self, query_rows: Rows, pool: Pool, order: Rows) -> pa.Array:

@@ -217,6 +217,23 @@ def test_better_similarity_of_a_query_does_not_depend_on_the_others(tmp_path, rn
         assert alone.tobytes() == together[own].tobytes()
 
 
+def test_clusters_are_the_nearest_of_the_centres_and_ranked_by_nearness_to_the_query(tmp_path, rng):
+    heaps = unit(rng, 4, 16)
+    documents = np.repeat(heaps, 30, axis=0) + 0.01 * rng.standard_normal((120, 16)).astype(np.float32)
+    index = open_index(tmp_path, documents, heaps[[2, 0]], shards=3)
+    offsets, rows = np.array([0, 6, 9]), np.array([0, 1, 30, 60, 90, 119, 60, 0, 1])
+    cluster, rank = index.clusters(block([0, 1]), offsets, rows, 4)
+    # Rows 30 * h .. 30 * h + 29 are heap h; the four starts fall into the four heaps, in order.
+    assert cluster.tolist() == [1, 1, 2, 3, 4, 4, 3, 1, 1]
+    distance = ((heaps[[2, 0]][:, None] - heaps[None]) ** 2).sum(axis=2)
+    ranks = distance.argsort(axis=1).argsort(axis=1) + 1
+    owner = np.repeat([0, 1], np.diff(offsets))
+    assert rank.tolist() == ranks[owner, cluster - 1].tolist()
+    assert rank[3] == rank[7] == 1
+    alone = index.clusters(block([1]), np.array([0, 3]), rows[6:], 4)
+    assert [part.tolist() for part in alone] == [cluster[6:].tolist(), rank[6:].tolist()]
+
+
 def test_a_query_with_thousands_of_positives(tmp_path, rng):
     documents = unit(rng, 5_000, 8)
     index = open_index(tmp_path, documents, documents)

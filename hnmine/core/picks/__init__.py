@@ -6,7 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 from hnmine.core.picks.base import Picker
 from hnmine.core.picks.debiased import Debiased
+from hnmine.core.picks.diverse import Diverse
 from hnmine.core.picks.margin_bins import MarginBins
+from hnmine.core.picks.neighbours import ClusterNeighbours
 from hnmine.core.picks.pool import Pool
 from hnmine.core.picks.quota import Quota
 from hnmine.core.picks.simans import SimansGaussian, SimansLaplace
@@ -18,8 +20,11 @@ from hnmine.options import FilterOptions, Pick, nearest
 from hnmine.schema import RANDOM_SOURCE
 
 
-def build(options: FilterOptions, *, rank_by: str | None, origins: Mapping[str, str]) -> Picker:
-    """The pick in force. `origins` says of every score what made it: `bm25`, `dense`, `run`, `reranker`.
+def build(
+    options: FilterOptions, *, rank_by: str | None, origins: Mapping[str, str], clusters: Sequence[str] = ()
+) -> Picker:
+    """The pick in force. `origins` says of every score what made it: `bm25`, `dense`, `run`, `reranker`; `clusters`
+    are the indexes whose clusters are known.
 
     Raises `UsageError` if the candidates lack a score that the pick reads.
     """
@@ -38,6 +43,13 @@ def build(options: FilterOptions, *, rank_by: str | None, origins: Mapping[str, 
             )
         return found
 
+    def clustered() -> str:
+        if not clusters:
+            raise UsageError(
+                f"--pick {asked}: the candidates have no clusters", remedy="mine with a dense index and --clusters 256"
+            )
+        return next((name for name in clusters if name == rank_by), clusters[0])
+
     kernel = (options.anchor, options.simans_offset, options.simans_width)
     makers: dict[Pick, Callable[[], Picker]] = {
         Pick.TOP: Top,
@@ -48,6 +60,8 @@ def build(options: FilterOptions, *, rank_by: str | None, origins: Mapping[str, 
         Pick.SIMANS_LAPLACE: lambda: SimansLaplace(order(), *kernel),
         Pick.MARGIN_BINS: lambda: MarginBins(options.anchor),
         Pick.DEBIASED: lambda: Debiased(first("bm25"), first("dense")),
+        Pick.DIVERSE: lambda: Diverse(clustered()),
+        Pick.CLUSTER_NEIGHBOURS: lambda: ClusterNeighbours(clustered()),
     }
     picker = makers[asked]()
     if options.pick_pool is not None:
