@@ -138,6 +138,20 @@ class Collection:
         grades = table["grade"].to_numpy().astype(np.int32)
         return Qrels(query_rows=query_rows[order], doc_rows=doc_rows[order], grades=grades[order])
 
+    @cached_property
+    def existing_negatives(self) -> Qrels:
+        """The pairs that the user's own file calls negatives, as row numbers; their grades are 0 and mean nothing."""
+        files = self.artefact.files("negatives/")
+        if not files:
+            empty = np.empty(0, np.int64)
+            return Qrels(query_rows=empty, doc_rows=empty, grades=np.empty(0, np.int32))
+        table = read_table(files)
+        query_rows = rows_of(self.query_ids, table[QUERY_ID])
+        doc_rows = rows_of(self.doc_ids, table[DOC_ID])
+        known = np.flatnonzero((query_rows >= 0) & (doc_rows >= 0))  # a bad record was left out of one of the tables
+        order = known[np.argsort(query_rows[known], kind="stable")]
+        return Qrels(query_rows=query_rows[order], doc_rows=doc_rows[order], grades=np.zeros(len(order), np.int32))
+
     def document_text_array(self, rows: Rows) -> pa.Array:
         """The full text (title, separator, text) of each given document, in the given order, as an Arrow array."""
         return join_titles(self.documents.take(rows), self._separator)
