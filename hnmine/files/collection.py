@@ -99,28 +99,13 @@ class Collection:
         return np.asarray(column.to_numpy(), np.uint64)
 
     def column_names(self, table: Literal["documents", "queries"]) -> list[str]:
-        """The columns of a table, metadata included, in the order in which its parts bring them."""
-        names: dict[str, None] = {}
-        for file in self.artefact.files(f"{table}/"):
-            names.update(dict.fromkeys(pq.read_schema(file).names))
-        return list(names)
+        """The columns of a table, metadata included."""
+        files = self.artefact.files(f"{table}/")
+        return list(pq.read_schema(files[0]).names) if files else []
 
     def column(self, table: Literal["documents", "queries"], name: str) -> pa.ChunkedArray:
-        """One column of a table in row order, held in memory; null where a part does not have it.
-
-        Parts whose types differ are brought to one: whole numbers and fractions to float64, anything else to text.
-        """
-        chunks: list[pa.Array] = []
-        for file in self.artefact.files(f"{table}/"):
-            if name in pq.read_schema(file).names:
-                chunks += read_table([file], [name])[name].chunks
-            else:
-                chunks.append(pa.nulls(pq.read_metadata(file).num_rows))
-        kinds = {chunk.type for chunk in chunks if not pa.types.is_null(chunk.type)}
-        kind = kinds.pop() if len(kinds) == 1 else pa.null() if not kinds else pa.string()
-        if kinds and all(pa.types.is_integer(k) or pa.types.is_floating(k) for k in kinds):
-            kind = pa.float64()
-        return pa.chunked_array([chunk.cast(kind) for chunk in chunks], kind)
+        """One column of a table in row order, held in memory."""
+        return read_table(self.artefact.files(f"{table}/"), [name])[name]
 
     @cached_property
     def qrels(self) -> Qrels:

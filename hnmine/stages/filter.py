@@ -99,7 +99,7 @@ class Filter(Stage):
         self.fitted: dict[str, Json] = {}
         dense = dense_index(self.table, self.judge, self.rank_by)
         self._named(options.guide, "--guide")
-        require_evidence(options, self.table, dense)
+        require_evidence(options, self.table, collection, dense=dense, rank_by=rank_by)
         rungs = [
             [*first_rules, *build(options, self.scale, shrink=shrink, dense=dense)]
             for shrink in (1.0, *(shrink for shrink, _ in LADDER))
