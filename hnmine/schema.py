@@ -60,6 +60,7 @@ VERDICT = "verdict"
 REASON = "reason"
 PICK_RANK = "pick_rank"
 STEP = "step"
+P_FALSE_NEGATIVE = "p_false_negative"
 
 RANDOM_SOURCE = "random"
 CURATED_SOURCE = "curated"

@@ -2,10 +2,11 @@
 
     python scripts/evaluate_guard.py [--leave-one-out] CANDIDATES=QRELS [CANDIDATES=QRELS ...]
 
-CANDIDATES (a run directory or candidates) was mined with few known positives a query; QRELS is the full judgment, which
-only this script reads. With --leave-one-out the weights are learned anew from the other collections given, and from none
-of the evaluated one. One JSON object a collection on stdout: ECE over 15 bins of equal mass (over all unlabelled rows, and
-over each query's ten likeliest), AUC beside that of every single signal, the base rate and its estimate.
+CANDIDATES (a run directory or candidates) was mined with few known positives a query; QRELS is the full judgment,
+which only this script reads. With --leave-one-out the weights are learned anew from the other collections given, and
+from none of the evaluated one. One JSON object a collection on stdout: ECE over 15 bins of equal mass (over all
+unlabelled rows, and over each query's ten likeliest), AUC beside that of every single signal, the base rate and its
+estimate.
 """
 
 from __future__ import annotations

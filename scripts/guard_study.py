@@ -111,7 +111,7 @@ def learn(studies: list[Judged], base: guard.Weights = guard.SHIPPED) -> guard.W
 
 
 def unit_terms(study: Judged, one: guard.Weights) -> list[np.ndarray]:
-    """The columns whose weights are to be learned: places by kind, similarity's place and level, the positive's place."""
+    """The columns to learn weights for: places by kind, similarity's place and level, the positive's place."""
     state = guard.fit([study.terms], one)
     parts = guard.contributions(study.terms, state, one)
     places = [parts[kind] for kind in (guard.DENSE, guard.LEXICAL) if kind in parts]

@@ -1,35 +1,36 @@
 """The guard: how likely is an unlabelled candidate to be relevant after all?
 
-Known positives are a sample of the relevant documents, everything else is unlabelled (positive-unlabelled learning; Elkan
-and Noto, KDD 2008, whose c = P(labelled | relevant) is `labelled_share` here; the split into relevance and selection is
-that of CET, arXiv 2209.05072). The model is one logistic curve over six terms of a row:
+Known positives are a sample of the relevant documents, everything else is unlabelled (positive-unlabelled learning;
+Elkan and Noto, KDD 2008, whose c = P(labelled | relevant) is `labelled_share` here; the split into relevance and
+selection is that of CET, arXiv 2209.05072). The model is one logistic curve over six terms of a row:
 
     logit p = level + m_d (1 - r^2) w_d D + m_l w_l L + w_x X + (1 - r^2) w_s S + v (w_z Z - w_k K)
     D, L, X = -log(place + 5) under the dense, the other, and the reranking scores; S under similarity to the positive
     Z = similarity to the positive in standard deviations of the table;  K = D of the query's known positives
     r = correlation of dense score and similarity to the positive within queries;  v = r / sqrt(1 - r^2)
 
-The closer the two measures go together, the more of their ranks is said twice and the more the similarity itself says; r
-needs no label. The weights w were learned on four fully judged collections (`scripts/fit_guard.py` prints them). What
+The closer the two measures go together, the more of their ranks is said twice and the more the similarity itself says;
+r needs no label. The weights w were learned on four fully judged collections (`scripts/fit_guard.py` prints them). What
 differs between collections is estimated from each table's known positives alone:
 
 - m, how far a retriever is to be trusted: the multipliers that make the known positives likeliest as draws from each
-  query's relevant rows, P(row is the known one) = p(row) / sum of p, under a log-normal prior around 1;
-- the level. The head of a fused list is relevant in about the same share of queries everywhere (`top_precision`), however
-  many relevant documents a query has. If the known positive itself is that head in a share k of the queries, then
-  c = k / top_precision of the relevant documents are known, and the best unlabelled row is relevant with probability
-  top_precision (1 - c) / (1 - c top_precision). The level is what makes the curve say so. Where the one known positive is
-  the one relevant document, c goes to 1 and p to nearly 0.
+  query's relevant rows, P(row is the known one) = p(row) / sum of p, under a log-normal prior around 1, cut at 1;
+- the level. The head of a fused list is relevant in about the same share of queries everywhere (`top_precision`),
+  however many relevant documents a query has. If the known positive itself is that head in a share k of the queries,
+  then c = k / top_precision of the relevant documents are known, and the best unlabelled row is relevant with
+  probability top_precision (1 - c) / (1 - c top_precision). The level is what makes the curve say so. Where the one
+  known positive is the one relevant document, c goes to 1 and p to nearly 0.
 
 What this cannot know: known positives that were not drawn evenly (only easy ones, only what one retriever showed to
-annotators) shift m and c; one known positive a query cannot tell two relevant documents from fifty far down the list, so
-collections with very many relevant documents are underestimated there.
+annotators) shift m and c; one known positive a query cannot tell two relevant documents from fifty far down the list,
+so collections with very many relevant documents are underestimated there.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -69,15 +70,15 @@ class Weights:
 
 
 SHIPPED = Weights(
-    place={DENSE: 1.0, LEXICAL: 0.57, RERANKER: 1.0},
-    sim_place=0.4,
-    sim_level=0.9,
-    known_place=0.43,
-    alone={DENSE: 0.95, LEXICAL: 0.62, RERANKER: 0.95},
-    top_precision=0.66,
+    place={DENSE: 1.177, LEXICAL: 0.613, RERANKER: 1.177},
+    sim_place=0.186,
+    sim_level=1.101,
+    known_place=0.462,
+    alone={DENSE: 0.913, LEXICAL: 0.591, RERANKER: 0.913},
+    top_precision=0.673,
 )
-"""From cranfield, cacm, cisi and trecdl_19_20 (MiniLM and BM25, one known positive a query). The reranker's weight is not
-learned but set to the dense one's, to be moved by the known positives."""
+"""From cranfield, cacm, cisi and trecdl_19_20 (MiniLM and BM25, one known positive a query). The reranker's weight is
+not learned but set to the dense one's, to be lowered by the known positives."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,7 +187,7 @@ def fit(blocks: Sequence[Terms], weights: Weights = SHIPPED) -> dict[str, Any]:
             name: [_round(_average(values)), _round(_deviation(values))] for name, values in terms.similarities.items()
         },
         "known_centre": _round(_average(_known_place(terms)[_firsts(terms)])),
-        "trust": {kind: 1.0 for kind in terms.places},
+        "trust": dict.fromkeys(terms.places, 1.0),
         "labelled_share": PRIOR_SHARE,
         "level": 0.0,
     }
@@ -234,26 +235,24 @@ def probabilities(terms: Terms, state: Mapping[str, Any], weights: Weights = SHI
 
 def join(blocks: Sequence[Terms]) -> Terms:
     """Several blocks as one."""
-    starts = np.cumsum([0, *(block.offsets[-1] for block in blocks)])
-    names = blocks[0].similarities if blocks else ()
-    kinds = blocks[0].places if blocks else ()
-
-    def rows(read: Callable[[Terms], Any]) -> Any:
-        return np.concatenate([read(block) for block in blocks]) if blocks else np.empty(0)
-
+    lengths = [np.diff(block.offsets) for block in blocks]
     return Terms(
-        offsets=np.concatenate(
-            [[0], *(block.offsets[1:] + start for block, start in zip(blocks, starts, strict=False))]
-        ).astype(np.int64),
-        places={kind: rows(lambda t, kind=kind: t.places[kind]) for kind in kinds},
-        sim_place=rows(lambda t: t.sim_place),
-        similarities={name: rows(lambda t, name=name: t.similarities[name]) for name in names},
-        dense_z=rows(lambda t: t.dense_z),
-        sim_z=rows(lambda t: t.sim_z),
-        is_positive=rows(lambda t: t.is_positive).astype(np.bool_),
-        is_open=rows(lambda t: t.is_open).astype(np.bool_),
-        is_certain=rows(lambda t: t.is_certain).astype(np.bool_),
+        offsets=np.concatenate([[0], np.cumsum(np.concatenate([[], *lengths]))]).astype(np.int64),
+        places={kind: _rows([b.places[kind] for b in blocks]) for kind in (blocks[0].places if blocks else ())},
+        sim_place=_rows([block.sim_place for block in blocks]),
+        similarities={
+            n: _rows([b.similarities[n] for b in blocks]) for n in (blocks[0].similarities if blocks else ())
+        },
+        dense_z=_rows([block.dense_z for block in blocks]),
+        sim_z=_rows([block.sim_z for block in blocks]),
+        is_positive=_rows([block.is_positive for block in blocks]).astype(np.bool_),
+        is_open=_rows([block.is_open for block in blocks]).astype(np.bool_),
+        is_certain=_rows([block.is_certain for block in blocks]).astype(np.bool_),
     )
+
+
+def _rows(parts: Sequence[Any]) -> Any:
+    return np.concatenate(parts) if parts else np.empty(0)
 
 
 def _blind(terms: Terms, trust: Mapping[str, float], state: Mapping[str, Any], weights: Weights) -> Floats:
@@ -265,7 +264,11 @@ def _blind(terms: Terms, trust: Mapping[str, float], state: Mapping[str, Any], w
 
 
 def _trust(terms: Terms, state: Mapping[str, Any], weights: Weights) -> dict[str, float]:
-    """The multipliers m: maximum a posteriori, one after the other by golden section, twice around."""
+    """The multipliers m: maximum a posteriori, one after the other by golden section, twice around; at most 1.
+
+    They are cut at 1 because their error has a direction: every query gives as many known positives whether it has two
+    relevant documents or fifty, so the concentrated queries weigh too much and a retriever looks steeper than it is.
+    """
     owner, queries = terms.owner, len(terms.offsets) - 1
     positive = np.flatnonzero(terms.is_positive)
     firsts = _firsts(terms)
@@ -277,11 +280,14 @@ def _trust(terms: Terms, state: Mapping[str, Any], weights: Weights) -> dict[str
         likelihood = float((np.log(p[positive]) - np.log(total[owner[positive]])).sum())
         return -likelihood + sum(x * x for x in logs.values()) / (2 * PRIOR_SPREAD**2)
 
-    logs = {kind: 0.0 for kind in terms.places}
+    def along(kind: str, x: float) -> float:
+        return loss({**logs, kind: x})
+
+    logs = dict.fromkeys(terms.places, 0.0)
     for _ in range(2):
         for kind in logs:
-            logs[kind] = _golden(lambda x, kind=kind: loss({**logs, kind: x}), -1.5, 1.5)
-    return {kind: _round(float(np.exp(x))) for kind, x in logs.items()}
+            logs[kind] = _golden(partial(along, kind), -2.5, 1.5)
+    return {kind: _round(float(np.exp(min(x, 0.0)))) for kind, x in logs.items()}
 
 
 def _labelled_share(terms: Terms, state: Mapping[str, Any], weights: Weights) -> float:
@@ -338,7 +344,8 @@ def _within(owner: Ints, values: Floats, among: Bools) -> Floats:
     mean = np.bincount(owner[usable], values[usable], minlength=queries) / np.maximum(counts, 1)
     gap = np.where(usable, values - mean[owner], 0.0)
     deviation = np.sqrt(np.bincount(owner, gap**2, minlength=queries) / np.maximum(counts, 1))[owner]
-    return np.divide(gap, deviation, out=np.full(len(owner), np.nan), where=usable & (deviation > 0))
+    found: Floats = np.divide(gap, deviation, out=np.full(len(owner), np.nan), where=usable & (deviation > 0))
+    return found
 
 
 def _hide(values: Floats, rows: Bools) -> Floats:
@@ -352,7 +359,8 @@ def _mean(columns: Sequence[Floats], size: int) -> Floats:
         usable = np.isfinite(column)
         total += np.where(usable, column, 0.0)
         count += usable
-    return np.divide(total, count, out=np.full(size, np.nan), where=count > 0)
+    mean: Floats = np.divide(total, count, out=np.full(size, np.nan), where=count > 0)
+    return mean
 
 
 def _varies(terms: Terms, pool: Bools) -> bool:

@@ -13,11 +13,22 @@ import pyarrow.compute as pc
 from hnmine.core.decide import LADDER, Decisions, decide
 from hnmine.core.evidence import Evidence, anchor_scores
 from hnmine.core.rules import Rule, build, default_margins
+from hnmine.core.rules.guard import MaxFnProbability
 from hnmine.core.spread import grid_counts, quantiles
 from hnmine.errors import UsageError
 from hnmine.execute.local import Block
 from hnmine.files.artefact import Artefact, Draft, Json
-from hnmine.files.candidates import CandidatesTable, ScoreInfo, floats, names_of, query_offsets, ranks, similarities
+from hnmine.files.candidates import (
+    CandidatesTable,
+    ScoreInfo,
+    floats,
+    keyed_sample,
+    names_of,
+    nullable_floats,
+    query_offsets,
+    ranks,
+    similarities,
+)
 from hnmine.files.collection import Collection, rows_of
 from hnmine.files.tables import part_name, write_table
 from hnmine.hashing import keyed_hash
@@ -26,6 +37,7 @@ from hnmine.schema import (
     CURATED_SOURCE,
     DOC_ID,
     IS_POSITIVE,
+    P_FALSE_NEGATIVE,
     PICK_RANK,
     QUERY_ID,
     RANDOM_SOURCE,
@@ -83,6 +95,8 @@ class Filter(Stage):
         self.relaxed = [
             (step, self._fit([*first_rules, *build(options, self.scale, shrink=shrink)])) for shrink, step in LADDER
         ]
+        self.guard = MaxFnProbability(1.0)
+        self._fit([self.guard])
 
     def _named(self, name: str | None, flag: str) -> ScoreInfo | None:
         if name is None:
@@ -102,13 +116,15 @@ class Filter(Stage):
         for rule in rules:
             if rule.needs_fit:
                 if rule.reason not in self.fitted:
-                    self.fitted[rule.reason] = rule.fit(self._blocks_of_evidence())
+                    self.fitted[rule.reason] = rule.fit(self._blocks_of_evidence(rule.fit_queries))
                 rule.restore(self.fitted[rule.reason])
         return rules
 
-    def _blocks_of_evidence(self) -> Iterator[Evidence]:
-        for start in range(0, len(self.chosen), BLOCK):
-            yield self._evidence(self._in_order(self.table.read(self.chosen[start : start + BLOCK])))
+    def _blocks_of_evidence(self, limit: int | None) -> Iterator[Evidence]:
+        ids = [self.table.query_ids[i] for i in self.chosen.tolist()]
+        chosen = self.chosen[keyed_sample(ids, limit, self.options.seed)]
+        for start in range(0, len(chosen), BLOCK):
+            yield self._evidence(self._in_order(self.table.read(chosen[start : start + BLOCK])))
 
     def inputs(self) -> Mapping[str, Artefact]:
         """The collection and the candidates."""
@@ -174,6 +190,7 @@ class Filter(Stage):
             .append_column(REASON, pa.array(decisions.reason, pa.string()))
             .append_column(PICK_RANK, pa.array(decisions.pick_rank, pa.int32(), mask=decisions.pick_rank == 0))
             .append_column(STEP, pa.array(decisions.step, pa.string()))
+            .append_column(P_FALSE_NEGATIVE, nullable_floats(self.guard.probability(evidence)))
         )
         name = part_name(block.index)
         counts = self._count(evidence, decisions)
@@ -295,6 +312,8 @@ def check(options: FilterOptions) -> None:
             problems.append(f"{flag} and --no-margin contradict each other")
         if margin is not None and not np.isfinite(margin):
             problems.append(f"{flag} {margin}: not a finite number")
+    if options.max_fn_probability is not None and not 0 <= options.max_fn_probability <= 1:
+        problems.append(f"--max-fn-probability {options.max_fn_probability}: between 0 and 1")
     if options.min_score is not None and options.max_score is not None and options.min_score > options.max_score:
         problems.append(f"--min-score {options.min_score} is above --max-score {options.max_score}")
     if problems:

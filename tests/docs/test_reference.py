@@ -37,7 +37,15 @@ def test_every_rule_is_on_the_page_in_the_order_in_which_rules_decide() -> None:
     written = re.findall(
         r"(?m)^\| `([a-z-]+)` \|", page("docs/rules.md").split("## Picking")[0].split("## The rules")[1]
     )
-    everything = FilterOptions(skip_top=1, absolute_margin=1.0, relative_margin=0.1, max_score=1.0, min_score=0.0)
+    everything = FilterOptions(
+        skip_top=1,
+        absolute_margin=1.0,
+        relative_margin=0.1,
+        max_score=1.0,
+        min_score=0.0,
+        skip_fused=1,
+        max_fn_probability=0.5,
+    )
     first = RankWindow.reason  # asked for by the drop-in alone, before the rules of the options
     assert written == [first, *(rule.reason for rule in rules.build(everything, Scale.COSINE))]
     assert set(written) == {rule.reason for rule in Rule.__subclasses__()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from hnmine.core.rules.base import Rule
 from hnmine.core.rules.ceiling import AbsoluteMargin, MaxScore, MinScore, NoAnchor, NoScore, RelativeMargin
 from hnmine.core.rules.fused import SkipFused
+from hnmine.core.rules.guard import MaxFnProbability
 from hnmine.core.rules.judged import JudgedGrade
 from hnmine.core.rules.rank import SkipTop
 from hnmine.core.rules.same_text import SameTextAsCandidate, SameTextAsPositive, SameTextAsQuery
@@ -49,6 +50,8 @@ def build(options: FilterOptions, scale: Scale, *, shrink: float = 1.0) -> list[
         rules.append(MinScore(options.min_score))
     if options.skip_fused:
         rules.append(SkipFused(options.skip_fused))
+    if options.max_fn_probability is not None:
+        rules.append(MaxFnProbability(options.max_fn_probability))
     return rules
 
 

@@ -24,6 +24,8 @@ class Rule(ABC):
     is_guess: ClassVar[bool] = True
     knob: ClassVar[str | None] = None
     needs_fit: ClassVar[bool] = False
+    fit_queries: ClassVar[int | None] = None
+    """A keyed sample of this many queries is enough for `fit`; None: it must see them all."""
 
     def fit(self, blocks: Iterable[Evidence]) -> dict[str, Any]:
         """Read the whole table, block by block; returns the state as JSON values.
