@@ -1,10 +1,11 @@
 """How well `p_false_negative` is calibrated and how well it ranks, on judged collections.
 
-    python scripts/evaluate_guard.py [--leave-one-out] CANDIDATES=QRELS [CANDIDATES=QRELS ...]
+    python scripts/evaluate_guard.py [--leave-one-out] [--only-dense | --only-lexical] CANDIDATES=QRELS ...
 
 CANDIDATES (a run directory or candidates) was mined with few known positives a query; QRELS is the full judgment,
 which only this script reads. With --leave-one-out the weights are learned anew from the other collections given, and
-from none of the evaluated one. One JSON object a collection on stdout: ECE over 15 bins of equal mass (over all
+from none of the evaluated one; --only-dense and --only-lexical look at each table as if the other kind of retriever
+had not been there. One JSON object a collection on stdout: ECE over 15 bins of equal mass (over all
 unlabelled rows, and over each query's ten likeliest), AUC beside that of every single signal, the base rate and its
 estimate.
 """
@@ -15,13 +16,13 @@ import json
 import sys
 
 import numpy as np
-from guard_study import Judged, auc, ece, learn, read, singles
+from guard_study import Judged, auc, ece, learn, only, read
 
 from hnmine.core import guard
 from hnmine.core.evidence import order_among
 
 
-def measure(study: Judged, weights: guard.Weights) -> dict[str, object]:
+def measure(study: Judged, weights: guard.Weights | None) -> dict[str, object]:
     """The figures of one collection."""
     terms = study.terms
     state = guard.fit([terms], weights)
@@ -29,7 +30,7 @@ def measure(study: Judged, weights: guard.Weights) -> dict[str, object]:
     rows = terms.is_open
     truth = study.relevant[rows]
     head = rows & (order_among(terms.owner, p, rows) <= 10)
-    single = {name: auc(truth, values[rows]) for name, values in singles(study).items()} if truth.any() else {}
+    single = {name: auc(truth, values[rows]) for name, values in study.singles.items()} if truth.any() else {}
     best = max(single, key=lambda name: single[name]) if single else None
     queries = max(len(np.unique(terms.owner[rows])), 1)
     return {
@@ -56,13 +57,14 @@ def measure(study: Judged, weights: guard.Weights) -> dict[str, object]:
 
 def main(arguments: list[str]) -> None:
     """Evaluate each collection, with the shipped weights or with those learned from the others."""
-    leave_one_out = "--leave-one-out" in arguments
     studies = [read(spec) for spec in arguments if not spec.startswith("--")]
+    for kind in (guard.DENSE, guard.LEXICAL):
+        if f"--only-{kind}" in arguments:
+            studies = [only(study, kind) for study in studies]
     for study in studies:
-        weights = guard.SHIPPED
-        if leave_one_out:
-            others = [other for other in studies if other is not study]
-            weights = learn(others, learn(others))
+        weights = None
+        if "--leave-one-out" in arguments:
+            weights = learn([other for other in studies if other is not study])
         print(json.dumps(measure(study, weights)), flush=True)
 
 

@@ -1,4 +1,4 @@
-"""Learn the weights of `hnmine/core/guard.py` from fully judged collections, and print them.
+"""Learn the weights of `hnmine/core/guard.py` from fully judged collections, and print them as they stand there.
 
     python scripts/fit_guard.py CANDIDATES=QRELS [CANDIDATES=QRELS ...]
 
@@ -8,26 +8,23 @@ CANDIDATES (a run directory or candidates) was mined with few known positives a 
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 
-from guard_study import learn, read
+from guard_study import learn, only, read
 
 from hnmine.core import guard
 
 
 def main(specs: list[str]) -> None:
-    """Fit twice: the estimate of each table's multipliers uses the head's precision, which the first fit finds."""
+    """One set of weights for each set of kinds of retrievers that a table can have."""
     studies = [read(spec) for spec in specs]
-    found = learn(studies)
-    found = learn(studies, found)
-    print("place        ", {k: round(v, 3) for k, v in found.place.items()})
-    print("sim_place    ", round(found.sim_place, 3))
-    print("sim_level    ", round(found.sim_level, 3))
-    print("known_place  ", round(found.known_place, 3))
-    print("alone        ", {k: round(v, 3) for k, v in found.alone.items()})
-    print("top_precision", round(found.top_precision, 3))
-    for study in studies:
-        state = guard.fit([study.terms], found)
-        print(study.name, state)
+    worlds = {f"{guard.DENSE}+{guard.LEXICAL}": studies}
+    worlds |= {kind: [only(study, kind) for study in studies] for kind in (guard.DENSE, guard.LEXICAL)}
+    for kinds, seen in worlds.items():
+        print(kinds)
+        for name, value in asdict(learn(seen)).items():
+            rounded = {k: round(v, 3) for k, v in value.items()} if isinstance(value, dict) else round(value, 3)
+            print(f"    {name:<13} {rounded}")
 
 
 if __name__ == "__main__":

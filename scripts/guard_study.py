@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +28,8 @@ class Judged:
     terms: guard.Terms
     relevant: np.ndarray
     """bool, one entry a row, by the full judgments."""
+    singles: dict[str, np.ndarray]
+    """Every single signal, higher is more relevant."""
 
 
 def read(spec: str) -> Judged:
@@ -42,11 +44,37 @@ def read(spec: str) -> Judged:
     judged = {(q, d) for q, d, grade in (line.split("\t") for line in lines if line) if int(grade) >= 1}
     pairs = zip(table[QUERY_ID].to_pylist(), table[DOC_ID].to_pylist(), strict=True)
     relevant = np.fromiter((pair in judged for pair in pairs), np.bool_, table.num_rows)
+    terms = guard.terms_of(guard.Signals.of(evidence))
     return Judged(
         name=Path(place).name,
         evidence=evidence,
-        terms=guard.terms_of(guard.Signals.of(evidence)),
+        terms=terms,
         relevant=relevant | evidence.is_positive,
+        singles=_singles(evidence, terms),
+    )
+
+
+def only(study: Judged, kind: str) -> Judged:
+    """The same collection as if nothing but its retrievers of one kind had been there."""
+    evidence, signals = study.evidence, guard.Signals.of(study.evidence)
+    names = [name for name in evidence.scores if signals.kind(name) == kind]
+    keep = evidence.is_positive | np.any([evidence.ranks[name] > 0 for name in names], axis=0)
+    offsets = np.concatenate([[0], np.cumsum(np.bincount(evidence.owner[keep], minlength=len(evidence.offsets) - 1))])
+    signals = guard.Signals(
+        offsets=offsets,
+        scores={name: evidence.scores[name][keep] for name in names},
+        ranked=frozenset(names),
+        sim_positive={name: values[keep] for name, values in evidence.sim_positive.items() if name in names},
+        is_positive=evidence.is_positive[keep],
+        is_certain=evidence.is_certain[keep],
+        is_random=evidence.is_random[keep],
+    )
+    return Judged(
+        name=f"{study.name} {kind} only",
+        evidence=evidence,
+        terms=guard.terms_of(signals),
+        relevant=study.relevant[keep],
+        singles={},
     )
 
 
@@ -64,69 +92,78 @@ def logistic(x: np.ndarray, y: np.ndarray, weight: np.ndarray | None = None) -> 
     return b
 
 
-def learn(studies: list[Judged], base: guard.Weights = guard.SHIPPED) -> guard.Weights:
-    """The weights from judged collections; each has its own level, and counts by its relevant rows alike."""
+def learn(studies: list[Judged], rounds: int = 3) -> guard.Weights:
+    """The weights from judged collections; each has its own level, and all their relevant rows together count alike.
+
+    The estimate of each table's numbers uses the weights being learned, hence the rounds.
+    """
     kinds = [kind for kind in (guard.DENSE, guard.LEXICAL) if all(kind in s.terms.places for s in studies)]
-    rows = [s.terms.is_open for s in studies]
     alone = []
-    for study, among in zip(studies, rows, strict=True):
-        x = np.column_stack([np.ones(among.sum())] + [study.terms.places[k][among] for k in kinds])
+    for study in studies:
+        among = study.terms.is_open
+        x = np.column_stack([np.ones(among.sum())] + [study.terms.places[kind][among] for kind in kinds])
         alone.append(logistic(x, study.relevant[among].astype(float))[1:])
-    slopes = dict(zip(kinds, np.mean(alone, axis=0).tolist(), strict=True))
-    one = guard.Weights(
-        place={**base.place, **dict.fromkeys(kinds, 1.0)},
-        sim_place=1.0,
-        sim_level=1.0,
-        known_place=1.0,
-        alone={**base.alone, **slopes},
-        top_precision=base.top_precision,
+    weights = guard.Weights(
+        place=_with_reranker(kinds, np.ones(len(kinds))),
+        sim_place=0.0,
+        sim_level=0.0,
+        known_place=0.0,
+        alone=_with_reranker(kinds, np.mean(alone, axis=0)),
+        top_precision=0.65,
+        unevenness=float(np.mean([unevenness(study) for study in studies])),
     )
+    for _ in range(rounds):
+        weights = _one_round(studies, kinds, weights)
+    return weights
+
+
+def _with_reranker(kinds: list[str], values: np.ndarray) -> dict[str, float]:
+    return {**dict(zip(kinds, values.tolist(), strict=False)), guard.RERANKER: float(values[0])}
+
+
+def _one_round(studies: list[Judged], kinds: list[str], weights: guard.Weights) -> guard.Weights:
     columns, labels, counts = [], [], []
-    for number, (study, among) in enumerate(zip(studies, rows, strict=True)):
-        parts = unit_terms(study, one)
+    for number, study in enumerate(studies):
+        among = study.terms.is_open
         own = np.zeros((int(among.sum()), len(studies)))
         own[:, number] = 1
-        columns.append(np.column_stack([*(part[among] for part in parts), own]))
+        columns.append(np.column_stack([*(part[among] for part in unit_terms(study, kinds, weights)), own]))
         labels.append(study.relevant[among].astype(float))
         counts.append(np.full(int(among.sum()), 1 / max(labels[-1].sum(), 1)))
     w = np.concatenate(counts)
     found = logistic(np.vstack(columns), np.concatenate(labels), w * len(w) / w.sum())
-    learned = guard.Weights(
-        place={**base.place, **dict(zip(kinds, found.tolist(), strict=False)), guard.RERANKER: float(found[0])},
-        sim_place=float(found[len(kinds)]),
-        sim_level=float(found[len(kinds) + 1]),
-        known_place=float(found[len(kinds) + 2]),
-        alone={**base.alone, **slopes, guard.RERANKER: slopes[kinds[0]]},
-        top_precision=base.top_precision,
+    of_similarity = found[len(kinds) : -len(studies)].tolist() or [0.0, 0.0, 0.0]
+    learned = replace(
+        weights,
+        place=_with_reranker(kinds, found),
+        sim_place=of_similarity[0],
+        sim_level=of_similarity[1],
+        known_place=of_similarity[2],
     )
-    rates = [top_precision(study, learned) for study in studies]
-    return guard.Weights(
-        place=learned.place,
-        sim_place=learned.sim_place,
-        sim_level=learned.sim_level,
-        known_place=learned.known_place,
-        alone=learned.alone,
-        top_precision=float(np.mean(rates)),
-    )
+    return replace(learned, top_precision=float(np.mean([top_precision(study, learned) for study in studies])))
 
 
-def unit_terms(study: Judged, one: guard.Weights) -> list[np.ndarray]:
+def unevenness(study: Judged) -> float:
+    """The mean number of relevant rows a query over their harmonic mean."""
+    counts = np.bincount(study.terms.owner, study.relevant)
+    counts = counts[counts > 0]
+    return float(counts.mean() * (1 / counts).mean())
+
+
+def unit_terms(study: Judged, kinds: list[str], weights: guard.Weights) -> list[np.ndarray]:
     """The columns to learn weights for: places by kind, similarity's place and level, the positive's place."""
-    state = guard.fit([study.terms], one)
-    parts = guard.contributions(study.terms, state, one)
-    places = [parts[kind] for kind in (guard.DENSE, guard.LEXICAL) if kind in parts]
-
-    def only(**values: float) -> dict[str, np.ndarray]:
-        zero = {"sim_place": 0.0, "sim_level": 0.0, "known_place": 0.0, **values}
-        weights = guard.Weights(place=one.place, alone=one.alone, top_precision=one.top_precision, **zero)
-        return guard.contributions(study.terms, state, weights)
-
-    return [
-        *places,
-        only(sim_place=1.0)[guard.SIMILARITY],
-        only(sim_level=1.0)[guard.SIMILARITY],
-        only(known_place=1.0)[guard.KNOWN_PLACE],
-    ]
+    state = guard.fit([study.terms], weights)
+    none = replace(weights, sim_place=0.0, sim_level=0.0, known_place=0.0)
+    units = {
+        guard.SIMILARITY: [replace(none, sim_place=1.0), replace(none, sim_level=1.0)],
+        guard.KNOWN_PLACE: [replace(none, known_place=1.0)],
+    }
+    ones = replace(none, place=dict.fromkeys(weights.place, 1.0))
+    found = [guard.contributions(study.terms, state, ones)[kind] for kind in kinds]
+    if study.terms.similarities:
+        for signal, each in units.items():
+            found += [guard.contributions(study.terms, state, unit)[signal] for unit in each]
+    return found
 
 
 def top_precision(study: Judged, weights: guard.Weights) -> float:
@@ -154,13 +191,11 @@ def ece(truth: np.ndarray, p: np.ndarray, bins: int = 15) -> float:
     return float(sum(len(i) / len(p) * abs(p[i].mean() - truth[i].mean()) for i in parts if len(i)))
 
 
-def singles(study: Judged) -> dict[str, np.ndarray]:
-    """Every single signal, higher is more relevant."""
-    evidence = study.evidence
+def _singles(evidence: Evidence, terms: guard.Terms) -> dict[str, np.ndarray]:
     found = {f"score_{name}": values for name, values in evidence.scores.items()}
     found |= {f"rank_{name}": np.where(r > 0, -r.astype(float), np.nan) for name, r in evidence.ranks.items()}
-    found |= {f"place_{kind}": values for kind, values in study.terms.places.items()}
+    found |= {f"place_{kind}": values for kind, values in terms.places.items()}
     found |= {f"sim_positive_{name}": values for name, values in evidence.sim_positive.items()}
-    found["place_sim_positive"] = study.terms.sim_place
+    found["place_sim_positive"] = terms.sim_place
     found["fused"] = fused_score(evidence, ~evidence.is_positive & ~evidence.is_random)
     return found

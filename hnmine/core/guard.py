@@ -18,8 +18,10 @@ differs between collections is estimated from each table's known positives alone
 - the level. The head of a fused list is relevant in about the same share of queries everywhere (`top_precision`),
   however many relevant documents a query has. If the known positive itself is that head in a share k of the queries,
   then c = k / top_precision of the relevant documents are known, and the best unlabelled row is relevant with
-  probability top_precision (1 - c) / (1 - c top_precision). The level is what makes the curve say so. Where the one
-  known positive is the one relevant document, c goes to 1 and p to nearly 0.
+  probability top_precision (1 - c) / (1 - c top_precision). The level is what makes the curve say so, unless the
+  expected number of unlabelled relevant rows a query is then more than `unevenness` (1 - c) / c: one known positive
+  among R relevant documents gives 1 / c as the harmonic mean of R, and R is uneven between queries. Where the one known
+  positive is the one relevant document, c goes to 1 and p to nearly 0.
 
 What this cannot know: known positives that were not drawn evenly (only easy ones, only what one retriever showed to
 annotators) shift m and c; one known positive a query cannot tell two relevant documents from fifty far down the list,
@@ -51,7 +53,7 @@ MOST_SHARE = 0.98
 """c stays below 1, so that candidates remain ordered even where nothing seems to be left to find."""
 MOST_COUPLING = 0.85
 """r beyond what was seen (0.45 to 0.79) is cut."""
-PRIOR_SPREAD = 0.2
+PRIOR_SPREAD = 0.12
 """Standard deviation of log m."""
 
 
@@ -67,18 +69,47 @@ class Weights:
     alone: Mapping[str, float]
     """The places' weights in a fit without similarity to the positive, which the known positives themselves lack."""
     top_precision: float
+    unevenness: float
+    """The mean of R over its harmonic mean."""
 
 
-SHIPPED = Weights(
-    place={DENSE: 1.177, LEXICAL: 0.613, RERANKER: 1.177},
-    sim_place=0.186,
-    sim_level=1.101,
-    known_place=0.462,
-    alone={DENSE: 0.913, LEXICAL: 0.591, RERANKER: 0.913},
-    top_precision=0.673,
-)
-"""From cranfield, cacm, cisi and trecdl_19_20 (MiniLM and BM25, one known positive a query). The reranker's weight is
-not learned but set to the dense one's, to be lowered by the known positives."""
+SHIPPED: Mapping[tuple[str, ...], Weights] = {
+    (DENSE, LEXICAL): Weights(
+        place={DENSE: 1.113, LEXICAL: 0.605, RERANKER: 1.113},
+        sim_place=0.188,
+        sim_level=1.108,
+        known_place=0.46,
+        alone={DENSE: 0.913, LEXICAL: 0.591, RERANKER: 0.913},
+        top_precision=0.675,
+        unevenness=2.28,
+    ),
+    (DENSE,): Weights(
+        place={DENSE: 1.261, RERANKER: 1.261},
+        sim_place=0.243,
+        sim_level=1.674,
+        known_place=0.729,
+        alone={DENSE: 1.129, RERANKER: 1.129},
+        top_precision=0.623,
+        unevenness=2.2,
+    ),
+    (LEXICAL,): Weights(
+        place={LEXICAL: 1.167, RERANKER: 1.167},
+        sim_place=0.0,
+        sim_level=0.0,
+        known_place=0.0,
+        alone={LEXICAL: 1.014, RERANKER: 1.014},
+        top_precision=0.564,
+        unevenness=2.2,
+    ),
+}
+"""By the kinds of retrievers that a table has, from cranfield, cacm, cisi and trecdl_19_20 (MiniLM and BM25, one known
+positive a query). The reranker's weight is not learned but set to the first retriever's, to be lowered by the known
+positives."""
+
+
+def shipped(terms: Terms) -> Weights:
+    """The shipped weights for the kinds of scores at hand; a table without any retriever's scores counts as dense."""
+    return SHIPPED[tuple(kind for kind in (DENSE, LEXICAL) if kind in terms.places) or (DENSE,)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,12 +198,13 @@ def terms_of(signals: Signals) -> Terms:
     )
 
 
-def fit(blocks: Sequence[Terms], weights: Weights = SHIPPED) -> dict[str, Any]:
+def fit(blocks: Sequence[Terms], weights: Weights | None = None) -> dict[str, Any]:
     """The state: what of the curve depends on the table, as JSON values rounded to six digits.
 
     It depends on the rows and their order, not on how they are cut into blocks.
     """
     terms = join(blocks)
+    weights = weights or shipped(terms)
     pool = ~terms.is_positive & np.isfinite(terms.dense_z + terms.sim_z)
     coupling = float(np.corrcoef(terms.dense_z[pool], terms.sim_z[pool])[0, 1]) if _varies(terms, pool) else 0.0
     known = int(np.unique(terms.owner[terms.is_positive]).size)
@@ -201,8 +233,9 @@ def fit(blocks: Sequence[Terms], weights: Weights = SHIPPED) -> dict[str, Any]:
     return state
 
 
-def contributions(terms: Terms, state: Mapping[str, Any], weights: Weights = SHIPPED) -> dict[str, Floats]:
+def contributions(terms: Terms, state: Mapping[str, Any], weights: Weights | None = None) -> dict[str, Floats]:
     """What each signal adds to the logit of each row; 0 is the table's average candidate."""
+    weights = weights or shipped(terms)
     coupling = float(state["coupling"])
     single = 1.0 - coupling**2
     found: dict[str, Floats] = {}
@@ -224,7 +257,7 @@ def contributions(terms: Terms, state: Mapping[str, Any], weights: Weights = SHI
     return found
 
 
-def probabilities(terms: Terms, state: Mapping[str, Any], weights: Weights = SHIPPED) -> Floats:
+def probabilities(terms: Terms, state: Mapping[str, Any], weights: Weights | None = None) -> Floats:
     """p of every row: NaN for positives, 0 for rows known not to be relevant."""
     total = sum(contributions(terms, state, weights).values(), np.zeros(len(terms.owner)))
     p = _curve(total + float(state["level"]))
@@ -300,11 +333,21 @@ def _labelled_share(terms: Terms, state: Mapping[str, Any], weights: Weights) ->
 
 
 def _level(terms: Terms, state: Mapping[str, Any], weights: Weights) -> float:
-    """The level at which the best open row of each query is relevant as often as `labelled_share` leaves room for."""
+    """The level at which each query's best open row, and the open rows in sum, are relevant as `labelled_share` allows.
+
+    Of the two the lower. The sum holds for tables with one known positive a query, and is a bound for others.
+    """
     total = sum(contributions(terms, state, weights).values(), np.zeros(len(terms.owner)))
     heads = _heads(terms, total, terms.is_open)
     rate, share = weights.top_precision, float(state["labelled_share"])
-    return _solve(total[heads], rate * (1 - share) / (1 - share * rate)) if len(heads) else -5.0
+    if not len(heads):
+        return -5.0
+    by_head = _solve(total[heads], rate * (1 - share) / (1 - share * rate))
+    if share <= 0:
+        return by_head
+    known = int(terms.is_positive.sum()) / max(int(state["queries_with_positive"]), 1)
+    most = weights.unevenness * known * (1 - share) / share * len(heads) / int(terms.is_open.sum())
+    return min(by_head, _solve(total[terms.is_open], most)) if most < 1 else by_head
 
 
 def _heads(terms: Terms, logit: Floats, among: Bools) -> Ints:

@@ -122,7 +122,7 @@ class Filter(Stage):
 
     def _blocks_of_evidence(self, limit: int | None) -> Iterator[Evidence]:
         ids = [self.table.query_ids[i] for i in self.chosen.tolist()]
-        chosen = self.chosen[keyed_sample(ids, limit, self.options.seed)]
+        chosen = self.chosen[keyed_sample(ids, limit, 0)]
         for start in range(0, len(chosen), BLOCK):
             yield self._evidence(self._in_order(self.table.read(chosen[start : start + BLOCK])))
 
