@@ -107,8 +107,8 @@ def world(
 ) -> tuple[Terms, np.ndarray]:
     """Queries with known numbers of relevant documents (geometric, of the given mean), one of them labelled at random.
 
-    Relevant documents score higher by `gap` deviations under a dense and half as much under a lexical retriever and, being
-    about the same thing, are closer to the labelled one.
+    Relevant documents score higher by `gap` deviations under a dense and half as much under a lexical retriever and,
+    being about the same thing, are closer to the labelled one.
     """
     rng = np.random.default_rng(seed)
     dense, bm25, sim, positive, truth = [], [], [], [], []
@@ -135,16 +135,26 @@ def calibration_error(truth: np.ndarray, p: np.ndarray, bins: int = 15) -> float
     return float(sum(len(i) / len(p) * abs(p[i].mean() - truth[i].mean()) for i in parts))
 
 
-@pytest.mark.parametrize("seed", [0, 1])
-@pytest.mark.parametrize(("relevant", "gap"), [(1, 3.0), (4, 2.6), (10, 2.2), (20, 2.0)])
-def test_calibrated_where_the_number_of_relevant_documents_is_known(relevant: int, gap: float, seed: int) -> None:
-    terms, truth = world(relevant, gap=gap, seed=seed)
+@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize(
+    ("relevant", "gap", "depth"), [(1, 3.0, 150), (1, 2.5, 150), (4, 2.4, 150), (10, 2.0, 300), (20, 1.8, 300)]
+)
+def test_calibrated_where_the_number_of_relevant_documents_is_known(
+    relevant: int, gap: float, depth: int, seed: int
+) -> None:
+    # Saying 0 everywhere has an error of 0.02 to 0.07, the base rate; so sums and head are held to the truth too.
+    terms, truth = world(relevant, gap=gap, depth=depth, seed=seed)
     state = guard.fit([terms])
     p = guard.probabilities(terms, state)
     rows = terms.is_open
-    assert calibration_error(truth[rows], p[rows]) <= 0.05
-    if relevant > 1:
-        assert p[rows & truth].mean() > 3 * p[rows & ~truth].mean()
+    hidden = truth[rows].sum() / 300
+    assert calibration_error(truth[rows], p[rows]) <= (0.03 if relevant < 20 else 0.05)
+    if relevant == 1:
+        assert state["expected_per_query"] < 1.5
+    else:
+        assert 0.4 < state["expected_per_query"] / hidden < 1.6
+        head = rows & (p >= np.quantile(p[rows], 0.99))
+        assert p[head].mean() == pytest.approx(truth[head].mean(), abs=0.3)
 
 
 def test_one_relevant_document_a_query_leaves_little_to_find() -> None:
@@ -157,7 +167,7 @@ def test_one_relevant_document_a_query_leaves_little_to_find() -> None:
 
 def test_a_retriever_that_places_the_known_positives_at_random_loses_trust() -> None:
     rng = np.random.default_rng(0)
-    queries, depth = 300, 60
+    queries, depth = 1_000, 60
     positive = np.zeros((queries, depth), np.bool_)
     positive[:, 0] = True
     good = rng.normal(size=(queries, depth)) + 2.0 * positive
@@ -171,8 +181,8 @@ def test_a_retriever_that_places_the_known_positives_at_random_loses_trust() -> 
             )
         ]
     )
-    assert state["trust"][DENSE] > 0.9
-    assert state["trust"][LEXICAL] < 0.6
+    assert state["trust"][DENSE] == 1.0
+    assert state["trust"][LEXICAL] < 0.75
 
 
 def test_the_state_does_not_depend_on_blocks() -> None:
@@ -226,6 +236,23 @@ def test_whatever_is_missing_p_is_a_probability(odd: Signals) -> None:
     assert np.isfinite(p[~odd.is_positive]).all()
     assert ((p[~odd.is_positive] >= 0) & (p[~odd.is_positive] <= 1)).all()
     assert np.isnan(p[odd.is_positive]).all()
+
+
+def test_the_rest_of_the_state_is_moments_that_can_be_counted_by_hand() -> None:
+    # Two queries of three rows; positives are rows 0 and 4. Places of dense scores: 1 2 3 and 2 1 3.
+    found = signals(
+        [0.9, 0.6, 0.3, 0.5, 0.8, 0.1], sim=[np.nan, 0.7, 0.1, 0.4, np.nan, 0.2], lengths=[3, 3], positive=[0, 4]
+    )
+    state = guard.fit([guard.terms_of(found)])
+    assert state["queries"] == state["queries_with_positive"] == 2
+    assert state["centre"][DENSE] == pytest.approx(-(np.log(6) + np.log(7) + np.log(8)) / 3, abs=1e-5)
+    assert state["similarity"]["minilm"] == pytest.approx([0.35, np.std([0.7, 0.1, 0.4, 0.2])], abs=1e-5)
+    assert state["known_centre"] == pytest.approx(-np.log(6), abs=1e-5)
+    assert state["coupling"] == guard.MOST_COUPLING  # 1 in both queries, cut
+    # The head of each query is open row 1 or 3, relevant with probability rate (1 - c) / (1 - c rate), c = 0.2.
+    weights = guard.SHIPPED[DENSE,]
+    p = guard.probabilities(guard.terms_of(found), state)
+    assert p[[1, 3]].mean() == pytest.approx(weights.top_precision * 0.8 / (1 - 0.2 * weights.top_precision), abs=1e-4)
 
 
 def test_any_set_of_scores_will_do() -> None:
