@@ -270,6 +270,9 @@ class FilterOptions(SampleOptions):
     skip_fused: int = option(
         0, "Drop the first N survivors in an order fused from all ranks and the similarity to the positive."
     )
+    max_fn_probability: float | None = option(
+        None, "Drop n if it is a false negative with more than this estimated probability (0 to 1)."
+    )
     max_score: float | None = option(None, "Drop n with s(n) above this.")
     min_score: float | None = option(None, "Drop n with s(n) below this.")
     judge_by: str | None = option(

@@ -65,6 +65,7 @@ HAS_ANSWER = "has_answer"
 
 ANSWERS = "answers"
 """The queries' metadata column with the strings that answer them."""
+P_FALSE_NEGATIVE = "p_false_negative"
 
 RANDOM_SOURCE = "random"
 CURATED_SOURCE = "curated"

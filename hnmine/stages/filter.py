@@ -14,6 +14,7 @@ from hnmine.core import picks
 from hnmine.core.decide import Decisions, decide
 from hnmine.core.evidence import Evidence, anchor_scores
 from hnmine.core.rules import LADDER, Rule, build, default_margins
+from hnmine.core.rules.guard import MaxFnProbability
 from hnmine.core.spread import grid_counts, quantiles
 from hnmine.errors import UsageError
 from hnmine.execute.local import Block
@@ -23,7 +24,9 @@ from hnmine.files.candidates import (
     ScoreInfo,
     floats,
     has_answer,
+    keyed_sample,
     names_of,
+    nullable_floats,
     query_offsets,
     ranks,
     similarities,
@@ -39,6 +42,7 @@ from hnmine.schema import (
     EPOCH,
     EXISTING_SOURCE,
     IS_POSITIVE,
+    P_FALSE_NEGATIVE,
     PICK_RANK,
     QUERY_ID,
     RANDOM_SOURCE,
@@ -114,6 +118,8 @@ class Filter(Stage):
         self.columns = RuleColumns(collection, rungs[0])
         self.rules, *relaxed = [self._fit(rung) for rung in rungs]
         self.relaxed = [(step, rules) for (_, step), rules in zip(LADDER, relaxed, strict=True)]
+        self.guard = MaxFnProbability(1.0)
+        self._fit([self.guard])
 
     def _named(self, name: str | None, flag: str) -> ScoreInfo | None:
         if name is None:
@@ -135,7 +141,7 @@ class Filter(Stage):
                 for rung in rule.before:
                     self._fit(list(rung))
                 if rule.reason not in self.fitted:
-                    self.fitted[rule.reason] = rule.fit(self._blocks_of_evidence())
+                    self.fitted[rule.reason] = rule.fit(self._blocks_of_evidence(rule.fit_queries))
                 rule.restore(self.fitted[rule.reason])
         return rules
 
@@ -144,14 +150,16 @@ class Filter(Stage):
         own = {rule.reason for rule in self.rules if rule.needs_fit and rule.before}
         return {reason: state for reason, state in self.fitted.items() if reason not in own}
 
-    def blocks_of_evidence(self) -> Iterator[tuple[pa.Table, Evidence]]:
-        """Every block of the table with its evidence, rows in rank-by order."""
-        for start in range(0, len(self.chosen), BLOCK):
-            table = self._in_order(self.table.read(self.chosen[start : start + BLOCK]))
+    def blocks_of_evidence(self, limit: int | None = None) -> Iterator[tuple[pa.Table, Evidence]]:
+        """Every block of the table with its evidence, rows in rank-by order; of a keyed sample of `limit` queries."""
+        ids = [self.table.query_ids[i] for i in self.chosen.tolist()]
+        chosen = self.chosen[keyed_sample(ids, limit, 0)]
+        for start in range(0, len(chosen), BLOCK):
+            table = self._in_order(self.table.read(chosen[start : start + BLOCK]))
             yield table, self._evidence(table)
 
-    def _blocks_of_evidence(self) -> Iterator[Evidence]:
-        return (evidence for _, evidence in self.blocks_of_evidence())
+    def _blocks_of_evidence(self, limit: int | None) -> Iterator[Evidence]:
+        return (evidence for _, evidence in self.blocks_of_evidence(limit))
 
     def inputs(self) -> Mapping[str, Artefact]:
         """The collection and the candidates."""
@@ -213,6 +221,7 @@ class Filter(Stage):
             .append_column(PICK_RANK, pa.array(decisions.pick_rank, pa.int32(), mask=decisions.pick_rank == 0))
             .append_column(EPOCH, pa.array(epoch, pa.int32(), mask=~negative))
             .append_column(STEP, pa.array(decisions.step, pa.string()))
+            .append_column(P_FALSE_NEGATIVE, nullable_floats(self.guard.probability(evidence)))
         )
         name = part_name(block.index)
         counts = self._count(evidence, decisions)
@@ -356,6 +365,8 @@ def check(options: FilterOptions) -> None:
             problems.append(f"{flag} and --no-margin contradict each other")
         if margin is not None and not np.isfinite(margin):
             problems.append(f"{flag} {margin}: not a finite number")
+    if options.max_fn_probability is not None and not 0 <= options.max_fn_probability <= 1:
+        problems.append(f"--max-fn-probability {options.max_fn_probability}: between 0 and 1")
     if options.min_score is not None and options.max_score is not None and options.min_score > options.max_score:
         problems.append(f"--min-score {options.min_score} is above --max-score {options.max_score}")
     problems += check_rules(options)

@@ -34,6 +34,7 @@ EVERYTHING = FilterOptions(
     closer_to_query=True,
     max_agreement=1,
     skip_fused=2,
+    max_fn_probability=0.5,
     max_reuse=2,
 )
 REASONS = [
@@ -66,6 +67,7 @@ REASONS = [
     "closer-to-positive",
     "agreement",
     "skip-fused",
+    "max-fn-probability",
     "max-reuse",
 ]
 """The tokens as they stand in people's files: a change here breaks them."""
