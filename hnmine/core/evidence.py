@@ -70,6 +70,8 @@ class Evidence:
     """By dense index: rank of the document's cluster by nearness to the query, 1 = nearest; 0 where it is unknown."""
     has_answer: Bools | None = None
     """Whether the document contains one of the query's answers; None if the table does not say."""
+    is_existing: Bools | None = None
+    """Brought by the user's own file as a negative; None if no row is."""
     columns: Mapping[str, Column] = field(default_factory=dict)
     """The columns that the rules in force named in `Rule.columns`, by those names."""
 

@@ -30,6 +30,7 @@ from hnmine.options import MineOptions, as_plain
 from hnmine.schema import (
     ANSWERS,
     DOC_ID,
+    EXISTING_SOURCE,
     HAS_ANSWER,
     IS_POSITIVE,
     QUERY_ID,
@@ -46,8 +47,10 @@ from hnmine.schema import (
     sim_better_column,
     sim_positive_column,
 )
+from hnmine.stages.deepen import Deepening
 from hnmine.stages.index_bm25 import open_bm25
 from hnmine.stages.index_dense import open_dense
+from hnmine.stages.places import open_artefact
 from hnmine.stages.runs import RunSource, read_run
 from hnmine.stages.stage import Stage, block_size, cut, require_made_from
 
@@ -105,14 +108,15 @@ class Mine(Stage):
             raise UsageError("nothing to mine from", expected="at least one --index, --run or --random")
         for name in names:
             check_name(name)
-            if names.count(name) > 1 or name in (RANDOM_SOURCE, JUDGED):
+            if names.count(name) > 1 or name in (RANDOM_SOURCE, EXISTING_SOURCE, JUDGED):
                 raise UsageError(
                     f"two sources are called {name!r}", remedy="name them: --index NAME=DIR, --run NAME=FILE"
                 )
         require_made_from(collection.artefact, *(index.artefact for index in self.indexes))
         self.scores = self._score_infos()
         self.rank_by = self._rank_by()
-        self.query_rows = self._queries_with_positives()
+        self.deepening = self._deepening()
+        self.query_rows = self.deepening.query_rows if self.deepening else self._queries_with_positives()
         self._retrievers: list[Retriever] | None = None
         has_answers = ANSWERS in collection.column_names("queries")
         self._answer_column = collection.column("queries", ANSWERS) if has_answers else None
@@ -132,6 +136,17 @@ class Mine(Stage):
                 raise UsageError(f"--rank-by {self.options.rank_by}: no such score", expected=f"one of {known}")
             return self.options.rank_by
         return default_rank_by(self.scores)
+
+    def _deepening(self) -> Deepening | None:
+        if self.options.deepen_from is None:
+            return None
+        if self.options.limit is not None:
+            raise UsageError("--deepen-from takes the queries of its decisions: leave out --limit")
+        decisions = open_artefact(Path(self.options.deepen_from), Kind.DECISIONS)
+        require_made_from(self.collection.artefact, decisions)
+        found = Deepening(decisions, self.collection, self.options.min_relevance)
+        found.check(self.scores, self.rank_by)
+        return found
 
     def _queries_with_positives(self) -> Rows:
         qrels = self.collection.qrels
@@ -158,13 +173,15 @@ class Mine(Stage):
 
     def inputs(self) -> Mapping[str, Artefact]:
         """The collection and the indexes, by name."""
-        return {"collection": self.collection.artefact, **{f"index:{i.name}": i.artefact for i in self.indexes}}
+        earlier = {"decisions": self.deepening.artefact} if self.deepening else {}
+        indexes = {f"index:{i.name}": i.artefact for i in self.indexes}
+        return {"collection": self.collection.artefact, **indexes, **earlier}
 
     def parameters(self) -> Json:
         """Depth, sources, order, and which queries are mined."""
         runs = {run.name: digest_file(run.path) for run in self.runs}
         return {
-            "options": {**as_plain(self.options), "run": runs, "rank_by": self.rank_by},
+            "options": {**as_plain(self.options), "run": runs, "rank_by": self.rank_by, "deepen_from": None},
             "scores": [score.to_plan() for score in self.scores],
             "rank_by": self.rank_by,
             "arithmetic": numpy_facts(),
@@ -188,8 +205,10 @@ class Mine(Stage):
     def work(self, block: Block, draft: Draft) -> None:
         """Mine one block of queries."""
         start = block.index * self.block
-        rows = self.query_rows[start : start + block.size]
-        table, counts = self._mine(rows)
+        if self.deepening:
+            table, counts = self.deepening.mined(start, start + block.size, self._mine)
+        else:
+            table, counts = self._mine(self.query_rows[start : start + block.size])
         name = part_name(block.index)
         draft.commit(block.name, {name: write_table(draft.path / name, table)}, counts)
 
@@ -200,6 +219,9 @@ class Mine(Stage):
         sources: dict[str, Pairs] = {JUDGED: Pairs(owner=judged.query_rows, rows=judged.doc_rows)}
         source_ranks: dict[str, npt.NDArray[np.int32]] = {}
         run_scores: dict[str, npt.NDArray[np.float32]] = {}
+        if len(self.collection.existing_negatives.query_rows):
+            existing = self.collection.existing_negatives.of(query_rows)
+            sources[EXISTING_SOURCE] = Pairs(owner=existing.query_rows, rows=existing.doc_rows)
         for retriever in self.retrievers():
             hits = retriever.search(queries, self.options.top_k)
             sources[retriever.name] = Pairs.ragged(hits.offsets, hits.rows)
@@ -318,6 +340,8 @@ class Mine(Stage):
         """The list of sources of each row, in a fixed order: indexes, runs (`run:NAME`), random."""
         tokens = {index.name: index.name for index in self.indexes}
         tokens |= {run.name: f"run:{run.name}" for run in self.runs}
+        if len(self.collection.existing_negatives.query_rows):
+            tokens[EXISTING_SOURCE] = EXISTING_SOURCE
         if self.options.random:
             tokens[RANDOM_SOURCE] = RANDOM_SOURCE
         if not tokens:
