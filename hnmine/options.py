@@ -124,6 +124,14 @@ class Short(StrEnum):
     RANDOM = "random"
 
 
+class Existing(StrEnum):
+    """What `filter` does with the negatives that the user's own file brought."""
+
+    JUDGE = "judge"
+    FIRST = "first"
+    KEEP = "keep"
+
+
 class Format(StrEnum):
     """The layouts of a training file (sentence-transformers)."""
 
@@ -148,6 +156,9 @@ class InputOptions(Options):
     )
     positive_id_column: str | None = option(
         None, "Pairs file: the column with the positive's id [default: hash of the text]."
+    )
+    negative_columns: tuple[str, ...] = option(
+        (), "Pairs file: column(s) with negatives that it has already (a text or a list); `negative_*` means several."
     )
     title_separator: str = option(
         " ", "What joins a document's title and text into the text that is indexed and exported."
@@ -308,6 +319,10 @@ class FilterOptions(SampleOptions):
         None, "Drop n that more than A retrievers have among their first --agreement-depth ranks."
     )
     agreement_depth: int = option(50, "How many ranks of a retriever count for --max-agreement.")
+    existing: Existing = option(
+        Existing.JUDGE,
+        "Negatives of your own file: judged as any candidate, the survivors picked first, or kept against all guesses.",
+    )
     max_reuse: int = option(
         0, "A document stays a candidate of at most C queries, a keyed draw of those it survived in."
     )

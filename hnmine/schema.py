@@ -68,6 +68,7 @@ ANSWERS = "answers"
 
 RANDOM_SOURCE = "random"
 CURATED_SOURCE = "curated"
+EXISTING_SOURCE = "existing"
 
 
 def rank_column(name: str) -> str:

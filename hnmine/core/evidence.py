@@ -66,6 +66,8 @@ class Evidence:
     """By dense index: highest similarity to a better-placed row of the query that is no positive; NaN if none."""
     has_answer: Bools | None = None
     """Whether the document contains one of the query's answers; None if the table does not say."""
+    is_existing: Bools | None = None
+    """Brought by the user's own file as a negative; None if no row is."""
     columns: Mapping[str, Column] = field(default_factory=dict)
     """The columns that the rules in force named in `Rule.columns`, by those names."""
 

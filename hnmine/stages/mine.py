@@ -30,6 +30,7 @@ from hnmine.options import MineOptions, as_plain
 from hnmine.schema import (
     ANSWERS,
     DOC_ID,
+    EXISTING_SOURCE,
     HAS_ANSWER,
     IS_POSITIVE,
     QUERY_ID,
@@ -104,7 +105,7 @@ class Mine(Stage):
             raise UsageError("nothing to mine from", expected="at least one --index, --run or --random")
         for name in names:
             check_name(name)
-            if names.count(name) > 1 or name in (RANDOM_SOURCE, JUDGED):
+            if names.count(name) > 1 or name in (RANDOM_SOURCE, EXISTING_SOURCE, JUDGED):
                 raise UsageError(
                     f"two sources are called {name!r}", remedy="name them: --index NAME=DIR, --run NAME=FILE"
                 )
@@ -222,6 +223,9 @@ class Mine(Stage):
         sources: dict[str, Pairs] = {JUDGED: Pairs(owner=judged.query_rows, rows=judged.doc_rows)}
         source_ranks: dict[str, npt.NDArray[np.int32]] = {}
         run_scores: dict[str, npt.NDArray[np.float32]] = {}
+        if len(self.collection.existing_negatives.query_rows):
+            existing = self.excluded.allowed_documents(self.collection.existing_negatives.of(query_rows))
+            sources[EXISTING_SOURCE] = Pairs(owner=existing.query_rows, rows=existing.doc_rows)
         for retriever in self.retrievers():
             hits = retriever.search(queries, depth)
             found = Pairs.ragged(hits.offsets, hits.rows)
@@ -337,6 +341,8 @@ class Mine(Stage):
         """The list of sources of each row, in a fixed order: indexes, runs (`run:NAME`), random."""
         tokens = {index.name: index.name for index in self.indexes}
         tokens |= {run.name: f"run:{run.name}" for run in self.runs}
+        if len(self.collection.existing_negatives.query_rows):
+            tokens[EXISTING_SOURCE] = EXISTING_SOURCE
         if self.options.random:
             tokens[RANDOM_SOURCE] = RANDOM_SOURCE
         if not tokens:

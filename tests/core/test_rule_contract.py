@@ -110,6 +110,7 @@ def block(lengths: list[int], *, seed: int = 0, numbers: float | None = None) ->
         is_curated=kind == 3,
         sim_better={"dense": scores()},
         has_answer=draw.random(size) < 0.5,
+        is_existing=kind == 4,
         columns={
             "document.lang": Column(values=lang, is_null=draw.random(size) < 0.2),
             "document.doc_id": Column(

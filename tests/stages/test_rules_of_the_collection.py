@@ -122,6 +122,7 @@ def test_an_inconsistent_query_exports_nothing_not_even_its_positive(candidates:
         ({"closer_to_query": True}, "dense index"),
         ({"consistency_top": 101}, "ranks up to 100 only"),
         ({"max_agreement": 1, "agreement_depth": 200}, "ranks up to 100 only"),
+        ({"existing": "keep"}, "no negatives came with the data"),
         ({"iqr": -1.0, "max_reuse": -1, "near_duplicate": 3.0, "guide_margin": 1.0}, "(?s)reuse.*iqr.*near.*guide"),
     ],
 )
@@ -131,3 +132,10 @@ def test_what_cannot_be_decided_is_refused_before_any_work(
     with pytest.raises(UsageError, match=message):
         dropped(candidates, tmp_path / "d", **options)
     assert not (tmp_path / "d").exists()
+
+
+def test_consistency_needs_ranks(candidates: Path, tmp_path: Path) -> None:
+    how = hnmine.MineOptions(random=10)
+    hnmine.mine(candidates.parent / "collection", tmp_path / "unranked", options=how)
+    with pytest.raises(UsageError, match="--consistency-top needs ranks, and --rank-by nothing has none"):
+        dropped(tmp_path / "unranked", tmp_path / "d", consistency_top=5)
