@@ -252,7 +252,7 @@ class Frontier:
             aim = false if bound is not None else gap
             found = linprog(aim, A_ub=upper, b_ub=limits, A_eq=delivered[None], b_eq=[1.0], method="highs")
             if found.status == 0:
-                return float(found.fun) if bound is not None else float(false @ found.x)
+                return max(float(found.fun), 0.0) if bound is not None else float(false @ found.x)
         return float("nan")
 
 
