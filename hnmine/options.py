@@ -342,8 +342,7 @@ def _swept() -> Iterator[tuple[str, Any, Any]]:
     for item in dataclasses.fields(FilterOptions):
         hint, metadata = hints[item.name], item.metadata
         if item.name not in ("seed", "limit") and _is_number(hint):
-            swept = field(default=(), metadata={**metadata, "help": f"{metadata['help']} A list: 0,10,20."})
-            yield item.name, tuple[hint, ...], swept  # type: ignore[valid-type]
+            yield item.name, tuple[hint, ...], field(default=(), metadata=metadata)  # type: ignore[valid-type]
         else:
             yield item.name, hint, field(default=item.default, metadata=metadata)
 

@@ -252,7 +252,7 @@ class Frontier:
             aim = false if bound is not None else gap
             found = linprog(aim, A_ub=upper, b_ub=limits, A_eq=delivered[None], b_eq=[1.0], method="highs")
             if found.status == 0:
-                return float(found.fun) if bound is not None else float(false @ found.x)
+                return max(float(found.fun), 0.0) if bound is not None else float(false @ found.x)
         return float("nan")
 
 
@@ -286,7 +286,7 @@ def interval(pairs: Sequence[tuple[Mined, Frontier]], times: int, seed: int = 0)
 
 
 def presets() -> dict[str, dict[str, Any]]:
-    """The `[filter]` tables of hnmine's presets that need no reranker; five negatives, whatever they say."""
+    """The `[filter]` tables of the presets that need no reranker: five negatives for one epoch, whatever they say."""
     import tomllib
 
     import hnmine
@@ -296,7 +296,7 @@ def presets() -> dict[str, dict[str, Any]]:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
         rules = {k.replace("-", "_"): v for k, v in table.get("filter", {}).items()}
         if path.stem != "default" and "score" not in table and "reranker" not in str(table):
-            found[path.stem] = {**rules, "num_negatives": N, "only_dense": not table.get("bm25", True)}
+            found[path.stem] = {**rules, "num_negatives": N, "epochs": 1, "only_dense": not table.get("bm25", True)}
     return found
 
 

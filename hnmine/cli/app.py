@@ -455,6 +455,8 @@ def sweep(
 ) -> None:
     """What a grid of thresholds would give: yield, hardness, false negatives.
 
+    Every number of `filter` is a list here, and the grid is made of all lists. `none` in a list is no margin.
+
     \b
       hnmine sweep scifact
       hnmine sweep scifact --relative-margin 0,0.05,0.1 --skip-fused 0,10,20 -n 5

@@ -228,7 +228,7 @@ class Mine(Stage):
         source_ranks: dict[str, npt.NDArray[np.int32]] = {}
         run_scores: dict[str, npt.NDArray[np.float32]] = {}
         if len(self.collection.existing_negatives.query_rows):
-            existing = self.collection.existing_negatives.of(query_rows)
+            existing = self.excluded.allowed_documents(self.collection.existing_negatives.of(query_rows))
             sources[EXISTING_SOURCE] = Pairs(owner=existing.query_rows, rows=existing.doc_rows)
         for retriever in self.retrievers():
             hits = retriever.search(queries, depth)

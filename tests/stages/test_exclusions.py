@@ -145,3 +145,20 @@ def test_a_parquet_list_and_bad_ones(tmp_path: Path) -> None:
     (tmp_path / "empty.txt").write_text("\n")
     with pytest.raises(InputError, match="nothing is listed"):
         read_listed(str(tmp_path / "empty.txt"), Side.QUERY)
+
+
+def test_negatives_of_the_users_own_file_are_excluded_too(tmp_path: Path) -> None:
+    lines = [{"anchor": f"which {w}", "positive": f"{w} is it", "negative": f"not {w} at all"} for w in ("fig", "plum")]
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    own = hnmine.InputOptions(negative_columns=("negative",))
+    hnmine.ingest(tmp_path / "pairs.jsonl", tmp_path / "collection", options=own)
+    hnmine.index_bm25(tmp_path / "collection", tmp_path / "bm25", options=hnmine.Bm25Options(language="none"))
+    (tmp_path / "out.txt").write_text("Not fig, at all!\n")
+    found = {}
+    for name, listed in (("plain", None), ("less", str(tmp_path / "out.txt"))):
+        options = hnmine.MineOptions(exclude_documents=listed)
+        hnmine.mine(tmp_path / "collection", tmp_path / name, indexes=[tmp_path / "bm25"], options=options)
+        rows = pq.read_table(Artefact.open(tmp_path / name).files()[0]).to_pylist()
+        found[name] = {(row["query_id"], row["doc_id"]) for row in rows if "existing" in row["sources"]}
+    assert len(found["plain"]) == 2
+    assert len(found["less"]) == 1
