@@ -24,7 +24,18 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOMES = {
-    "hnmine.api": ("export", "filter", "index_bm25", "index_dense", "ingest", "merge", "mine", "run", "score"),
+    "hnmine.api": (
+        "export",
+        "filter",
+        "index_bm25",
+        "index_dense",
+        "index_sparse",
+        "ingest",
+        "merge",
+        "mine",
+        "run",
+        "score",
+    ),
     "hnmine.dropin": ("mine_hard_negatives",),
     "hnmine.errors": (
         "ArtefactError",
@@ -55,6 +66,7 @@ _HOMES = {
         "Pick",
         "ScoreOptions",
         "Short",
+        "SparseOptions",
         "Store",
     ),
     "hnmine.stages.chain": ("RunOptions",),
@@ -65,7 +77,7 @@ _WHERE = {name: module for module, names in _HOMES.items() for name in names}
 __all__ = ["__version__", *sorted(_WHERE)]
 
 if TYPE_CHECKING:
-    from hnmine.api import export, filter, index_bm25, index_dense, ingest, merge, mine, run, score
+    from hnmine.api import export, filter, index_bm25, index_dense, index_sparse, ingest, merge, mine, run, score
     from hnmine.dropin import mine_hard_negatives
     from hnmine.errors import (
         ArtefactError,
@@ -96,6 +108,7 @@ if TYPE_CHECKING:
         Pick,
         ScoreOptions,
         Short,
+        SparseOptions,
         Store,
     )
     from hnmine.stages.chain import RunOptions

@@ -19,7 +19,8 @@ from hnmine.schema import RANDOM_SOURCE
 
 
 def build(options: FilterOptions, *, rank_by: str | None, origins: Mapping[str, str]) -> Picker:
-    """The pick in force. `origins` says of every score what made it: `bm25`, `dense`, `run`, `reranker`.
+    """The pick in force. `origins` says of every score what made it: `bm25`, `dense`, `sparse`, `run`,
+    `reranker`.
 
     Raises `UsageError` if the candidates lack a score that the pick reads.
     """
@@ -89,7 +90,7 @@ def _retrievers(quotas: Mapping[str, int], origins: Mapping[str, str]) -> dict[s
     if problems:
         raise UsageError(
             "\n".join(problems),
-            expected=f"sources {', '.join([*known, RANDOM_SOURCE])}, or bm25, dense, run for a kind",
+            expected=f"sources {', '.join([*known, RANDOM_SOURCE])}, or bm25, dense, sparse, run for a kind",
         )
     return found
 
