@@ -113,6 +113,8 @@ class Pick(StrEnum):
     SIMANS_LAPLACE = "simans-laplace"
     MARGIN_BINS = "margin-bins"
     DEBIASED = "debiased"
+    CROSS_TEACHER = "cross-teacher"
+    INTRA_TEACHER = "intra-teacher"
 
 
 class Short(StrEnum):

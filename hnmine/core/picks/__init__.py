@@ -11,6 +11,7 @@ from hnmine.core.picks.pool import Pool
 from hnmine.core.picks.quota import Quota
 from hnmine.core.picks.simans import SimansGaussian, SimansLaplace
 from hnmine.core.picks.softmax import Softmax, TopThenSoftmax
+from hnmine.core.picks.teachers import CrossTeacher, IntraTeacher
 from hnmine.core.picks.top import Top
 from hnmine.core.picks.uniform import Uniform
 from hnmine.errors import UsageError
@@ -39,6 +40,16 @@ def build(options: FilterOptions, *, rank_by: str | None, origins: Mapping[str, 
             )
         return found
 
+    def teachers() -> list[str]:
+        found = [name for name, made_by in origins.items() if made_by != "reranker"]
+        if len(found) < 2:
+            raise UsageError(
+                f"--pick {asked}: the candidates are of {len(found)} retriever{'' if len(found) == 1 else 's'}",
+                expected="two or more, which share the work",
+                remedy="mine with several --index or --run",
+            )
+        return found
+
     kernel = (options.anchor, options.simans_offset, options.simans_width)
     makers: dict[Pick, Callable[[], Picker]] = {
         Pick.TOP: Top,
@@ -49,6 +60,8 @@ def build(options: FilterOptions, *, rank_by: str | None, origins: Mapping[str, 
         Pick.SIMANS_LAPLACE: lambda: SimansLaplace(order(), *kernel),
         Pick.MARGIN_BINS: lambda: MarginBins(options.anchor),
         Pick.DEBIASED: lambda: Debiased(first("bm25"), first("dense")),
+        Pick.CROSS_TEACHER: lambda: CrossTeacher(teachers()),
+        Pick.INTRA_TEACHER: lambda: IntraTeacher(teachers()),
     }
     picker = makers[asked]()
     if options.pick_pool is not None:
