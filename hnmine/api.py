@@ -29,6 +29,7 @@ from hnmine.options import (
     MineOptions,
     Options,
     ScoreOptions,
+    SparseOptions,
     SweepOptions,
     TruthOptions,
     from_mapping,
@@ -40,6 +41,7 @@ from hnmine.stages.export import Export
 from hnmine.stages.filter import Filter
 from hnmine.stages.index_bm25 import IndexBm25
 from hnmine.stages.index_dense import IndexDense
+from hnmine.stages.index_sparse import IndexSparse
 from hnmine.stages.ingest import Ingest
 from hnmine.stages.mine import Mine, named_index
 from hnmine.stages.places import (
@@ -113,6 +115,33 @@ def index_dense(
     how = how or Execution()
     stage = prepare_index_dense(
         data, options=options or DenseOptions(), input=input or InputOptions(), cache=_cache(cache_dir), how=how
+    )
+    return stage.run(Path(output), how)
+
+
+def prepare_index_sparse(
+    data: Place, *, options: SparseOptions, input: InputOptions, cache: Path, how: Execution
+) -> IndexSparse:
+    """The stage that builds a learned sparse index over DATA."""
+    return IndexSparse(open_collection(str(data), input, cache, how), options)
+
+
+def index_sparse(
+    data: Place,
+    output: Place,
+    *,
+    options: SparseOptions | None = None,
+    input: InputOptions | None = None,
+    cache_dir: Place | None = None,
+    how: Execution | None = None,
+) -> Outcome:
+    """Encode the documents and queries of DATA with a learned sparse model (SPLADE), and keep the postings.
+
+    Raises `MissingDependencyError` if the model is in no place that is looked at, and names the places.
+    """
+    how = how or Execution()
+    stage = prepare_index_sparse(
+        data, options=options or SparseOptions(), input=input or InputOptions(), cache=_cache(cache_dir), how=how
     )
     return stage.run(Path(output), how)
 
@@ -324,6 +353,7 @@ def merge(path: Place) -> Artefact:
     closers: dict[Kind, type[Stage]] = {
         Kind.BM25_INDEX: IndexBm25,
         Kind.DENSE_INDEX: IndexDense,
+        Kind.SPARSE_INDEX: IndexSparse,
         Kind.CANDIDATES: Score if "reranker" in draft.plan else Mine,
         Kind.DECISIONS: Filter,
         Kind.EXPORT: Export,

@@ -115,6 +115,8 @@ class Pick(StrEnum):
     DEBIASED = "debiased"
     DIVERSE = "diverse"
     CLUSTER_NEIGHBOURS = "cluster-neighbours"
+    CROSS_TEACHER = "cross-teacher"
+    INTRA_TEACHER = "intra-teacher"
 
 
 class Short(StrEnum):
@@ -198,18 +200,33 @@ class ModelOptions(Options):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DenseOptions(ModelOptions):
-    """`index dense`."""
+class TextModelOptions(ModelOptions):
+    """What models that read queries and documents apart from each other have in common."""
 
     model: str = option("sentence-transformers/all-MiniLM-L6-v2", "Model name or path.")
     query_prompt: str | None = option(None, "Prompt before each query: a text, or one of the model's own prompt names.")
     document_prompt: str | None = option(
         None, "Prompt before each document: a text, or one of the model's prompt names."
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DenseOptions(TextModelOptions):
+    """`index dense`."""
+
     truncate_dim: int | None = option(None, "Keep the first N dimensions, renormalised (Matryoshka).")
     store: Store = option(Store.FP16, "How vectors are kept on disk.")
     vectors: str | None = option(None, "Ready-made document vectors (.npy, .parquet) instead of a model.")
     query_vectors: str | None = option(None, "Ready-made query vectors; goes with --vectors.")
+    name: str | None = option(None, "Name of the index in columns and options [default: its directory's name].")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SparseOptions(TextModelOptions):
+    """`index sparse`."""
+
+    model: str = option("naver/splade-v3", "Model name or path: a SPLADE model, or any SparseEncoder.")
+    batch_tokens: int = option(2048, "Tokens a batch, padding counted; a token costs memory for the whole vocabulary.")
     name: str | None = option(None, "Name of the index in columns and options [default: its directory's name].")
 
 
@@ -228,7 +245,9 @@ class MineOptions(SampleOptions):
     top_k: int = option(100, "Candidates a retriever brings per query, positives counted.", flags=("--top-k", "-k"))
     run: tuple[str, ...] = option((), "TREC run(s) as further sources: FILE or NAME=FILE, 3 or 6 columns.")
     random: int = option(0, "Random documents per query (keyed draw); evidence, and the fill of --short random.")
-    rank_by: str | None = option(None, "Score that orders candidates [default: first dense index, else BM25].")
+    rank_by: str | None = option(
+        None, "Score that orders candidates [default: first dense index, else sparse, else BM25]."
+    )
     clusters: int = option(
         0, "Clusters of the documents of each dense index (k-means), for --pick diverse and cluster-neighbours."
     )
@@ -276,10 +295,11 @@ class FilterOptions(SampleOptions):
     max_score: float | None = option(None, "Drop n with s(n) above this.")
     min_score: float | None = option(None, "Drop n with s(n) below this.")
     judge_by: str | None = option(
-        None, "Score that rules compare, by name or kind [default: reranker, else first dense index, else BM25]."
+        None,
+        "Score that rules compare, by name or kind [default: reranker, else dense, sparse, BM25].",
     )
     rank_by: str | None = option(
-        None, "Score that orders the pick, by name or kind [default: first dense index, else BM25]."
+        None, "Score that orders the pick, by name or kind [default: dense, else sparse, else BM25]."
     )
     pick: Pick = option(Pick.TOP, "How negatives are chosen from the survivors: docs/rules.md, Picking.")
     pick_pool: int | None = option(

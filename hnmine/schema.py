@@ -17,6 +17,7 @@ class Kind(StrEnum):
     COLLECTION = "collection"
     BM25_INDEX = "index-bm25"
     DENSE_INDEX = "index-dense"
+    SPARSE_INDEX = "index-sparse"
     CANDIDATES = "candidates"
     DECISIONS = "decisions"
     EXPORT = "export"

@@ -33,6 +33,19 @@ def build_encoder(folder: Path, *, seed: int = 0, prompts: dict[str, str] | None
     return folder
 
 
+def build_sparse_encoder(folder: Path, *, seed: int = 0, prompts: dict[str, str] | None = None) -> Path:
+    """Save a tiny SPLADE model with random weights; returns its directory."""
+    from sentence_transformers import SparseEncoder
+    from sentence_transformers.sparse_encoder.modules import MLMTransformer, SpladePooling
+
+    backbone = folder.parent / f"{folder.name}-backbone"
+    _save_bert(backbone, "BertForMaskedLM", seed=seed)
+    modules = [MLMTransformer(str(backbone)), SpladePooling()]
+    model = SparseEncoder(modules=modules, prompts=prompts, device="cpu")
+    model.save(str(folder), create_model_card=False)
+    return folder
+
+
 def build_cross_encoder(folder: Path, *, seed: int = 0, labels: int = 1) -> Path:
     """Save a tiny cross-encoder with random weights; returns its directory."""
     _save_bert(folder, "BertForSequenceClassification", seed=seed, labels=labels)
@@ -74,6 +87,12 @@ def tiny_prompted_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("sentence_transformers")
     prompts = {"query": "query : ", "passage": "passage : "}
     return build_encoder(tmp_path_factory.mktemp("prompted") / "tiny", prompts=prompts)
+
+
+@pytest.fixture(scope="session")
+def tiny_sparse_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pytest.importorskip("sentence_transformers", minversion="5")
+    return build_sparse_encoder(tmp_path_factory.mktemp("sparse") / "splade")
 
 
 @pytest.fixture(scope="session")

@@ -171,6 +171,27 @@ def index_dense(data: Data, output: Output, given: Given) -> None:
     carry_out("index dense", stage, output, given, how, terminal)
 
 
+@index.command("sparse")
+@with_flags((opt.SparseOptions, "Sparse index"), INPUT, COMMON, SHARD)
+def index_sparse(data: Data, output: Output, given: Given) -> None:
+    """Encode the documents and queries of DATA with a learned sparse model (SPLADE).
+
+    \b
+      hnmine index sparse beir/scifact -o scifact/indexes/splade --model naver/splade-v3
+    """
+    from hnmine import api
+
+    how, terminal = stoppable(given)
+    stage = api.prepare_index_sparse(
+        data,
+        options=given.record(opt.SparseOptions),
+        input=given.record(opt.InputOptions),
+        cache=cache(given),
+        how=how,
+    )
+    carry_out("index sparse", stage, output, given, how, terminal)
+
+
 @app.command()
 @with_flags((opt.MineOptions, "Mining"), INPUT, COMMON, SHARD)
 def mine(

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from itertools import chain, pairwise
 from pathlib import Path
@@ -18,6 +15,7 @@ import numpy.typing as npt
 
 from hnmine.core.bm25 import check_parameters
 from hnmine.engines.analysis import Analyser
+from hnmine.engines.kernels import compiled, in_threads, keep_compiled
 from hnmine.engines.postings import Vocabulary, open_postings, write_postings
 from hnmine.engines.retriever import OVERFETCH, Queries, Retriever, Rows, Scores
 from hnmine.errors import MissingDependencyError, UsageError
@@ -58,7 +56,7 @@ class _Bm25Index(Retriever):
         def fill(part: slice) -> None:
             rows[known[part]], scores[known[part]] = self._best([bags[query] for query in known[part]], k)
 
-        _in_threads(fill, [slice(start, start + _SLICE) for start in range(0, len(known), _SLICE)])
+        in_threads(fill, [slice(start, start + _SLICE) for start in range(0, len(known), _SLICE)])
         return rows, scores
 
     @abstractmethod
@@ -106,7 +104,7 @@ class Bm25sIndex(_Bm25Index):
         # bm25s compiles its kernel anew in every process (5 s); kept by numba, it loads in 0.2 s.
         kernel = getattr(retrieve_utils, "_retrieve_internal_jitted_serial", None)
         if kernel is not None:
-            _keep_compiled(kernel)
+            keep_compiled(kernel)
         retriever = bm25s.BM25(backend="numba", auto_compile=False)
         retriever.scores = {
             "data": self._arrays["impacts"],
@@ -167,7 +165,7 @@ class Bm25sIndex(_Bm25Index):
             kernel(*index, tokens, times, token_offsets, offsets, rows, part.start, part.stop, scores)
 
         stops = [*range(0, len(queries), _SLICE), len(queries)]
-        _in_threads(fill, [slice(start, stop) for start, stop in pairwise(stops)])
+        in_threads(fill, [slice(start, stop) for start, stop in pairwise(stops)])
         return scores
 
 
@@ -249,32 +247,9 @@ class RankBm25Index(_Bm25Index):
         return scores
 
 
-def _in_threads(work: Callable[[slice], None], parts: Sequence[slice]) -> None:
-    # Threads, not numba's parallel loops: those compile for longer, and OpenMP neither survives a fork nor nests.
-    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if len(parts) < 2 or threads < 2:
-        for part in parts:
-            work(part)
-        return
-    with ThreadPoolExecutor(threads) as pool:
-        for _ in pool.map(work, parts):
-            pass
-
-
 @lru_cache(maxsize=1)
 def _pair_kernel() -> Callable[..., None]:
-    import numba
-
-    kernel = numba.njit(nogil=True)(_score_pairs)
-    _keep_compiled(kernel)
-    return kernel
-
-
-def _keep_compiled(kernel: Any) -> None:
-    # numba writes beside the module, or to the user's cache; where it can do neither it raises RuntimeError, and
-    # compiles in every process. With NUMBA_DISABLE_JIT the kernel is a plain function.
-    with suppress(RuntimeError, AttributeError):
-        kernel.enable_caching()
+    return compiled(_score_pairs)
 
 
 def _score_pairs(

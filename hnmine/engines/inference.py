@@ -165,14 +165,17 @@ def token_lengths(tokenizer: Any, texts: Sequence[str], *, special: bool) -> tup
     return np.array([len(ids) for ids in encoded["input_ids"]], np.int64), True
 
 
-def model_family(path: str) -> Literal["encoder", "cross-encoder", "unknown"]:
+def model_family(path: str) -> Literal["encoder", "sparse-encoder", "cross-encoder", "unknown"]:
     """What a model's directory says it is, read from its settings; nothing is loaded.
 
     sentence-transformers loads either kind as the other, with a pooling nobody trained or a head of random numbers.
     """
     folder = Path(path)
-    if _setting(folder / "config_sentence_transformers.json", "model_type") == "CrossEncoder":
+    own = _setting(folder / "config_sentence_transformers.json", "model_type")
+    if own == "CrossEncoder":
         return "cross-encoder"
+    if own == "SparseEncoder":
+        return "sparse-encoder"
     if (folder / "modules.json").is_file():
         return "encoder"
     classes = _setting(folder / "config.json", "architectures") or []

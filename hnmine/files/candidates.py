@@ -22,7 +22,7 @@ from hnmine.schema import HAS_ANSWER, QUERY_ID, Scale, rank_column, score_column
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoreInfo:
-    """One score of the table: its name, scale, and what made it (`bm25`, `dense`, `run`, `reranker`)."""
+    """One score of the table: its name, scale, and what made it (`bm25`, `dense`, `sparse`, `run`, `reranker`)."""
 
     name: str
     scale: Scale

@@ -51,6 +51,7 @@ from hnmine.stages.deepen import Deepening
 from hnmine.stages.exclusions import draw_space, find_exclusions
 from hnmine.stages.index_bm25 import open_bm25
 from hnmine.stages.index_dense import open_dense
+from hnmine.stages.index_sparse import open_sparse
 from hnmine.stages.places import open_artefact
 from hnmine.stages.runs import RunSource, read_run
 from hnmine.stages.stage import Stage, block_size, cut, require_made_from
@@ -58,6 +59,9 @@ from hnmine.stages.stage import Stage, block_size, cut, require_made_from
 BLOCK = 4_096
 JUDGED = "judged"
 """Internal source: every judged document of a query is in the table, whoever found it."""
+_ORIGINS = {Kind.BM25_INDEX: "bm25", Kind.DENSE_INDEX: "dense", Kind.SPARSE_INDEX: "sparse"}
+_SCALES = {Kind.BM25_INDEX: Scale.BM25, Kind.SPARSE_INDEX: Scale.DOT}
+"""Of the kinds whose plan does not say."""
 _ANSWER_ROWS = 8_192
 """Pairs whose texts are in memory at a time when answers are looked for."""
 
@@ -73,7 +77,7 @@ class NamedIndex:
 def named_index(spec: str) -> NamedIndex:
     """Open an index given as `DIR` or `NAME=DIR`; the name is by default its `--name`, else its directory's name."""
     name, _, path = spec.rpartition("=")
-    artefact = Artefact.open(Path(path), Kind.BM25_INDEX, Kind.DENSE_INDEX)
+    artefact = Artefact.open(Path(path), *_ORIGINS)
     found = name or artefact.plan["options"].get("name") or Path(path).resolve().name
     return NamedIndex(name=check_name(found), artefact=artefact)
 
@@ -126,9 +130,9 @@ class Mine(Stage):
     def _score_infos(self) -> list[ScoreInfo]:
         infos = []
         for index in self.indexes:
-            origin = "bm25" if index.artefact.kind is Kind.BM25_INDEX else "dense"
-            scale = Scale.BM25 if origin == "bm25" else Scale(index.artefact.plan["scale"])
-            infos.append(ScoreInfo(name=index.name, scale=scale, origin=origin))
+            kind = index.artefact.kind
+            scale = _SCALES.get(kind) or Scale(index.artefact.plan["scale"])
+            infos.append(ScoreInfo(name=index.name, scale=scale, origin=_ORIGINS[kind]))
         return infos + [ScoreInfo(name=run.name, scale=Scale.DOT, origin="run") for run in self.runs]
 
     def _rank_by(self) -> str | None:
@@ -167,7 +171,7 @@ class Mine(Stage):
     def retrievers(self) -> list[Retriever]:
         """The opened indexes; opened once, when the first block needs them."""
         if self._retrievers is None:
-            openers = {Kind.BM25_INDEX: open_bm25, Kind.DENSE_INDEX: open_dense}
+            openers = {Kind.BM25_INDEX: open_bm25, Kind.DENSE_INDEX: open_dense, Kind.SPARSE_INDEX: open_sparse}
             tie_order = self.collection.tie_order
             self._retrievers = [
                 openers[i.artefact.kind](i.artefact, name=i.name, tie_order=tie_order) for i in self.indexes
@@ -381,8 +385,10 @@ class Mine(Stage):
 
 
 def default_rank_by(scores: Sequence[ScoreInfo]) -> str | None:
-    """The score that orders candidates when nobody says: the first dense index's, else BM25's, else the first run's."""
-    for origin in ("dense", "bm25", "run"):
+    """The score that orders candidates when nobody says: the first dense index's, else the first sparse one's,
+    else BM25's, else the first run's.
+    """
+    for origin in ("dense", "sparse", "bm25", "run"):
         for score in scores:
             if score.origin == origin:
                 return score.name

@@ -19,6 +19,7 @@ from hnmine.core.picks.pool import Pool
 from hnmine.core.picks.quota import Quota
 from hnmine.core.picks.simans import SimansGaussian, SimansLaplace
 from hnmine.core.picks.softmax import Softmax, TopThenSoftmax
+from hnmine.core.picks.teachers import CrossTeacher, IntraTeacher
 from hnmine.core.picks.top import Top
 from hnmine.core.picks.uniform import Uniform
 from hnmine.errors import UsageError
@@ -177,6 +178,58 @@ def test_debiased_draws_by_surface_times_what_is_not_meaning() -> None:
     weights = [5 / 6 * 5 / 6, 3 / 6 * 1 / 6, 1 / 6 * 3 / 6]
     found = first_two(Debiased("bm25", "minilm"), [99.0, 0.2, 0.7, 0.6], scores_by_name=both)
     assert_distributed(found, without_replacement(weights))
+
+
+def teachers(**ranks: list[int]) -> Evidence:
+    """Rows 0 (the positive) to n; the scores of `minilm` fall by a tenth a row, those of `bm25` rise."""
+    size = len(next(iter(ranks.values())))
+    falling = 1.0 - np.arange(size) / 10
+    return evidence(
+        falling.tolist(),
+        scores_by_name={"minilm": falling, "bm25": 1.0 - falling},
+        ranks={name: np.array(own) for name, own in ranks.items()},
+    )
+
+
+def test_intra_teacher_takes_turns_and_passes_over_repetitions() -> None:
+    found = teachers(minilm=[1, 2, 3, 4, 0, 0], bm25=[2, 0, 1, 0, 3, 0])
+    # Survivors of minilm: rows 1, 2, 3; of bm25: rows 2, 4. First turn: 1, 2. Second: minilm's 2 is gone, bm25's 4.
+    # Third: 3. Row 5 is nobody's.
+    pick = IntraTeacher(["minilm", "bm25"])
+    assert order(pick, found) == [-1, 0, 1, 3, 2, 4]
+    assert order(IntraTeacher(["bm25", "minilm"]), found) == [-1, 1, 0, 3, 2, 4]
+    # Turns are counted among survivors: without row 2, bm25's first is row 4.
+    assert order(pick, found, eligible=[False, True, False, True, True, False]) == [-1, 0, -1, 2, 1, -1]
+
+
+def test_cross_teacher_gives_all_in_the_order_of_one() -> None:
+    found = teachers(minilm=[1, 2, 3, 4, 0, 0], bm25=[2, 0, 1, 0, 3, 0])
+    pick = CrossTeacher(["minilm", "bm25"])
+    seen = set()
+    for number in range(8):
+        draw = np.array([number, 9, 9, 9, 9, 9], np.uint64)
+        teacher = int(pick.teacher_of(found, draw)[0])
+        # Beyond its top k a teacher goes by its score: minilm's falls from row to row, bm25's rises.
+        assert order(pick, found, draw) == [[-1, 0, 1, 2, 3, 4], [-1, 4, 0, 3, 1, 2]][teacher]
+        seen.add(teacher)
+    assert seen == {0, 1}
+
+
+def test_cross_teacher_draws_teachers_alike_and_by_the_positives_alone() -> None:
+    found = many([1.0, 0.5, 0.2])
+    draw = np.random.default_rng(3).integers(0, 2**64, len(found.judge), dtype=np.uint64)
+    pick = CrossTeacher(["a", "b", "c"])
+    drawn = pick.teacher_of(found, draw)
+    assert np.bincount(drawn) / DRAWS == pytest.approx([1 / 3] * 3, abs=0.02)
+    other = np.where(found.is_positive, draw, draw[::-1])
+    assert pick.teacher_of(found, other).tolist() == drawn.tolist()
+
+
+def test_an_ensemble_of_one_is_refused_and_a_reranker_is_no_teacher() -> None:
+    for token in ("cross-teacher", "intra-teacher"):
+        with pytest.raises(UsageError, match="of 1 retriever"):
+            build(origins={"minilm": "dense", "judge": "reranker"}, pick=token)
+        assert build(pick=token).settings()["teachers"] == ["bm25", "minilm", "e5"]
 
 
 def test_a_pool_confines_a_pick_to_the_best_placed() -> None:
@@ -344,7 +397,7 @@ def test_an_order_is_a_permutation_of_the_eligible_rows_and_does_not_depend_on_t
 
 @pytest.mark.parametrize("pick", EVERY, ids=lambda pick: str(pick.settings()["token"]))
 def test_no_rows_nothing_eligible_and_nothing_known_are_fine(pick: Picker) -> None:
-    empty = evidence([], lengths=[], positive=[], scores_by_name=dict.fromkeys(("bm25", "minilm"), np.empty(0)))
+    empty = evidence([], lengths=[], positive=[], scores_by_name=dict.fromkeys(("bm25", "minilm", "e5"), np.empty(0)))
     none = {name: np.zeros(0, np.int64) for name in ("bm25", "minilm", "e5")}
     empty = evidence(
         [], lengths=[], positive=[], scores_by_name=dict(empty.scores), ranks=none, clusters=none, centroid_ranks=none
@@ -353,7 +406,7 @@ def test_no_rows_nothing_eligible_and_nothing_known_are_fine(pick: Picker) -> No
     unknown = np.full(4, np.nan)
     blind = evidence(
         unknown.tolist(),
-        scores_by_name={"bm25": unknown, "minilm": unknown},
+        scores_by_name={"bm25": unknown, "minilm": unknown, "e5": unknown},
         ranks={name: np.zeros(4, np.int64) for name in none},
         clusters={"minilm": np.zeros(4, np.int64)},
         centroid_ranks={"minilm": np.zeros(4, np.int64)},

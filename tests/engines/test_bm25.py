@@ -307,7 +307,7 @@ def test_works_where_numba_can_keep_nothing(tmp_path, monkeypatch):
         def enable_caching(self):
             raise RuntimeError("cannot cache function: no locator available")
 
-    module._keep_compiled(Kernel())
+    module.keep_compiled(Kernel())
 
 
 def test_importing_the_engine_loads_nothing_heavy():

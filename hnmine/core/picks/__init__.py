@@ -14,6 +14,7 @@ from hnmine.core.picks.pool import Pool
 from hnmine.core.picks.quota import Quota
 from hnmine.core.picks.simans import SimansGaussian, SimansLaplace
 from hnmine.core.picks.softmax import Softmax, TopThenSoftmax
+from hnmine.core.picks.teachers import CrossTeacher, IntraTeacher
 from hnmine.core.picks.top import Top
 from hnmine.core.picks.uniform import Uniform
 from hnmine.errors import UsageError
@@ -24,8 +25,8 @@ from hnmine.schema import RANDOM_SOURCE
 def build(
     options: FilterOptions, *, rank_by: str | None, origins: Mapping[str, str], clusters: Sequence[str] = ()
 ) -> Picker:
-    """The pick in force. `origins` says of every score what made it: `bm25`, `dense`, `run`, `reranker`; `clusters`
-    are the indexes whose clusters are known.
+    """The pick in force. `origins` says of every score what made it: `bm25`, `dense`, `sparse`, `run`, `reranker`;
+    `clusters` are the indexes whose clusters are known.
 
     Raises `UsageError` if the candidates lack a score that the pick reads.
     """
@@ -51,6 +52,16 @@ def build(
             )
         return next((name for name in clusters if name == rank_by), clusters[0])
 
+    def teachers() -> list[str]:
+        found = [name for name, made_by in origins.items() if made_by != "reranker"]
+        if len(found) < 2:
+            raise UsageError(
+                f"--pick {asked}: the candidates are of {len(found)} retriever{'' if len(found) == 1 else 's'}",
+                expected="two or more, which share the work",
+                remedy="mine with several --index or --run",
+            )
+        return found
+
     kernel = (options.anchor, options.simans_offset, options.simans_width)
     makers: dict[Pick, Callable[[], Picker]] = {
         Pick.TOP: Top,
@@ -63,6 +74,8 @@ def build(
         Pick.DEBIASED: lambda: Debiased(first("bm25"), first("dense")),
         Pick.DIVERSE: lambda: Diverse(clustered()),
         Pick.CLUSTER_NEIGHBOURS: lambda: ClusterNeighbours(clustered()),
+        Pick.CROSS_TEACHER: lambda: CrossTeacher(teachers()),
+        Pick.INTRA_TEACHER: lambda: IntraTeacher(teachers()),
     }
     picker = makers[asked]()
     if options.pick_pool is not None:
@@ -106,7 +119,7 @@ def _retrievers(quotas: Mapping[str, int], origins: Mapping[str, str]) -> dict[s
     if problems:
         raise UsageError(
             "\n".join(problems),
-            expected=f"sources {', '.join([*known, RANDOM_SOURCE])}, or bm25, dense, run for a kind",
+            expected=f"sources {', '.join([*known, RANDOM_SOURCE])}, or bm25, dense, sparse, run for a kind",
         )
     return found
 

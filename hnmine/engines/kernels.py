@@ -1,0 +1,43 @@
+"""What compiled kernels share: they are compiled once for all processes, and run in threads of ours."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any
+
+
+def in_threads(work: Callable[[slice], None], parts: Sequence[slice]) -> None:
+    """Do `work` for every part, on all cores that the process may run on.
+
+    Threads, not numba's parallel loops: those compile for longer, and OpenMP neither survives a fork nor nests.
+    """
+    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if len(parts) < 2 or threads < 2:
+        for part in parts:
+            work(part)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        for _ in pool.map(work, parts):
+            pass
+
+
+def compiled(function: Callable[..., None]) -> Callable[..., None]:
+    """The function compiled by numba, without the interpreter's lock, and kept for later processes where possible."""
+    import numba
+
+    kernel: Callable[..., None] = numba.njit(nogil=True)(function)
+    keep_compiled(kernel)
+    return kernel
+
+
+def keep_compiled(kernel: Any) -> None:
+    """Have numba keep a kernel's compilation for later processes, where it can.
+
+    numba writes beside the module, or to the user's cache; where it can do neither it raises RuntimeError, and compiles
+    in every process. With NUMBA_DISABLE_JIT the kernel is a plain function.
+    """
+    with suppress(RuntimeError, AttributeError):
+        kernel.enable_caching()
