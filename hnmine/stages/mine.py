@@ -148,6 +148,11 @@ class Mine(Stage):
             return None
         if self.options.limit is not None:
             raise UsageError("--deepen-from takes the queries of its decisions: leave out --limit")
+        if self.options.exclude_queries or self.options.exclude_documents:
+            raise UsageError(
+                "--deepen-from takes rows over as they are, those that are excluded too",
+                remedy="mine anew with the exclusions, or deepen without them",
+            )
         decisions = open_artefact(Path(self.options.deepen_from), Kind.DECISIONS)
         require_made_from(self.collection.artefact, decisions)
         found = Deepening(decisions, self.collection, self.options.min_relevance)

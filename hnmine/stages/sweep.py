@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from hnmine.core.evidence import Bools, Floats
+from hnmine.core.evidence import Bools
 from hnmine.core.sweep import Settled, SharedRules, metrics, pareto_front, tally
 from hnmine.errors import InputError, UsageError
 from hnmine.files.artefact import Artefact, Json, pretty_json, sum_counts
@@ -26,9 +26,6 @@ from hnmine.options import FilterOptions, Options, TruthOptions, option_fields
 from hnmine.schema import DOC_ID, QUERY_ID, Scale, Verdict
 from hnmine.stages.filter import Filter
 from hnmine.stages.rule_inputs import RuleColumns
-
-ESTIMATE = "p_false_negative"
-"""The column of estimates that `sweep` uses if the candidates have it."""
 
 DEFAULT_GRID: Mapping[str, tuple[float, ...]] = {"skip_top": (0, 10, 20), "skip_fused": (0, 10, 20)}
 DEFAULT_MARGINS: Mapping[Scale, tuple[str, tuple[float, ...]]] = {
@@ -94,7 +91,7 @@ class Sweep:
         for table, evidence in self.filter.blocks_of_evidence():
             judged, relevant = self._truth(table)
             known += int(judged.sum()) if judged is not None else 0
-            estimate = _estimate(table)
+            estimate = self.filter.guard.probability(evidence)
             shared = SharedRules(evidence)
             for place, point in enumerate(self.points):
                 settled: Any = Settled(shared.survivors(point.rules))
@@ -150,12 +147,6 @@ RATES = ("false_negative_rate", "estimated_false_negative_rate")
 
 def _minus(value: float | None) -> float | None:
     return None if value is None else -value
-
-
-def _estimate(table: pa.Table) -> Floats | None:
-    if ESTIMATE not in table.column_names:
-        return None
-    return np.asarray(table[ESTIMATE].to_numpy(zero_copy_only=False), np.float64)
 
 
 def summary(report: Json) -> Json:
