@@ -9,15 +9,17 @@ negatives, and seeds; only the negatives differ:
     sentence-transformers  its mine_hard_negatives with relative_margin 0.05, the nearest first
     bm25                   hnmine with BM25 alone
     random                 random documents
-    NAME                   --arm NAME=FLAGS: hnmine's candidates decided by `hnmine filter FLAGS`
+    NAME                   --arm NAME=FLAGS: hnmine's candidates, decided by `hnmine filter FLAGS`
     untrained              the student as it was
 
 A collection is a BEIR directory with the splits `train` and `test`; one without `train` is split by a hash of the
-query ids, every fifth to `test`. Training queries that have the text of a test query are left out. Each query is searched in
-the whole corpus, exactly. nDCG@10 and Recall@100 are means over test queries and seeds; a difference to hnmine's is
-tested over queries, by the mean of the seeds (10,000 random sign flips, two-sided; interval: 10,000 bootstrap samples).
+query ids, every fifth to `test`. Training queries that have the text of a test query are left out. Each query is
+searched in the whole corpus, exactly. nDCG@10 and Recall@100 are means over test queries and seeds; a difference to
+hnmine's is tested over queries, by the mean of the seeds (10,000 random sign flips, two-sided; interval: 10,000
+bootstrap samples).
 
-OUT keeps each finished cell as a file: run it again to go on. OUT/results.json has everything, OUT/results.md the table.
+OUT keeps each finished cell as a file: run it again to go on; take a new OUT when hnmine itself has changed.
+OUT/results.json has everything, OUT/results.md the table.
 """
 
 from __future__ import annotations
@@ -168,15 +170,21 @@ def hnmine(*words: object) -> None:
     subprocess.run([sys.executable, "-m", "hnmine", *map(str, words), "-q"], check=True, stdin=subprocess.DEVNULL)
 
 
+def called(arm: str, flags: str | None) -> str:
+    """The arm in file names: other flags are another arm."""
+    return arm if flags is None else f"{arm}-{keyed_hash(0, flags):016x}"
+
+
 def mine(arm: str, flags: str | None, task: Task, settings: Settings) -> Path:
     """The training file of an arm: anchor, positive, negative_1, ..., as the tool writes it. Made once."""
-    file = task.folder / "files" / f"{arm}.parquet"
+    label = called(arm, flags)
+    file = task.folder / "files" / f"{label}.parquet"
     if file.exists():
         return file
     file.parent.mkdir(exist_ok=True)
     wanted, shape = ("-n", settings.negatives), ("--format", "n-tuple")
     length = ("--max-length", settings.max_length) if settings.max_length else ()
-    unfinished = file.with_name(f"{arm}.unfinished.parquet")
+    unfinished = file.with_name(f"{label}.unfinished.parquet")
     if arm == "sentence-transformers":
         peer(task, settings, unfinished)
     elif flags is None:
@@ -189,7 +197,7 @@ def mine(arm: str, flags: str | None, task: Task, settings: Settings) -> Path:
     else:
         mine(OURS, None, task, settings)
         candidates = task.folder / "files" / f"{OURS}.unfinished.hnmine" / "candidates"
-        decisions = task.folder / "files" / f"{arm}.decisions"
+        decisions = task.folder / "files" / f"{label}.decisions"
         hnmine("filter", candidates, "-o", decisions, *wanted, *shlex.split(flags))
         hnmine("export", decisions, "-o", unfinished, *shape)
     unfinished.replace(file)
@@ -399,7 +407,7 @@ def bench(task: Task, arms: dict[str, str | None], seeds: int, settings: Setting
     found = {"untrained": [cell(cells / "untrained.json", lambda: {"queries": test(student(settings), task)})]}
     for seed in range(seeds):
         for arm in arms:
-            made = cell(cells / f"{arm}-{seed}.json", partial(trained, arm, seed))
+            made = cell(cells / f"{called(arm, arms[arm])}-{seed}.json", partial(trained, arm, seed))
             found.setdefault(arm, []).append(made)
     return {
         "documents": len(task.documents),

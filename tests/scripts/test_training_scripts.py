@@ -92,7 +92,6 @@ def test_split_by_hash_keeps_texts_apart(beir: Path, tmp_path: Path) -> None:
 
 
 def test_quality_counts_what_bm25_missed() -> None:
-    pytest.importorskip("ir_measures")
     base = {"query_id": "q", "relevance": None, "is_positive": False}
     rows = [
         {**base, "doc_id": "a", "rank_bm25": 1, "score_bm25": 9.0, "score_reranker": -1.0},
