@@ -338,7 +338,10 @@ def compare(arms: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
         for measure in cells[0]["queries"][next(iter(cells[0]["queries"]))]:
             values = per_query(cells, measure)
             seeds = [statistics.fmean(query[measure] for query in one["queries"].values()) for one in cells]
-            row[measure] = {"mean": float(values.mean()), "sd_over_seeds": statistics.pstdev(seeds)}
+            row[measure] = {
+                "mean": float(values.mean()),
+                "sd_over_seeds": statistics.stdev(seeds) if len(seeds) > 1 else None,
+            }
             if OURS in arms and arm != OURS:
                 difference = per_query(arms[OURS], measure) - values
                 row[measure] |= {
@@ -348,6 +351,12 @@ def compare(arms: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
                 }
         found[arm] = row
     return found
+
+
+def spread(row: dict[str, Any]) -> str:
+    """The mean, and the standard deviation over seeds where there are several."""
+    deviation = row["sd_over_seeds"]
+    return f"{row['mean']:.4f}" + (f" ± {deviation:.4f}" if deviation is not None else "")
 
 
 def markdown(results: dict[str, Any]) -> str:
@@ -365,8 +374,7 @@ def markdown(results: dict[str, Any]) -> str:
             if "p" in ndcg:
                 low, high = ndcg["interval"]
                 gap = (f"{ndcg['hnmine_minus_this']:+.4f} [{low:+.4f}, {high:+.4f}]", f"{ndcg['p']:.3f}")
-            means = [f"{one['mean']:.4f} ± {one['sd_over_seeds']:.4f}" for one in (ndcg, recall)]
-            cells = [name, arm, f"{row['rows'] or 0:,}", means[0], *gap, means[1]]
+            cells = [name, arm, f"{row['rows'] or 0:,}", spread(ndcg), *gap, spread(recall)]
             lines.append("| " + " | ".join(cells) + " |")
     sizes = [
         f"{name}: {task['documents']:,} documents, {task['training_queries']:,} training and "

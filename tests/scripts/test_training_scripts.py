@@ -73,7 +73,8 @@ def test_comparison_averages_seeds_before_queries() -> None:
     ours = [{"queries": {"a": {"m": 1.0}, "b": {"m": 0.5}}}, {"queries": {"a": {"m": 0.0}, "b": {"m": 0.5}}}]
     other = [{"queries": {"b": {"m": 0.0}, "a": {"m": 0.5}}}]
     found = script("bench_training").compare({"hnmine": ours, "other": other})
-    assert found["hnmine"]["m"] == {"mean": 0.5, "sd_over_seeds": 0.25}
+    assert found["hnmine"]["m"] == {"mean": 0.5, "sd_over_seeds": pytest.approx(0.5 / 2**0.5)}
+    assert found["other"]["m"]["sd_over_seeds"] is None
     assert found["other"]["m"]["mean"] == 0.25
     assert found["other"]["m"]["hnmine_minus_this"] == 0.25
 
