@@ -207,6 +207,7 @@ def mine(
     \b
       hnmine mine scifact -o scifact/candidates --index scifact/indexes/bm25
       hnmine mine beir/scifact -o scifact/candidates --run splade=splade.trec
+      hnmine mine scifact -o scifact/deeper --deepen-from scifact/decisions
     """
     from hnmine import api
 
@@ -304,7 +305,7 @@ def export(
     (opt.Bm25Options, "BM25 index"),
     INPUT,
     COMMON,
-    skip=frozenset({"name"}),
+    skip=frozenset({"name", "deepen_from"}),
 )
 def run(
     given: Given,
