@@ -69,6 +69,8 @@ ANSWERS = "answers"
 
 RANDOM_SOURCE = "random"
 CURATED_SOURCE = "curated"
+EXISTING_SOURCE = "existing"
+"""Negatives of the user's own pairs file."""
 
 
 def rank_column(name: str) -> str:
