@@ -117,14 +117,6 @@ class Pick(StrEnum):
     INTRA_TEACHER = "intra-teacher"
 
 
-class Existing(StrEnum):
-    """What becomes of the negatives that the user's own pairs file gives (`--negative-columns`)."""
-
-    KEEP = "keep"
-    JUDGE = "judge"
-    ONLY = "only"
-
-
 class Short(StrEnum):
     """What happens to a query with fewer survivors than `--num-negatives`."""
 
@@ -158,9 +150,6 @@ class InputOptions(Options):
     )
     positive_id_column: str | None = option(
         None, "Pairs file: the column with the positive's id [default: hash of the text]."
-    )
-    negative_columns: str | None = option(
-        None, "Pairs file: the columns with its own negatives (texts or lists of texts), as negative_1,negative_2."
     )
     title_separator: str = option(
         " ", "What joins a document's title and text into the text that is indexed and exported."
@@ -307,10 +296,6 @@ class FilterOptions(SampleOptions):
     )
     quota: str | None = option(
         None, "So many from each source, in this order, as bm25=2,dense=3,random=1; the rest as --pick says."
-    )
-    existing: Existing = option(
-        Existing.JUDGE,
-        "The pairs file's own negatives: keep (before all others, no guess drops them), judge like any, or only these.",
     )
     epochs: int = option(1, "Pick --num-negatives for each of N epochs: disjoint slices.")
     short: Short = option(

@@ -69,8 +69,6 @@ ANSWERS = "answers"
 
 RANDOM_SOURCE = "random"
 CURATED_SOURCE = "curated"
-EXISTING_SOURCE = "existing"
-"""Negatives of the user's own pairs file."""
 
 
 def rank_column(name: str) -> str:

@@ -64,8 +64,6 @@ class Evidence:
     """Written or chosen by a person or a generator to be a negative; rules that guess at relevance leave it alone."""
     sim_better: Mapping[str, Floats] = field(default_factory=dict)
     """By dense index: highest similarity to a better-placed row of the query that is no positive; NaN if none."""
-    existing: Bools | None = None
-    """Given as a negative by the user's own file; None if no row is."""
     has_answer: Bools | None = None
     """Whether the document contains one of the query's answers; None if the table does not say."""
     columns: Mapping[str, Column] = field(default_factory=dict)
@@ -75,11 +73,6 @@ class Evidence:
     def owner(self) -> Ints:
         """The query number of each row."""
         return np.repeat(np.arange(len(self.offsets) - 1), np.diff(self.offsets))
-
-    @property
-    def is_existing(self) -> Bools:
-        """Rows that the user's own file gives as negatives."""
-        return self.existing if self.existing is not None else np.zeros(len(self.judge), np.bool_)
 
     @property
     def is_certain(self) -> Bools:

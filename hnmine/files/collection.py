@@ -138,18 +138,6 @@ class Collection:
         grades = table["grade"].to_numpy().astype(np.int32)
         return Qrels(query_rows=query_rows[order], doc_rows=doc_rows[order], grades=grades[order])
 
-    @cached_property
-    def existing(self) -> Qrels:
-        """The negatives that the user's own file gives, as row numbers, all of grade 0; empty if it gives none."""
-        files = self.artefact.files("existing/")
-        table = read_table(files) if files else pa.table({QUERY_ID: pa.array([], pa.string()), DOC_ID: []})
-        query_rows = rows_of(self.query_ids, table[QUERY_ID]) if len(table) else np.empty(0, np.int64)
-        doc_rows = rows_of(self.doc_ids, table[DOC_ID]) if len(table) else np.empty(0, np.int64)
-        if (query_rows < 0).any() or (doc_rows < 0).any():
-            raise ArtefactError(f"{self.path} is corrupt: `existing` names unknown ids", remedy="ingest it again")
-        order = np.argsort(query_rows, kind="stable")
-        return Qrels(query_rows=query_rows[order], doc_rows=doc_rows[order], grades=np.zeros(len(order), np.int32))
-
     def document_text_array(self, rows: Rows) -> pa.Array:
         """The full text (title, separator, text) of each given document, in the given order, as an Arrow array."""
         return join_titles(self.documents.take(rows), self._separator)

@@ -97,7 +97,7 @@ def _starved(decisions: Artefact) -> list[str]:
 
 def _sources(plan: Json) -> dict[str, Any]:
     """What must be equal for the rows of two searches to stand in one table, by the name a person knows."""
-    options = {f"--{k.replace('_', '-')}": v for k, v in plan["options"].items() if k != "top_k"}
+    options = {f"--{k.replace('_', '-')}": v for k, v in plan["options"].items() if k not in ("top_k", "existing")}
     inputs = {name: value for name, value in plan["inputs"].items() if name.startswith("index:")}
     return {**options, **inputs, "scores": plan["scores"], "arithmetic": plan["arithmetic"]}
 

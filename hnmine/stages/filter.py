@@ -31,12 +31,11 @@ from hnmine.files.candidates import (
 from hnmine.files.collection import Collection, rows_of
 from hnmine.files.tables import part_name, write_table
 from hnmine.hashing import keyed_hash
-from hnmine.options import Existing, FilterOptions, Short, as_plain, nearest
+from hnmine.options import FilterOptions, Short, as_plain, nearest
 from hnmine.schema import (
     CURATED_SOURCE,
     DOC_ID,
     EPOCH,
-    EXISTING_SOURCE,
     IS_POSITIVE,
     PICK_RANK,
     QUERY_ID,
@@ -100,11 +99,6 @@ class Filter(Stage):
         self.dense = dense_index(self.table, self.judge, self.rank_by)
         self._named(options.guide, "--guide")
         require_evidence(options, self.table, self.dense)
-        if options.existing is not Existing.JUDGE and not len(collection.existing.query_rows):
-            raise UsageError(
-                f"--existing {options.existing}: the collection has no negatives of its own",
-                remedy="ingest the pairs file with --negative-columns, and mine again",
-            )
         self.columns = RuleColumns(collection, [*first_rules, *build(options, self.scale, dense=self.dense)])
         self.rules = self.rules_of(options)
         self.relaxed = self.ladder_of(options)
@@ -256,7 +250,6 @@ class Filter(Stage):
         is_positive = np.asarray(table[IS_POSITIVE].to_numpy(zero_copy_only=False), np.bool_)
         lengths = pc.list_value_length(table[SOURCES]).to_numpy()
         size = len(is_positive)
-        existing = _has_source(table, EXISTING_SOURCE)
         return Evidence(
             offsets=offsets,
             judge=floats(table, self.judge.name) if self.judge else np.full(size, np.nan),
@@ -267,9 +260,7 @@ class Filter(Stage):
             text_key=table[TEXT_KEY].to_numpy(),
             query_key=self.collection.query_text_keys[rows],
             is_random=_has_source(table, RANDOM_SOURCE) & (lengths == 1),
-            is_curated=_has_source(table, CURATED_SOURCE)
-            | (existing if self.options.existing is Existing.KEEP else False),
-            existing=existing,
+            is_curated=_has_source(table, CURATED_SOURCE),
             scores={s.name: floats(table, s.name) for s in self.table.scores},
             ranks={name: ranks(table, name) for name in names_of(table, "rank_")},
             sim_positive=similarities(table, "sim_positive_"),

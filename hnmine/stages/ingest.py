@@ -112,16 +112,14 @@ class Ingest:
             blocks_done_now=done_now,
             seconds=time.monotonic() - began,
             peak_memory=peak_memory(),
-            notes=self.source.notes(),
         )
 
     def _write(self, draft: Draft, how: Execution) -> tuple[list[str], int, Json]:
         """Stream all parts; returns (blocks, blocks written now, manifest counts)."""
         judgments, judged_at = self._sampled(*self._read_judgments())
         judged = pc.unique(judgments[QUERY_ID]) if len(judgments) else None
-        existing = self._read_existing(judged)
         documents = self._unique(self.source.documents(self.problems), "duplicate document id", "doc_id")
-        documents = self._sampled_documents(documents, judgments, existing)
+        documents = self._sampled_documents(documents, judgments)
         queries = self._unique(self.source.queries(self.problems), "duplicate query id", "query_id")
         queries = self._judged(queries, judged)
         how.progress.start("ingest", None, 0, "records")
@@ -160,28 +158,7 @@ class Ingest:
             draft.commit("qrels-00000", {name: write_table(draft.path / name, kept)})
             written += 1
         blocks.append("qrels-00000")
-        counts = self._counts(kept, sizes)
-        if existing is not None:
-            if not draft.is_finished("existing-00000"):
-                name = part_name(0, "existing")
-                draft.commit("existing-00000", {name: write_table(draft.path / name, existing)})
-                written += 1
-            blocks.append("existing-00000")
-            counts["existing"] = len(existing)
-        return blocks, written, counts
-
-    def _read_existing(self, judged: pa.Array | None) -> pa.Table | None:
-        """The file's own negatives of judged queries, in file order; None if none were asked for."""
-        if not self.source.has_existing:
-            return None
-        pairs = [(found.query_id, found.doc_id) for found in self.source.existing(self.problems)]
-        table = pa.table(
-            {
-                QUERY_ID: pa.array([query_id for query_id, _ in pairs], pa.string()),
-                DOC_ID: pa.array([doc_id for _, doc_id in pairs], pa.string()),
-            }
-        )
-        return table.filter(pc.is_in(table[QUERY_ID], value_set=judged)) if judged is not None else table
+        return blocks, written, self._counts(kept, sizes)
 
     def _sampled(self, judgments: pa.Table, places: list[tuple[str, int]]) -> tuple[pa.Table, list[tuple[str, int]]]:
         """The judgments of the queries that `--sample` keeps."""
@@ -191,15 +168,12 @@ class Ingest:
         kept = [place for place, wanted in zip(places, keep, strict=True) if wanted]
         return judgments.filter(pa.array(keep, pa.bool_())), kept
 
-    def _sampled_documents(
-        self, documents: Iterable[Document], judgments: pa.Table, existing: pa.Table | None
-    ) -> Iterator[Document]:
-        """The documents that `--sample` keeps: judged ones, existing negatives, and a keyed part of the others."""
+    def _sampled_documents(self, documents: Iterable[Document], judgments: pa.Table) -> Iterator[Document]:
+        """The documents that `--sample` keeps: every judged one, and a keyed fraction of the others."""
         if self.options.sample is None:
             yield from documents
             return
         judged = set(judgments[DOC_ID].to_pylist())
-        judged.update(existing[DOC_ID].to_pylist() if existing is not None else ())
         for document in documents:
             if document.doc_id in judged or self._is_in_sample("document", document.doc_id):
                 yield document

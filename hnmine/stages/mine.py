@@ -31,7 +31,6 @@ from hnmine.options import MineOptions, as_plain
 from hnmine.schema import (
     ANSWERS,
     DOC_ID,
-    EXISTING_SOURCE,
     HAS_ANSWER,
     IS_POSITIVE,
     QUERY_ID,
@@ -109,12 +108,11 @@ class Mine(Stage):
             raise UsageError(f"--random {options.random}: at least 0")
         self.runs: list[RunSource] = [read_run(spec, collection) for spec in options.run]
         names = [index.name for index in self.indexes] + [run.name for run in self.runs]
-        self.has_existing = bool(len(collection.existing.query_rows))
-        if not names and not options.random and not self.has_existing:
+        if not names and not options.random:
             raise UsageError("nothing to mine from", expected="at least one --index, --run or --random")
         for name in names:
             check_name(name)
-            if names.count(name) > 1 or name in (RANDOM_SOURCE, EXISTING_SOURCE, JUDGED):
+            if names.count(name) > 1 or name in (RANDOM_SOURCE, JUDGED):
                 raise UsageError(
                     f"two sources are called {name!r}", remedy="name them: --index NAME=DIR, --run NAME=FILE"
                 )
@@ -235,9 +233,6 @@ class Mine(Stage):
             sources[run.name], run_scores[run.name] = pairs, own_scores
             source_ranks[run.name] = ranks_of(pairs.owner)
         query_ids = self.collection.query_ids.take(pa.array(query_rows))
-        if self.has_existing:
-            existing = self.collection.existing.of(query_rows)
-            sources[EXISTING_SOURCE] = Pairs(owner=existing.query_rows, rows=existing.doc_rows)
         if self.options.random:
             sources[RANDOM_SOURCE] = self._draw(query_ids.to_pylist(), judged.query_rows, judged.doc_rows)
         pool = unite(sources, len(query_rows), documents)
@@ -268,9 +263,8 @@ class Mine(Stage):
             name: len(table) - table[rank_column(name)].null_count
             for name in [*(i.name for i in self.indexes), *(run.name for run in self.runs)]
         }
-        asked = ((RANDOM_SOURCE, self.options.random), (EXISTING_SOURCE, self.has_existing))
-        for source in (name for name, is_there in asked if is_there):
-            brought[source] = pc.sum(pc.equal(pc.list_flatten(table[SOURCES]), source)).as_py() or 0
+        if self.options.random:
+            brought[RANDOM_SOURCE] = pc.sum(pc.equal(pc.list_flatten(table[SOURCES]), RANDOM_SOURCE)).as_py() or 0
         return {
             "queries": len(pc.unique(table[QUERY_ID])),
             "candidates": len(table),
@@ -339,11 +333,9 @@ class Mine(Stage):
         return [patterns(parse_answers(value)) for value in values]
 
     def _sources(self, pool: Pool, order: Rows) -> pa.Array:
-        """The list of sources of each row, in a fixed order: indexes, runs (`run:NAME`), existing, random."""
+        """The list of sources of each row, in a fixed order: indexes, runs (`run:NAME`), random."""
         tokens = {index.name: index.name for index in self.indexes}
         tokens |= {run.name: f"run:{run.name}" for run in self.runs}
-        if self.has_existing:
-            tokens[EXISTING_SOURCE] = EXISTING_SOURCE
         if self.options.random:
             tokens[RANDOM_SOURCE] = RANDOM_SOURCE
         if not tokens:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,6 @@ from hnmine.core import picks
 from hnmine.core.evidence import Evidence
 from hnmine.core.picks.base import Picker, sampling_key, spread, uniform_numbers
 from hnmine.core.picks.debiased import Debiased
-from hnmine.core.picks.existing import ExistingFirst
 from hnmine.core.picks.margin_bins import MarginBins
 from hnmine.core.picks.pool import Pool
 from hnmine.core.picks.quota import Quota
@@ -288,21 +286,6 @@ def test_a_quota_of_an_unknown_source_names_the_nearest() -> None:
         build("judge=2")  # a reranker brings no rows
 
 
-def test_existing_negatives_come_before_all_others_in_the_order_of_the_pick() -> None:
-    plain = evidence([0.9, 0.8, 0.7, 0.6, 0.5, 0.4], random=[5])
-    found = replace(plain, existing=np.array([True, False, False, True, True, False]))
-    assert order(ExistingFirst(Top()), found) == [-1, 2, 3, 0, 1, 4]
-    assert order(ExistingFirst(Uniform()), found, [0, 1, 0, 9, 3, 2]) == [-1, 3, 2, 1, 0, 4]
-    assert order(ExistingFirst(Top()), plain) == order(Top(), plain)
-    # A quota leaves out random rows; they stay out.
-    ranks = {"bm25": np.array([1, 2, 3, 4, 5, 0])}
-    quota = Quota(Top(), {"bm25": (["bm25"], 2)})
-    limited = replace(found, ranks=ranks)
-    assert order(ExistingFirst(quota), limited) == [-1, 2, 3, 0, 1, -1]
-    assert ExistingFirst(quota).takes_random_rows
-    assert ExistingFirst(quota).fill is quota.inner
-
-
 def test_a_pick_whose_score_is_missing_is_refused() -> None:
     with pytest.raises(UsageError, match="--pick softmax: the candidates have no score"):
         build(origins={}, pick="softmax")
@@ -316,8 +299,6 @@ EVERY = [
     *(build(pick=pick) for pick in Pick),
     build(pick=Pick.SOFTMAX, temperature=0.1, pick_pool=3),
     build("bm25=1,dense=1,random=1", pick=Pick.SIMANS),
-    build(existing="keep"),
-    build("bm25=1,dense=1,random=1", pick=Pick.SOFTMAX, existing="keep"),
 ]
 
 

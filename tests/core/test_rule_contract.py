@@ -12,13 +12,12 @@ from hnmine.core.evidence import Column, Evidence
 from hnmine.core.rules import build
 from hnmine.core.rules.base import Rule
 from hnmine.core.rules.rank import RankWindow
-from hnmine.options import Existing, FilterOptions
+from hnmine.options import FilterOptions
 from hnmine.schema import Scale
 
 EVERYTHING = FilterOptions(
     skip_top=2,
     max_rank=4,
-    existing=Existing.ONLY,
     where='document.lang == "de"',
     consistency_top=1,
     near_duplicate=0.6,
@@ -41,7 +40,6 @@ REASONS = [
     "rank-window",
     "skip-top",
     "max-rank",
-    "not-existing",
     "where",
     "inconsistent-query",
     "judged-grade",
@@ -110,7 +108,6 @@ def block(lengths: list[int], *, seed: int = 0, numbers: float | None = None) ->
         ranks={"dense": ranks(), "bm25": ranks()},
         sim_positive={"dense": scores()},
         is_curated=kind == 3,
-        existing=kind == 4,
         sim_better={"dense": scores()},
         has_answer=draw.random(size) < 0.5,
         columns={

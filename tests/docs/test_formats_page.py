@@ -79,14 +79,6 @@ def test_collection(work: Path, name: str) -> None:
     check(documented(name), pq.read_table(work / name))
 
 
-def test_negatives_of_a_pairs_file(tmp_path: Path) -> None:
-    (tmp_path / "pairs.csv").write_text("anchor,positive,negative\na,b,c\n", encoding="utf-8")
-    hnmine.ingest(
-        tmp_path / "pairs.csv", tmp_path / "collection", options=hnmine.InputOptions(negative_columns="negative")
-    )
-    check(documented("collection/existing"), pq.read_table(tmp_path / "collection/existing"))
-
-
 def test_candidates(work: Path) -> None:
     found = pq.read_table(sorted((work / "candidates").glob("*.parquet")))
     check(documented("candidates"), found)

@@ -14,7 +14,7 @@ from hnmine import errors
 from hnmine.core import decide
 from hnmine.core.rules.base import Rule
 from hnmine.core.rules.rank import RankWindow
-from hnmine.options import Existing, FilterOptions
+from hnmine.options import FilterOptions
 from hnmine.schema import Scale, Verdict
 
 
@@ -40,7 +40,6 @@ def test_every_rule_is_on_the_page_in_the_order_in_which_rules_decide() -> None:
     everything = FilterOptions(
         skip_top=1,
         max_rank=9,
-        existing=Existing.ONLY,
         where="document.a == 1",
         consistency_top=1,
         near_duplicate=0.9,

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 
 from hnmine.core.picks.base import Picker
 from hnmine.core.picks.debiased import Debiased
-from hnmine.core.picks.existing import ExistingFirst
 from hnmine.core.picks.margin_bins import MarginBins
 from hnmine.core.picks.pool import Pool
 from hnmine.core.picks.quota import Quota
@@ -16,7 +15,7 @@ from hnmine.core.picks.teachers import CrossTeacher, IntraTeacher
 from hnmine.core.picks.top import Top
 from hnmine.core.picks.uniform import Uniform
 from hnmine.errors import UsageError
-from hnmine.options import Existing, FilterOptions, Pick, nearest
+from hnmine.options import FilterOptions, Pick, nearest
 from hnmine.schema import RANDOM_SOURCE
 
 
@@ -70,8 +69,6 @@ def build(options: FilterOptions, *, rank_by: str | None, origins: Mapping[str, 
     if options.quota is not None:
         quotas = {name: count * options.epochs for name, count in parse_quota(options.quota).items()}
         picker = Quota(picker, _retrievers(quotas, origins))
-    if options.existing is Existing.KEEP:
-        picker = ExistingFirst(picker)
     return picker
 
 

@@ -8,7 +8,6 @@ from hnmine.core.rules.band import AboveBand, BelowBand, parse_band
 from hnmine.core.rules.base import Rule
 from hnmine.core.rules.ceiling import AbsoluteMargin, MaxScore, MinScore, NoAnchor, NoScore, RelativeMargin
 from hnmine.core.rules.consistency import Inconsistent
-from hnmine.core.rules.existing import NotExisting
 from hnmine.core.rules.fused import SkipFused
 from hnmine.core.rules.group import SameGroup
 from hnmine.core.rules.guide import Guide, NoGuideScore
@@ -21,7 +20,7 @@ from hnmine.core.rules.reuse import MaxReuse
 from hnmine.core.rules.same_text import SameTextAsCandidate, SameTextAsPositive, SameTextAsQuery
 from hnmine.core.rules.where import Where
 from hnmine.errors import UsageError
-from hnmine.options import Existing, FilterOptions, Short
+from hnmine.options import FilterOptions, Short
 from hnmine.schema import Scale
 
 DEFAULT_RELATIVE = {Scale.COSINE: 0.05}
@@ -70,8 +69,6 @@ def _before_reuse(options: FilterOptions, scale: Scale, shrink: float, dense: tu
         rules.append(SkipTop(options.skip_top))
     if options.max_rank is not None:
         rules.append(MaxRank(options.max_rank))
-    if options.existing is Existing.ONLY:
-        rules.append(NotExisting())
     if options.where is not None:
         rules.append(Where(options.where))
     if options.consistency_top:

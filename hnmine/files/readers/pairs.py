@@ -6,7 +6,6 @@ of documents, queries and qrels; what was seen is remembered as 16-byte hashes, 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -16,7 +15,7 @@ from hnmine.files.readers.identity import Seen, digest16, hashed_id
 from hnmine.files.readers.records import Document, Judgment, Query
 from hnmine.files.readers.source import Findings, Source, digest_files
 from hnmine.files.readers.streams import InputFile
-from hnmine.files.readers.tables import Row, columns, read_rows
+from hnmine.files.readers.tables import columns, read_rows
 from hnmine.files.readers.texts import open_text_file, read_documents
 from hnmine.options import InputOptions, nearest
 from hnmine.schema import Side
@@ -26,7 +25,6 @@ LIKELY_COLUMNS = (
     ("positive", "answer", "passage", "document"),
 )
 """Names that other pairs files use; they are proposed in the error, never taken unasked."""
-_LIKE_NEGATIVES = re.compile(r"negative(_\d+)?")
 
 
 @dataclass(slots=True)
@@ -45,20 +43,12 @@ class _FirstReport(ProblemLog):
 
 @dataclass(frozen=True, slots=True)
 class _Pair:
-    """One row of the file."""
-
     line: int
     anchor: str
     query_id: str
     positive: str  # "" where only its id is given
     doc_id: str
     metadata: dict[str, object]
-    negatives: list[str]
-
-    @property
-    def texts(self) -> list[str]:
-        """The positive and the negatives, where their texts are given."""
-        return [self.positive, *self.negatives] if self.positive else self.negatives
 
 
 def check_columns(names: list[str], shown: str, options: InputOptions) -> None:
@@ -84,33 +74,12 @@ def check_columns(names: list[str], shown: str, options: InputOptions) -> None:
         mistyped = mistyped or name != default
         guess = nearest(name, names) or next((other for other in likely if other in names), "COLUMN")
         proposed += ["--" + flag.replace("_", "-"), guess]
-    for name in negative_columns(options):
-        if name not in names:
-            missing.append(repr(name))
-            mistyped = True
-            proposed += ["--negative-columns", nearest(name, names) or "COLUMN,..."]
     if missing:
         raise (UsageError if mistyped else InputError)(
             f"{shown}: no column {' and no column '.join(missing)}",
             expected=f"columns of this file: {', '.join(names)}",
             remedy=" ".join(proposed),
         )
-
-
-def negative_columns(options: InputOptions) -> list[str]:
-    """The columns that hold the file's own negatives."""
-    return [name.strip() for name in (options.negative_columns or "").split(",") if name.strip()]
-
-
-def take_negatives(row: Row, names: list[str]) -> list[str]:
-    """The negatives of a row: texts, or lists of texts. An empty or missing cell is no negative."""
-    found: list[str] = []
-    for name in names:
-        value = row.get(name)
-        for item in value if isinstance(value, (list, tuple)) else [value]:
-            if item is not None and item != "":
-                found.append(take_text({name: item}, name))
-    return found
 
 
 class PairsSource(Source):
@@ -133,14 +102,10 @@ class PairsSource(Source):
         self._ids_by_text: dict[bytes, str] | None = None
         self._by_id_alone = bool(corpus and options.positive_id_column)
         findings = Findings()
-        names: list[str] = []
         with findings.collect():
             names = columns(file)
             if names:
                 check_columns(names, file.shown, options)
-        self._negatives = negative_columns(options)
-        read = {*self._negatives, options.anchor_column, options.positive_column}
-        self._overlooked = [name for name in names if _LIKE_NEGATIVES.fullmatch(name) and name not in read]
         for name, value in (("queries", options.queries), ("qrels", options.qrels), ("split", options.split)):
             if value is not None:
                 findings.add(
@@ -169,8 +134,6 @@ class PairsSource(Source):
         for name in ("anchor_id_column", "positive_id_column"):
             if getattr(options, name) is not None:
                 found[name] = getattr(options, name)
-        if self._negatives:
-            found["negative_columns"] = self._negatives
         return found
 
     def fingerprint(self) -> dict[str, str]:
@@ -181,14 +144,13 @@ class PairsSource(Source):
         return found
 
     def documents(self, problems: ProblemLog) -> Iterator[Document]:
-        """Each document of the corpus file, then each positive and each of the file's own negatives not seen before."""
+        """Each document of the corpus file, then each positive not seen before, in order of its first pair."""
         for part in self._corpus:
             yield from read_documents(part, problems)
         seen = Seen(checked=self.options.positive_id_column is not None)
         known = self._known_texts()
         for pair in self._pairs(self._first_report(problems)):
             if self._by_id_alone or (known and digest16(pair.positive) in known):
-                yield from self._negative_documents(pair, seen, known)
                 continue
             if seen.first(pair.doc_id, pair.positive, pair.line, self.file, problems):
                 yield Document(
@@ -199,14 +161,6 @@ class PairsSource(Source):
                     file=self.file.shown,
                     line=pair.line,
                 )
-            yield from self._negative_documents(pair, seen, known)
-
-    def _negative_documents(self, pair: _Pair, seen: Seen, known: dict[bytes, str]) -> Iterator[Document]:
-        """The negatives of a pair that are not in the corpus file and were not seen before."""
-        for text in pair.negatives:
-            doc_id = hashed_id("d-", text)
-            if digest16(text) not in known and seen.first(doc_id, text, pair.line, self.file, ProblemLog()):
-                yield Document(doc_id=doc_id, title="", text=text, metadata={}, file=self.file.shown, line=pair.line)
 
     def queries(self, problems: ProblemLog) -> Iterator[Query]:
         """Each query in order of its first pair, whose other columns are its metadata."""
@@ -242,36 +196,6 @@ class PairsSource(Source):
                 seen.add(both)
                 yield Judgment(query_id=pair.query_id, doc_id=doc_id, grade=1, file=self.file.shown, line=pair.line)
 
-    @property
-    def has_existing(self) -> bool:
-        """Whether `--negative-columns` were named."""
-        return bool(self._negatives)
-
-    def existing(self, problems: ProblemLog) -> Iterator[Judgment]:
-        """Each (query, negative) once, by text. Pairs that give a query's id a second text are left out."""
-        seen: set[bytes] = set()
-        queries = Seen(checked=True)
-        known = self._known_texts() if self._negatives else {}
-        for pair in self._pairs(self._first_report(problems)) if self._negatives else ():
-            if self.options.anchor_id_column:
-                queries.first(pair.query_id, pair.anchor, pair.line, self.file, ProblemLog())
-            for text in [] if queries.clash else pair.negatives:
-                doc_id = known.get(digest16(text), hashed_id("d-", text))
-                both = digest16(f"{len(pair.query_id)} {pair.query_id}{doc_id}")
-                if both not in seen:
-                    seen.add(both)
-                    yield Judgment(query_id=pair.query_id, doc_id=doc_id, grade=0, file=self.file.shown, line=pair.line)
-
-    def notes(self) -> dict[str, str]:
-        """Which columns look like negatives and were not named."""
-        if not self._overlooked:
-            return {}
-        names = ",".join(self._overlooked)
-        return {
-            "not read as negatives": f"{', '.join(self._overlooked)}: kept as metadata of the query"
-            f" (--negative-columns {names} brings them in)"
-        }
-
     def close(self) -> None:
         """Remove the copy of standard input, if there is one."""
         if self.on_close is not None:
@@ -285,7 +209,6 @@ class PairsSource(Source):
     def _pairs(self, reports: ProblemLog, *, metadata: bool = False) -> Iterator[_Pair]:
         options = self.options
         sides = [options.anchor_column, options.anchor_id_column, options.positive_id_column]
-        sides += self._negatives
         sides += [] if self._by_id_alone else [options.positive_column]
         taken = {name for name in (*sides, options.positive_column) if name is not None}
         wanted = None if metadata else sorted(name for name in sides if name is not None)
@@ -295,7 +218,6 @@ class PairsSource(Source):
                 query_id = take_id(row, options.anchor_id_column) if options.anchor_id_column else ""
                 positive = "" if self._by_id_alone else take_text(row, options.positive_column)
                 doc_id = take_id(row, options.positive_id_column) if options.positive_id_column else ""
-                negatives = take_negatives(row, self._negatives)
             except BadRecord as bad:
                 Place(self.file, line).report(reports, bad)
                 continue
@@ -306,15 +228,14 @@ class PairsSource(Source):
                 positive,
                 doc_id or hashed_id("d-", positive),
                 take_metadata(row, taken) if metadata else {},
-                negatives,
             )
 
     def _known_texts(self) -> dict[bytes, str]:
         """The id in the corpus file of each positive's text that is there (the first document with the text)."""
         if self._ids_by_text is None:
             found: dict[bytes, str] = {}
-            if self._corpus and (self._negatives or not self._by_id_alone):
-                wanted = {digest16(text) for pair in self._pairs(ProblemLog()) for text in pair.texts}
+            if self._corpus and not self._by_id_alone:
+                wanted = {digest16(pair.positive) for pair in self._pairs(ProblemLog())}
                 for part in self._corpus:
                     for document in read_documents(part, ProblemLog()):
                         key = digest16(document.text)

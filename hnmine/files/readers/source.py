@@ -50,19 +50,6 @@ class Source(ABC):
     def qrels(self, problems: ProblemLog) -> Iterator[Judgment]:
         """Each judgment, in file order; none for a corpus alone."""
 
-    def existing(self, problems: ProblemLog) -> Iterator[Judgment]:
-        """Each negative that the user's own file gives a query, once, grade 0; none for most forms."""
-        return iter(())
-
-    @property
-    def has_existing(self) -> bool:
-        """Whether the input was asked for negatives of its own."""
-        return False
-
-    def notes(self) -> dict[str, str]:
-        """What a person should be told about the input."""
-        return {}
-
     def close(self) -> None:  # noqa: B027 (most sources hold nothing)
         """Give back temporary files; the source cannot be read afterwards."""
 
