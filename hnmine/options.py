@@ -231,14 +231,7 @@ class SampleOptions(Options):
 class MineOptions(SampleOptions):
     """`mine`."""
 
-    top_k: int | None = option(
-        None,
-        "Candidates a retriever brings per query, positives counted [default: 100; with --deepen-from twice its].",
-        flags=("--top-k", "-k"),
-    )
-    deepen_from: str | None = option(
-        None, "Decisions: search deeper for the queries that starved there, and take over the rows of the others."
-    )
+    top_k: int = option(100, "Candidates a retriever brings per query, positives counted.", flags=("--top-k", "-k"))
     run: tuple[str, ...] = option((), "TREC run(s) as further sources: FILE or NAME=FILE, 3 or 6 columns.")
     random: int = option(0, "Random documents per query (keyed draw); evidence, and the fill of --short random.")
     rank_by: str | None = option(

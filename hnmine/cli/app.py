@@ -207,7 +207,6 @@ def mine(
     \b
       hnmine mine scifact -o scifact/candidates --index scifact/indexes/bm25
       hnmine mine beir/scifact -o scifact/candidates --run splade=splade.trec
-      hnmine mine scifact -o scifact/deeper --deepen-from scifact/decisions
     """
     from hnmine import api
 
@@ -305,7 +304,7 @@ def export(
     (opt.Bm25Options, "BM25 index"),
     INPUT,
     COMMON,
-    skip=frozenset({"name", "deepen_from"}),
+    skip=frozenset({"name"}),
 )
 def run(
     given: Given,

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from hnmine.core.answers import contains, normalised, parse_answers, patterns
 from hnmine.core.pool import Pairs, Pool, draw_documents, ranks_of, unite
@@ -45,7 +44,6 @@ from hnmine.schema import (
     sim_better_column,
     sim_positive_column,
 )
-from hnmine.stages.deepen import Deepening, interleave
 from hnmine.stages.index_bm25 import open_bm25
 from hnmine.stages.index_dense import open_dense
 from hnmine.stages.index_sparse import open_sparse
@@ -53,8 +51,6 @@ from hnmine.stages.runs import RunSource, read_run
 from hnmine.stages.stage import Stage, block_size, cut, require_made_from
 
 BLOCK = 4_096
-TOP_K = 100
-"""Default depth."""
 JUDGED = "judged"
 """Internal source: every judged document of a query is in the table, whoever found it."""
 _ORIGINS = {Kind.BM25_INDEX: "bm25", Kind.DENSE_INDEX: "dense", Kind.SPARSE_INDEX: "sparse"}
@@ -99,11 +95,8 @@ class Mine(Stage):
         self.options = options
         self.block = block_size(BLOCK)
         self.indexes = list(indexes)
-        self.deepening = Deepening(Path(options.deepen_from), collection) if options.deepen_from else None
-        default = 2 * self.deepening.depth if self.deepening else TOP_K
-        self.depth = options.top_k if options.top_k is not None else default
-        if self.depth < 1:
-            raise UsageError(f"--top-k {self.depth}: at least 1")
+        if options.top_k < 1:
+            raise UsageError(f"--top-k {options.top_k}: at least 1")
         if options.random < 0:
             raise UsageError(f"--random {options.random}: at least 0")
         self.runs: list[RunSource] = [read_run(spec, collection) for spec in options.run]
@@ -123,9 +116,6 @@ class Mine(Stage):
         self._retrievers: list[Retriever] | None = None
         has_answers = ANSWERS in collection.column_names("queries")
         self._answer_column = collection.column("queries", ANSWERS) if has_answers else None
-        if self.deepening is not None:
-            query_ids = collection.query_ids.take(pa.array(self.query_rows)).to_pylist()
-            self.deepening.check(self.plan(), query_ids, self.depth)
 
     def _score_infos(self) -> list[ScoreInfo]:
         infos = []
@@ -167,20 +157,14 @@ class Mine(Stage):
         return self._retrievers
 
     def inputs(self) -> Mapping[str, Artefact]:
-        """The collection and the indexes, by name; with `--deepen-from` what is deepened."""
-        found = {"collection": self.collection.artefact, **{f"index:{i.name}": i.artefact for i in self.indexes}}
-        if self.deepening is not None:
-            found |= {"candidates": self.deepening.candidates, "decisions": self.deepening.decisions}
-        return found
+        """The collection and the indexes, by name."""
+        return {"collection": self.collection.artefact, **{f"index:{i.name}": i.artefact for i in self.indexes}}
 
     def parameters(self) -> Json:
         """Depth, sources, order, and which queries are mined."""
         runs = {run.name: digest_file(run.path) for run in self.runs}
-        options = {**as_plain(self.options), "top_k": self.depth, "run": runs, "rank_by": self.rank_by}
-        del options["deepen_from"]  # a path; the fingerprints stand among the inputs
         return {
-            "options": options,
-            **({"shallowest": self.deepening.shallowest} if self.deepening else {}),
+            "options": {**as_plain(self.options), "run": runs, "rank_by": self.rank_by},
             "scores": [score.to_plan() for score in self.scores],
             "rank_by": self.rank_by,
             "arithmetic": numpy_facts(),
@@ -194,7 +178,7 @@ class Mine(Stage):
     def sizes(self) -> Json:
         """Queries, and the most candidate rows there can be."""
         sources = len(self.indexes) + len(self.runs)
-        rows = len(self.query_rows) * (sources * self.depth + self.options.random)
+        rows = len(self.query_rows) * (sources * self.options.top_k + self.options.random)
         return {
             "queries": len(self.query_rows),
             "documents": len(self.collection.documents),
@@ -205,19 +189,11 @@ class Mine(Stage):
         """Mine one block of queries."""
         start = block.index * self.block
         rows = self.query_rows[start : start + block.size]
-        more: Json = {}
-        if self.deepening is None:
-            table = self._mine(rows)
-        else:
-            query_ids = self.collection.query_ids.take(pa.array(rows)).to_pylist()
-            starved = self.deepening.is_starved(query_ids)
-            old = self.deepening.taken_over([query_ids[i] for i in np.flatnonzero(~starved)])
-            table = interleave(self._mine(rows[starved]), old, query_ids) if starved.any() else old
-            more = {"deepened": int(starved.sum())}
+        table, counts = self._mine(rows)
         name = part_name(block.index)
-        draft.commit(block.name, {name: write_table(draft.path / name, table)}, {**self._count(table), **more})
+        draft.commit(block.name, {name: write_table(draft.path / name, table)}, counts)
 
-    def _mine(self, query_rows: Rows) -> pa.Table:
+    def _mine(self, query_rows: Rows) -> tuple[pa.Table, Json]:
         queries = Queries(rows=query_rows, texts=self.collection.query_texts(query_rows))
         documents = len(self.collection.documents)
         judged = self.collection.qrels.of(query_rows)
@@ -225,11 +201,11 @@ class Mine(Stage):
         source_ranks: dict[str, npt.NDArray[np.int32]] = {}
         run_scores: dict[str, npt.NDArray[np.float32]] = {}
         for retriever in self.retrievers():
-            hits = retriever.search(queries, self.depth)
+            hits = retriever.search(queries, self.options.top_k)
             sources[retriever.name] = Pairs.ragged(hits.offsets, hits.rows)
             source_ranks[retriever.name] = ranks_of(sources[retriever.name].owner)
         for run in self.runs:
-            pairs, own_scores = run.of(query_rows, self.depth)
+            pairs, own_scores = run.of(query_rows, self.options.top_k)
             sources[run.name], run_scores[run.name] = pairs, own_scores
             source_ranks[run.name] = ranks_of(pairs.owner)
         query_ids = self.collection.query_ids.take(pa.array(query_rows))
@@ -250,28 +226,23 @@ class Mine(Stage):
         for name, own in source_ranks.items():
             spread = np.asarray(pool.gather(name, own, 0), np.int32)[order]
             columns[rank_column(name)] = pa.array(spread, pa.int32(), mask=spread == 0)
+        nulls = {}
         for score in self.scores:
-            columns[score_column(score.name)] = nullable_floats(scores[score.name][order])
+            values = scores[score.name][order]
+            columns[score_column(score.name)] = nullable_floats(values)
+            nulls[score.name] = int((~np.isfinite(values)).sum())
         columns |= self._similarities(pool, is_positive, order)
         columns[HAS_ANSWER] = self._has_answer(query_rows, pool, order)
         columns[TEXT_KEY] = pa.array(self.collection.doc_text_keys[pool.rows[order]], pa.uint64())
         columns[SOURCES] = self._sources(pool, order)
-        return pa.table(columns)
-
-    def _count(self, table: pa.Table) -> Json:
-        brought = {
-            name: len(table) - table[rank_column(name)].null_count
-            for name in [*(i.name for i in self.indexes), *(run.name for run in self.runs)]
+        counts: Json = {
+            "queries": len(query_rows),
+            "candidates": len(pool.rows),
+            "positives": int(is_positive.sum()),
+            "brought": {n: int(pool.brought(n).sum()) for n in sources if n != JUDGED},
+            "null_scores": nulls,
         }
-        if self.options.random:
-            brought[RANDOM_SOURCE] = pc.sum(pc.equal(pc.list_flatten(table[SOURCES]), RANDOM_SOURCE)).as_py() or 0
-        return {
-            "queries": len(pc.unique(table[QUERY_ID])),
-            "candidates": len(table),
-            "positives": pc.sum(table[IS_POSITIVE]).as_py() or 0,
-            "brought": brought,
-            "null_scores": {s.name: table[score_column(s.name)].null_count for s in self.scores},
-        }
+        return pa.table(columns), counts
 
     def _draw(self, query_ids: list[str], judged_owner: Rows, judged_rows: Rows) -> Pairs:
         """Keyed random documents of each query, its judged documents excluded."""

@@ -79,8 +79,7 @@ def require_evidence(options: FilterOptions, table: CandidatesTable, dense: tupl
         problems.append(f"--no-answers: the candidates have no {HAS_ANSWER}; mine them again")
     elif options.no_answers and not table.has_values(HAS_ANSWER):
         problems.append(f"--no-answers: no query has answers (a metadata column `{ANSWERS}` of the queries)")
-    plan = table.artefact.plan
-    depth = plan.get("shallowest", plan["options"].get("top_k"))  # after --deepen-from queries differ in depth
+    depth = table.artefact.plan["options"].get("top_k")
     for flag, count in (("--consistency-top", options.consistency_top), ("--agreement-depth", options.agreement_depth)):
         is_asked = flag != "--agreement-depth" or options.max_agreement is not None
         if depth is not None and is_asked and count > depth:
