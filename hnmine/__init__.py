@@ -25,6 +25,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "hnmine.api": (
+        "audit",
         "export",
         "filter",
         "index_bm25",
@@ -33,8 +34,10 @@ _HOMES = {
         "ingest",
         "merge",
         "mine",
+        "preset",
         "run",
         "score",
+        "sweep",
     ),
     "hnmine.dropin": ("mine_hard_negatives",),
     "hnmine.errors": (
@@ -51,6 +54,7 @@ _HOMES = {
     "hnmine.files.collection": ("Collection",),
     "hnmine.options": (
         "Anchor",
+        "AuditOptions",
         "Backend",
         "Bm25Engine",
         "Bm25Method",
@@ -68,6 +72,8 @@ _HOMES = {
         "Short",
         "SparseOptions",
         "Store",
+        "SweepOptions",
+        "TruthOptions",
     ),
     "hnmine.stages.chain": ("RunOptions",),
     "hnmine.stages.stage": ("Outcome",),
@@ -77,7 +83,21 @@ _WHERE = {name: module for module, names in _HOMES.items() for name in names}
 __all__ = ["__version__", *sorted(_WHERE)]
 
 if TYPE_CHECKING:
-    from hnmine.api import export, filter, index_bm25, index_dense, index_sparse, ingest, merge, mine, run, score
+    from hnmine.api import (
+        audit,
+        export,
+        filter,
+        index_bm25,
+        index_dense,
+        index_sparse,
+        ingest,
+        merge,
+        mine,
+        preset,
+        run,
+        score,
+        sweep,
+    )
     from hnmine.dropin import mine_hard_negatives
     from hnmine.errors import (
         ArtefactError,
@@ -93,6 +113,7 @@ if TYPE_CHECKING:
     from hnmine.files.collection import Collection
     from hnmine.options import (
         Anchor,
+        AuditOptions,
         Backend,
         Bm25Engine,
         Bm25Method,
@@ -110,6 +131,8 @@ if TYPE_CHECKING:
         Short,
         SparseOptions,
         Store,
+        SweepOptions,
+        TruthOptions,
     )
     from hnmine.stages.chain import RunOptions
     from hnmine.stages.stage import Outcome

@@ -13,12 +13,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from hnmine import presets
 from hnmine.errors import UsageError
 from hnmine.execute.local import Execution
 from hnmine.files.artefact import Artefact, Draft
 from hnmine.options import (
+    AuditOptions,
     Bm25Options,
     DenseOptions,
     ExportOptions,
@@ -30,8 +32,10 @@ from hnmine.options import (
     SparseOptions,
     SweepOptions,
     TruthOptions,
+    from_mapping,
 )
 from hnmine.schema import Kind
+from hnmine.stages.audit import Audit, open_rows
 from hnmine.stages.chain import Chain, RunOptions
 from hnmine.stages.export import Export
 from hnmine.stages.filter import Filter
@@ -53,6 +57,7 @@ from hnmine.stages.stage import Outcome, Stage
 from hnmine.stages.sweep import Sweep
 
 Place = str | Path
+T = TypeVar("T")
 
 
 def ingest(data: Place, output: Place, *, options: InputOptions | None = None, how: Execution | None = None) -> Outcome:
@@ -253,6 +258,20 @@ def sweep(
     return stage.run()
 
 
+def prepare_audit(place: Place, *, options: AuditOptions, collection: Place | None = None) -> Audit:
+    """The audit of a training file, decisions, an export or a run directory."""
+    rows, found, wanted = open_rows(Path(place), Path(collection) if collection else None)
+    return Audit(rows, options, found, wanted)
+
+
+def audit(place: Place, *, options: AuditOptions | None = None, collection: Place | None = None) -> dict[str, Any]:
+    """What is wrong with a training file of any tool, or with decisions. Nothing is written.
+
+    `false_negative_rate`, `judged_share`, `mean_gap` and `coverage` are None where they cannot be computed.
+    """
+    return prepare_audit(place, options=options or AuditOptions(), collection=collection).run()
+
+
 def export_places(output: Path) -> tuple[Path, Path | None]:
     """(artefact directory, training file or None): `X.parquet` keeps its artefact in `X.hnmine/export`."""
     directory, file = training_places(output)
@@ -301,6 +320,27 @@ def run(
     """
     chain = Chain(str(data), Path(output), options or RunOptions())
     return chain.run(how or Execution(), report or (lambda name, outcome: None))
+
+
+def preset(name: str) -> RunOptions:
+    """The options of a published recipe, such as `bge`, for `run`; `hnmine presets` lists them.
+
+    `dataclasses.replace` changes single values: `replace(options, filter=replace(options.filter, num_negatives=5))`.
+    """
+    tables = presets.read(name)
+
+    def record(kind: type[T], table: str) -> T:
+        return from_mapping(kind, tables.get(table, {}), where=f"preset {name} [{table}]")
+
+    return RunOptions(
+        input=record(InputOptions, "input"),
+        bm25=None if tables.get("bm25") is False else record(Bm25Options, "bm25"),
+        dense=None if tables.get("dense") is False else record(DenseOptions, "dense"),
+        mine=record(MineOptions, "mine"),
+        score=record(ScoreOptions, "score") if "score" in tables else None,
+        filter=record(FilterOptions, "filter"),
+        export=record(ExportOptions, "export"),
+    )
 
 
 def merge(path: Place) -> Artefact:

@@ -113,6 +113,8 @@ class Pick(StrEnum):
     SIMANS_LAPLACE = "simans-laplace"
     MARGIN_BINS = "margin-bins"
     DEBIASED = "debiased"
+    DIVERSE = "diverse"
+    CLUSTER_NEIGHBOURS = "cluster-neighbours"
     CROSS_TEACHER = "cross-teacher"
     INTRA_TEACHER = "intra-teacher"
 
@@ -124,6 +126,14 @@ class Short(StrEnum):
     DROP = "drop"
     RELAX = "relax"
     RANDOM = "random"
+
+
+class Existing(StrEnum):
+    """What `filter` does with the negatives that the user's own file brought."""
+
+    JUDGE = "judge"
+    FIRST = "first"
+    KEEP = "keep"
 
 
 class Format(StrEnum):
@@ -150,6 +160,9 @@ class InputOptions(Options):
     )
     positive_id_column: str | None = option(
         None, "Pairs file: the column with the positive's id [default: hash of the text]."
+    )
+    negative_columns: tuple[str, ...] = option(
+        (), "Pairs file: column(s) with negatives that it has already (a text or a list); `negative_*` means several."
     )
     title_separator: str = option(
         " ", "What joins a document's title and text into the text that is indexed and exported."
@@ -237,7 +250,19 @@ class MineOptions(SampleOptions):
     rank_by: str | None = option(
         None, "Score that orders candidates [default: first dense index, else sparse, else BM25]."
     )
+    clusters: int = option(
+        0, "Clusters of the documents of each dense index (k-means), for --pick diverse and cluster-neighbours."
+    )
     min_relevance: int = option(1, "Lowest grade that makes a document a positive.")
+    exclude_queries: str | None = option(
+        None, "Mine none of these queries: a file of ids or texts, one a line, or qrels, JSONL, TSV, Parquet."
+    )
+    exclude_documents: str | None = option(
+        None, "Let none of these documents become a positive or a candidate: a file as for --exclude-queries."
+    )
+    deepen_from: str | None = option(
+        None, "Decisions: mine again, with this --top-k, only the queries that got too few negatives there."
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -266,13 +291,17 @@ class FilterOptions(SampleOptions):
     skip_fused: int = option(
         0, "Drop the first N survivors in an order fused from all ranks and the similarity to the positive."
     )
+    max_fn_probability: float | None = option(
+        None, "Drop n if it is a false negative with more than this estimated probability (0 to 1)."
+    )
     max_score: float | None = option(None, "Drop n with s(n) above this.")
     min_score: float | None = option(None, "Drop n with s(n) below this.")
     judge_by: str | None = option(
-        None, "Score that rules compare [default: reranker, else first dense index, else sparse, else BM25]."
+        None,
+        "Score that rules compare, by name or kind [default: reranker, else dense, sparse, BM25].",
     )
     rank_by: str | None = option(
-        None, "Score that orders the pick [default: first dense index, else sparse, else BM25]."
+        None, "Score that orders the pick, by name or kind [default: dense, else sparse, else BM25]."
     )
     pick: Pick = option(Pick.TOP, "How negatives are chosen from the survivors: docs/rules.md, Picking.")
     pick_pool: int | None = option(
@@ -320,6 +349,10 @@ class FilterOptions(SampleOptions):
         None, "Drop n that more than A retrievers have among their first --agreement-depth ranks."
     )
     agreement_depth: int = option(50, "How many ranks of a retriever count for --max-agreement.")
+    existing: Existing = option(
+        Existing.JUDGE,
+        "Negatives of your own file: judged as any candidate, the survivors picked first, or kept against all guesses.",
+    )
     max_reuse: int = option(
         0, "A document stays a candidate of at most C queries, a keyed draw of those it survived in."
     )
@@ -331,8 +364,7 @@ def _swept() -> Iterator[tuple[str, Any, Any]]:
     for item in dataclasses.fields(FilterOptions):
         hint, metadata = hints[item.name], item.metadata
         if item.name not in ("seed", "limit") and _is_number(hint):
-            swept = field(default=(), metadata={**metadata, "help": f"{metadata['help']} A list: 0,10,20."})
-            yield item.name, tuple[hint, ...], swept  # type: ignore[valid-type]
+            yield item.name, tuple[hint, ...], field(default=(), metadata=metadata)  # type: ignore[valid-type]
         else:
             yield item.name, hint, field(default=item.default, metadata=metadata)
 
@@ -358,6 +390,19 @@ class TruthOptions(Options):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AuditOptions(TruthOptions):
+    """`audit`."""
+
+    corpus: str | None = option(None, "Corpus file: unknown documents are told, and --qrels can be told by text.")
+    queries: str | None = option(None, "Queries file: with --corpus, what ties the ids of --qrels to texts.")
+    min_negatives: int | None = option(None, "Negatives a query should have [default: those of the decisions, else 1].")
+    held_out_queries: str | None = option(
+        None, "Queries that must not be in it: a file of ids or texts, one a line, or qrels, JSONL, TSV, Parquet."
+    )
+    held_out_documents: str | None = option(None, "Documents that must not be in it: a file as for --held-out-queries.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ExportOptions(SampleOptions):
     """`export`."""
 
@@ -365,6 +410,7 @@ class ExportOptions(SampleOptions):
     scores: bool = option(False, "Add the judge's scores (MarginMSE, distillation).")
     max_positives: int | None = option(None, "At most N positives per query, the best by rank [default: all].")
     negatives: int | None = option(None, "Use at most N of the chosen negatives [default: all].")
+    epoch: int | None = option(None, "Only the negatives of this epoch, from 1 [default: every epoch's rows].")
     rows_per_file: int | None = option(
         None, "Rows a shard when -o is a directory; shards are named as the Hugging Face Hub likes them."
     )

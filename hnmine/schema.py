@@ -1,6 +1,6 @@
 """The words every part shares: artefact kinds, column names, verdicts, reasons, score scales.
 
-This module and `errors`, `hashing`, `options` are the leaves: they import nothing of hnmine but each other.
+This module and `errors`, `hashing`, `options`, `presets` are the leaves: they import nothing of hnmine but each other.
 """
 
 from __future__ import annotations
@@ -66,9 +66,11 @@ HAS_ANSWER = "has_answer"
 
 ANSWERS = "answers"
 """The queries' metadata column with the strings that answer them."""
+P_FALSE_NEGATIVE = "p_false_negative"
 
 RANDOM_SOURCE = "random"
 CURATED_SOURCE = "curated"
+EXISTING_SOURCE = "existing"
 
 
 def rank_column(name: str) -> str:
@@ -84,6 +86,16 @@ def score_column(name: str) -> str:
 def sim_positive_column(name: str) -> str:
     """The candidates column with the highest similarity to another positive of the query."""
     return f"sim_positive_{name}"
+
+
+def cluster_column(name: str) -> str:
+    """The candidates column with the cluster of the document."""
+    return f"cluster_{name}"
+
+
+def centroid_rank_column(name: str) -> str:
+    """The candidates column with the rank of the document's cluster by nearness to the query."""
+    return f"centroid_rank_{name}"
 
 
 def sim_better_column(name: str) -> str:

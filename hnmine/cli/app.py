@@ -249,19 +249,26 @@ CollectionDir = Annotated[
 ]
 
 
+Preset = Annotated[str | None, typer.Option("--preset", help="A published recipe: `hnmine presets`; flags win.")]
+
+
 @app.command("filter")
 @with_flags((opt.FilterOptions, "Rules"), COMMON, SHARD)
-def filter_(candidates: Candidates, output: Output, given: Given, collection: CollectionDir = None) -> None:
+def filter_(
+    candidates: Candidates, output: Output, given: Given, collection: CollectionDir = None, preset: Preset = None
+) -> None:
     """Give every candidate a verdict and a reason.
 
     \b
       hnmine filter scifact -o scifact/strict --relative-margin 0.1 -n 5
       hnmine filter scifact -o scifact/relaxed --short relax
+      hnmine filter scifact -o scifact/drawn --preset simans -n 5
     """
     from hnmine import api
+    from hnmine.cli.config import preset_filter_options
 
     how, terminal = stoppable(given)
-    stage = api.prepare_filter(candidates, options=given.record(opt.FilterOptions), collection=collection)
+    stage = api.prepare_filter(candidates, options=preset_filter_options(given, preset), collection=collection)
     carry_out("filter", stage, output, given, how, terminal)
 
 
@@ -313,6 +320,7 @@ def run(
     ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="A directory, or FILE.parquet.")] = None,
     config: Annotated[Path | None, typer.Option("--config", "-c", help="TOML file; flags win.")] = None,
+    preset: Preset = None,
     index: Annotated[
         list[str], typer.Option("--index", metavar="<str>", help="A further, ready-made index: DIR or NAME=DIR.")
     ] = [],  # noqa: B006
@@ -326,12 +334,13 @@ def run(
       hnmine run stdlib -o demo/triplets.parquet --limit 500
       hnmine run pairs.parquet -o triplets.parquet -n 5 --relative-margin 0.05
       hnmine run beir/scifact -o scifact --reranker models/mine
+      hnmine run beir/scifact -o scifact --preset nv-retriever
     """
     from hnmine.cli.config import run_settings
     from hnmine.stages.chain import Chain
 
     flags = {"index": index, "reranker": reranker, "no_bm25": no_bm25, "no_dense": no_dense}
-    settings = run_settings(given, config, data=data, output=output, flags=flags)
+    settings = run_settings(given, config, preset=preset, data=data, output=output, flags=flags)
     how, terminal = stoppable(given)
     chain = Chain(settings.data, settings.output, settings.options)
     if given.dry_run:
@@ -422,6 +431,36 @@ def _width() -> int:
     return shutil.get_terminal_size((100, 24)).columns
 
 
+@app.command("presets")
+@with_flags(COMMON)
+def presets_(
+    given: Given,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Print this preset's file.")] = None,
+) -> None:
+    """Published recipes, one line each; with NAME its file, to read or to copy as a --config.
+
+    \b
+      hnmine presets
+      hnmine presets simans
+    """
+    from hnmine import presets
+
+    execution(given)
+    if name is not None:
+        if given.json:
+            print_json(presets.read(name))
+        else:
+            print(presets.text(name), end="")
+        return
+    found = {known: presets.summary(known) for known in presets.names()}
+    if given.json:
+        print_json(found)
+        return
+    width = max(len(known) for known in found)
+    for known, line in found.items():
+        print(f"{known:<{width}}  {line}")
+
+
 @app.command()
 @with_flags((opt.SweepOptions, "Rules"), (opt.TruthOptions, "Truth"), COMMON)
 def sweep(
@@ -436,6 +475,8 @@ def sweep(
     collection: CollectionDir = None,
 ) -> None:
     """What a grid of thresholds would give: yield, hardness, false negatives.
+
+    Every number of `filter` is a list here, and the grid is made of all lists. `none` in a list is no margin.
 
     \b
       hnmine sweep scifact
@@ -472,6 +513,40 @@ def sweep(
         for line in sweeping.render(report, _width()):
             print(line)
     fail_if(check_conditions(tuple(given.fail_if)), sweeping.summary(report))
+
+
+@app.command()
+@with_flags((opt.AuditOptions, "Audit"), COMMON)
+def audit(
+    path: Annotated[
+        Path,
+        typer.Argument(metavar="FILE|DECISIONS", help="Any tool's training file, decisions, or a run directory."),
+    ],
+    given: Given,
+    collection: CollectionDir = None,
+) -> None:
+    """What is wrong with a training file: false negatives, leaks, copies, gaps.
+
+    \b
+      hnmine audit triplets.parquet --qrels beir/scifact/qrels/full.tsv
+      hnmine audit minedHN.jsonl --corpus corpus.jsonl --queries queries.jsonl --qrels full.tsv
+      hnmine audit scifact --held-out-queries qrels/test.tsv --fail-if "problems.held-out-query>0"
+    """
+    from hnmine import api
+    from hnmine.stages.audit import render
+
+    _, terminal = execution(given)
+    stage = api.prepare_audit(path, options=given.record(opt.AuditOptions), collection=collection)
+    if given.dry_run:
+        terminal.say(f"audit: would read {path}")
+        return
+    report = stage.run()
+    if given.json:
+        print_json(report)
+    else:
+        for line in render(report):
+            print(line)
+    fail_if(check_conditions(tuple(given.fail_if)), report)
 
 
 @app.command()

@@ -1,6 +1,6 @@
 """A TOML file for `run`: one table a stage, keys as the flags; unknown keys are refused with the nearest known name.
 
-Flags and environment variables win over the file, the file over the defaults.
+Flags and environment variables win over the file, the file over the preset, the preset over the defaults.
 """
 
 from __future__ import annotations
@@ -55,14 +55,60 @@ def read_config(path: Path) -> dict[str, Any]:
     return config
 
 
+MARGINS = frozenset({"relative_margin", "absolute_margin", "no_margin"})
+"""Options that replace each other: who asks for one of them asks for none of those below."""
+
+
+def layered(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Two configurations as one, table by table and key by key; what stands `above` wins."""
+    merged = dict(below)
+    for name, value in above.items():
+        lower = below.get(name)
+        merged[name] = _table(lower, value) if isinstance(value, dict) and isinstance(lower, dict) else value
+    return merged
+
+
+def _table(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    own = {key.replace("-", "_"): value for key, value in above.items()}
+    kept = {key.replace("-", "_"): value for key, value in below.items()}
+    if own.keys() & MARGINS:
+        kept = {key: value for key, value in kept.items() if key not in MARGINS}
+    return {**kept, **own}
+
+
+def filter_options(given: Given, table: Mapping[str, Any], *, where: str) -> opt.FilterOptions:
+    """The rules of a configuration's table, overridden by the flags that were given."""
+    flags = {name: given.values[name] for name in given.explicit}
+    below = {name: value for name, value in _table(table, flags).items() if name not in flags}
+    return given.record(opt.FilterOptions, below, where=where)
+
+
+def preset_filter_options(given: Given, preset: str | None) -> opt.FilterOptions:
+    """The rules of a preset, overridden by the flags that were given; those of the flags alone without a preset."""
+    from hnmine import presets
+
+    tables = presets.read(preset) if preset is not None else {}
+    return filter_options(given, tables.get("filter", {}), where=f"preset {preset} [filter]" if preset else "options")
+
+
 def run_settings(
-    given: Given, config_path: Path | None, *, data: str | None, output: Path | None, flags: Mapping[str, Any]
+    given: Given,
+    config_path: Path | None,
+    *,
+    preset: str | None,
+    data: str | None,
+    output: Path | None,
+    flags: Mapping[str, Any],
 ) -> RunSettings:
-    """Merge the flags of a call with its configuration file."""
+    """Merge the flags of a call with its configuration file, and that with the preset."""
+    from hnmine import presets
     from hnmine.stages.chain import RunOptions
 
     config = read_config(config_path) if config_path is not None else {}
     where = str(config_path or "options")
+    if preset is not None:
+        config = layered(presets.read(preset), config)
+        where = f"{config_path}, preset {preset}" if config_path else f"preset {preset}"
     keyed: dict[str, Any] = {key: config[key] for key in ("seed", "limit") if key in config}
 
     def table(name: str, *, sampled: bool = False) -> dict[str, Any]:
@@ -92,7 +138,7 @@ def run_settings(
         else given.record(opt.DenseOptions, table("dense"), where=f"{where} [dense]"),
         mine=given.record(opt.MineOptions, table("mine", sampled=True), where=f"{where} [mine]"),
         score=score,
-        filter=given.record(opt.FilterOptions, table("filter", sampled=True), where=f"{where} [filter]"),
+        filter=filter_options(given, table("filter", sampled=True), where=f"{where} [filter]"),
         export=given.record(opt.ExportOptions, table("export", sampled=True), where=f"{where} [export]"),
         indexes=tuple(flags["index"] or config.get("indexes", ())),
     )

@@ -49,7 +49,11 @@ def parameter(name: str, hint: Any, field: dataclasses.Field[Any], panel: str) -
     default: Any = field.default
     flags = field.metadata.get("flags") or ("--" + name.replace("_", "-"),)
     is_tuple = typing.get_origin(hint) is tuple
+    metavar = None
     if is_tuple:
+        kind = typing.get_args(hint)[0]
+        number = next((n for n in (float, int) if n is kind or n in typing.get_args(kind)), None)
+        metavar = f"<{number.__name__},...>" if number else "<str>"
         hint, default = list[str], list(default)
     info = typer.Option(
         default,
@@ -58,7 +62,7 @@ def parameter(name: str, hint: Any, field: dataclasses.Field[Any], panel: str) -
         rich_help_panel=panel,
         show_default=_shown(default),
         show_envvar=False,
-        metavar="<str>" if is_tuple else None,
+        metavar=metavar,
     )
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=info, annotation=hint)
 

@@ -8,7 +8,10 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-ORDER = ("run", "ingest", "index", "mine", "score", "filter", "export", "merge", "inspect", "sweep", "audit", "doctor")
+ORDER = (
+    *("run", "ingest", "index", "mine", "score", "filter", "export", "merge", "inspect", "sweep", "audit"),
+    *("presets", "doctor"),
+)
 """The commands as the work goes; others follow in the order of the code."""
 
 VARIABLES = "An environment variable sets each option too: {}_ and its name, in capitals."

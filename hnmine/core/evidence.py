@@ -64,8 +64,14 @@ class Evidence:
     """Written or chosen by a person or a generator to be a negative; rules that guess at relevance leave it alone."""
     sim_better: Mapping[str, Floats] = field(default_factory=dict)
     """By dense index: highest similarity to a better-placed row of the query that is no positive; NaN if none."""
+    clusters: Mapping[str, Ints] = field(default_factory=dict)
+    """By dense index: the cluster of the document, from 1; 0 where it is unknown."""
+    centroid_ranks: Mapping[str, Ints] = field(default_factory=dict)
+    """By dense index: rank of the document's cluster by nearness to the query, 1 = nearest; 0 where it is unknown."""
     has_answer: Bools | None = None
     """Whether the document contains one of the query's answers; None if the table does not say."""
+    is_existing: Bools | None = None
+    """Brought by the user's own file as a negative; None if no row is."""
     columns: Mapping[str, Column] = field(default_factory=dict)
     """The columns that the rules in force named in `Rule.columns`, by those names."""
 

@@ -7,6 +7,7 @@ positive and negative.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,6 +49,20 @@ class Layout:
         offsets = self.offsets[start : stop + 1]
         places = self.places[offsets[0] : offsets[-1]]
         return Layout(query=self.query[start:stop], offsets=offsets - offsets[0], places=places)
+
+
+def end_to_end(parts: Sequence[tuple[Chosen, Layout]]) -> Layout:
+    """The rows of several layouts one after the other, over the joined lists of their queries, positives, negatives."""
+    query, lengths, places = [], [], []
+    queries = positives = negatives = 0
+    for chosen, layout in parts:
+        query.append(layout.query + queries)
+        lengths.append(np.diff(layout.offsets))
+        places.append(np.where(layout.places >= 0, layout.places + positives, layout.places - negatives))
+        queries += len(chosen.positive_offsets) - 1
+        positives += int(chosen.positive_offsets[-1])
+        negatives += int(chosen.negative_offsets[-1])
+    return Layout(query=np.concatenate(query), offsets=_starts(np.concatenate(lengths)), places=np.concatenate(places))
 
 
 def row_per_negative(chosen: Chosen, keys: Keys | None) -> tuple[Layout, int]:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from hnmine.core.kmeans import centroids, nearest, order_of_centres
 from hnmine.engines.models import missing_extra
 from hnmine.engines.retriever import OVERFETCH, Queries, Retriever, Rows, Scores
 from hnmine.engines.vectors import Vectors, VectorStore
@@ -20,6 +21,9 @@ from hnmine.schema import Scale
 
 SEARCH_CHUNK = 50_000
 """Documents in memory at a time; larger chunks fall out of the caches and were measured slower."""
+
+CLUSTER_SAMPLE = 64
+"""Documents a cluster that k-means looks at."""
 
 _SMALLEST_BATCH = 20  # below it FAISS uses another kernel, whose last bits differ
 _PAIR_BYTES = 1 << 25  # per operand of the pair kernel
@@ -44,6 +48,7 @@ class DenseIndex(Retriever):
         self.scale = scale
         self._documents = VectorStore(documents)
         self._queries = VectorStore(queries)
+        self._clusters: tuple[int, Vectors] | None = None
         if len(self._documents) != self.size:
             raise ArtefactError(
                 f"index {name}: {len(self._documents):,} document vectors", expected=f"{self.size:,} documents"
@@ -136,6 +141,26 @@ class DenseIndex(Retriever):
             exact[np.isneginf(products[np.arange(len(rows)), nearest])] = np.nan
             best = np.fmax(best, exact)
         return best
+
+    def clusters(self, queries: Queries, offsets: Rows, rows: Rows, count: int) -> tuple[Rows, Rows]:
+        """k-means over at most 64 documents a cluster, evenly spaced; see `Retriever.clusters`."""
+        centres = self._centres(count)
+        documents, place = np.unique(rows, return_inverse=True)
+        found = np.empty(len(documents), np.int64)
+        for low in range(0, len(documents), SEARCH_CHUNK):
+            part = slice(low, low + SEARCH_CHUNK)
+            found[part] = nearest(self._documents.take(documents[part]), centres)
+        cluster = found[place]
+        owner = np.repeat(np.arange(len(queries)), np.diff(offsets))
+        places = order_of_centres(self._queries.take(queries.rows), centres)
+        return cluster + 1, places[owner, cluster] + 1
+
+    def _centres(self, count: int) -> Vectors:
+        if self._clusters is None or self._clusters[0] != count:
+            wanted = min(self.size, CLUSTER_SAMPLE * count)
+            rows = np.linspace(0, self.size, wanted, endpoint=False).astype(np.int64)
+            self._clusters = (count, centroids(self._documents.take(rows), count))
+        return self._clusters[1]
 
     def better_similarity(self, offsets: Rows, rows: Rows, counts: npt.NDArray[np.bool_]) -> Scores:
         """Highest inner product of each row with an earlier row of its query; see `Retriever.better_similarity`.

@@ -118,6 +118,13 @@ class Retriever(ABC):
         """
         return None
 
+    def clusters(self, queries: Queries, offsets: Rows, rows: Rows, count: int) -> tuple[Rows, Rows] | None:
+        """The cluster (1 to `count`) of each row's document, and the rank of that cluster by nearness to the query.
+
+        Query i owns rows[offsets[i]:offsets[i+1]]. The clusters are of the whole index; None if not defined.
+        """
+        return None
+
     def better_similarity(self, offsets: Rows, rows: Rows, counts: npt.NDArray[np.bool_]) -> Scores | None:
         """Highest similarity of each row to an earlier row of its query for which `counts`; None if not defined.
 

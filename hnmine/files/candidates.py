@@ -124,6 +124,13 @@ def similarities(table: pa.Table, prefix: str) -> dict[str, npt.NDArray[np.float
     }
 
 
+def whole_numbers(table: pa.Table, prefix: str) -> dict[str, npt.NDArray[np.int64]]:
+    """The columns of a prefix such as `cluster_` by the names behind it, as int64 with 0 for null."""
+    return {
+        name: np.asarray(table[prefix + name].fill_null(0).to_numpy(), np.int64) for name in names_of(table, prefix)
+    }
+
+
 def has_answer(table: pa.Table) -> npt.NDArray[np.bool_] | None:
     """Which rows contain an answer to their query, null as no; None if the table does not say."""
     if HAS_ANSWER not in table.column_names:

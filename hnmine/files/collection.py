@@ -99,28 +99,13 @@ class Collection:
         return np.asarray(column.to_numpy(), np.uint64)
 
     def column_names(self, table: Literal["documents", "queries"]) -> list[str]:
-        """The columns of a table, metadata included, in the order in which its parts bring them."""
-        names: dict[str, None] = {}
-        for file in self.artefact.files(f"{table}/"):
-            names.update(dict.fromkeys(pq.read_schema(file).names))
-        return list(names)
+        """The columns of a table, metadata included."""
+        files = self.artefact.files(f"{table}/")
+        return list(pq.read_schema(files[0]).names) if files else []
 
     def column(self, table: Literal["documents", "queries"], name: str) -> pa.ChunkedArray:
-        """One column of a table in row order, held in memory; null where a part does not have it.
-
-        Parts whose types differ are brought to one: whole numbers and fractions to float64, anything else to text.
-        """
-        chunks: list[pa.Array] = []
-        for file in self.artefact.files(f"{table}/"):
-            if name in pq.read_schema(file).names:
-                chunks += read_table([file], [name])[name].chunks
-            else:
-                chunks.append(pa.nulls(pq.read_metadata(file).num_rows))
-        kinds = {chunk.type for chunk in chunks if not pa.types.is_null(chunk.type)}
-        kind = kinds.pop() if len(kinds) == 1 else pa.null() if not kinds else pa.string()
-        if kinds and all(pa.types.is_integer(k) or pa.types.is_floating(k) for k in kinds):
-            kind = pa.float64()
-        return pa.chunked_array([chunk.cast(kind) for chunk in chunks], kind)
+        """One column of a table in row order, held in memory."""
+        return read_table(self.artefact.files(f"{table}/"), [name])[name]
 
     @cached_property
     def qrels(self) -> Qrels:
@@ -137,6 +122,20 @@ class Collection:
         order = np.argsort(query_rows, kind="stable")
         grades = table["grade"].to_numpy().astype(np.int32)
         return Qrels(query_rows=query_rows[order], doc_rows=doc_rows[order], grades=grades[order])
+
+    @cached_property
+    def existing_negatives(self) -> Qrels:
+        """The pairs that the user's own file calls negatives, as row numbers; their grades are 0 and mean nothing."""
+        files = self.artefact.files("negatives/")
+        if not files:
+            empty = np.empty(0, np.int64)
+            return Qrels(query_rows=empty, doc_rows=empty, grades=np.empty(0, np.int32))
+        table = read_table(files)
+        query_rows = rows_of(self.query_ids, table[QUERY_ID])
+        doc_rows = rows_of(self.doc_ids, table[DOC_ID])
+        known = np.flatnonzero((query_rows >= 0) & (doc_rows >= 0))  # a bad record was left out of one of the tables
+        order = known[np.argsort(query_rows[known], kind="stable")]
+        return Qrels(query_rows=query_rows[order], doc_rows=doc_rows[order], grades=np.zeros(len(order), np.int32))
 
     def document_text_array(self, rows: Rows) -> pa.Array:
         """The full text (title, separator, text) of each given document, in the given order, as an Arrow array."""

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hnmine.core.layout import Layout
+from hnmine.core.layout import Layout, end_to_end
 from hnmine.errors import InputError, UsageError
 from hnmine.execute.local import Block, Execution
 from hnmine.files.artefact import Artefact, Draft, Json, sum_counts
@@ -28,7 +28,7 @@ from hnmine.hashing import keyed_hash
 from hnmine.options import ExportOptions, Format, as_plain
 from hnmine.schema import DOC_ID, Kind
 from hnmine.stages.formats import FORMATS
-from hnmine.stages.picked import read_picked
+from hnmine.stages.picked import Picked, join, read_picked
 from hnmine.stages.places import refuse_foreign
 from hnmine.stages.stage import Outcome, Stage, block_size, cut, require_made_from
 from hnmine.stages.training_rows import missing_scores, provenance_table, training_table
@@ -64,15 +64,22 @@ class Export(Stage):
         self.file = os.path.relpath(file.absolute(), path.absolute()) if file else None
         wanted = int(decisions.plan["options"]["num_negatives"])
         self.width = min(wanted, options.negatives or wanted)
-        self.picked = read_picked(
-            collection,
-            self.table,
-            self.table.sample(options.limit, options.seed),
-            max_positives=options.max_positives,
-            negatives=options.negatives,
-        )
-        form = FORMATS[options.format]
-        self.layout, self.pairs_left_out = form.lay_out(self.picked.chosen, width=self.width, keys=self._keys())
+        queries, form = self.table.sample(options.limit, options.seed), FORMATS[options.format]
+        parts, layouts, self.pairs_left_out = [], [], 0
+        for epoch in self._epochs():
+            part = read_picked(
+                collection,
+                self.table,
+                queries,
+                max_positives=options.max_positives,
+                negatives=options.negatives,
+                epoch=epoch,
+            )
+            layout, left_out = form.lay_out(part.chosen, width=self.width, keys=self._keys(part))
+            parts.append(part)
+            layouts.append((part.chosen, layout))
+            self.pairs_left_out += left_out
+        self.picked, self.layout = join(parts), end_to_end(layouts)
         self._check()
         self.block_rows = options.rows_per_file or block_size(max(1_024, TEXTS_PER_BLOCK // (self.width + 2)))
 
@@ -91,13 +98,25 @@ class Export(Stage):
                 remedy="filter again with --judge-by a score that every row has",
             )
 
-    def _keys(self) -> npt.NDArray[np.uint64]:
-        """A keyed random number for each positive, made from the ids alone."""
-        offsets = self.picked.chosen.positive_offsets
+    def _epochs(self) -> list[int]:
+        """The epochs whose rows are written, one after the other."""
+        picked, asked = int(self.table.artefact.plan["options"]["epochs"]), self.options.epoch
+        if asked is not None and not 1 <= asked <= picked:
+            raise UsageError(
+                f"--epoch {asked}: the decisions are for {picked} epoch(s)",
+                expected=f"1 to {picked}",
+                remedy="`hnmine filter --epochs N` picks for more",
+            )
+        return [asked] if asked is not None else list(range(1, picked + 1))
+
+    def _keys(self, picked: Picked) -> npt.NDArray[np.uint64]:
+        """A keyed random number for each positive, made from the ids and the epoch alone."""
+        offsets = picked.chosen.positive_offsets
         owner = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
-        pairs = zip(owner.tolist(), self.picked.positives.about[DOC_ID].to_pylist(), strict=True)
-        seed, ids = self.options.seed, self.picked.query_ids
-        return np.fromiter((keyed_hash(seed, "export", ids[q], d) for q, d in pairs), np.uint64, len(owner))
+        pairs = zip(owner.tolist(), picked.positives.about[DOC_ID].to_pylist(), strict=True)
+        seed, ids = self.options.seed, picked.query_ids
+        turn = [str(epoch) for epoch in set(picked.epochs.tolist()) if epoch > 1]
+        return np.fromiter((keyed_hash(seed, "export", ids[q], d, *turn) for q, d in pairs), np.uint64, len(owner))
 
     def run(self, path: Path, how: Execution) -> Outcome:
         """As every stage; a file that another program wrote is not replaced unless `how.overwrite`."""
@@ -131,7 +150,10 @@ class Export(Stage):
         }
         counts: Json = {"rows": len(layout)}
         if block.index == 0:
-            counts |= {"pairs_left_out": self.pairs_left_out, "queries": len(np.unique(self.layout.query))}
+            counts |= {
+                "pairs_left_out": self.pairs_left_out,
+                "queries": len(np.unique(self.picked.query_rows[self.layout.query])),
+            }
         draft.commit(block.name, files, counts)
 
     def _rows_of(self, block: Block) -> Layout:

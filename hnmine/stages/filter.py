@@ -14,6 +14,7 @@ from hnmine.core import picks
 from hnmine.core.decide import Decisions, decide
 from hnmine.core.evidence import Evidence, anchor_scores
 from hnmine.core.rules import LADDER, Rule, build, default_margins
+from hnmine.core.rules.guard import MaxFnProbability
 from hnmine.core.spread import grid_counts, quantiles
 from hnmine.errors import UsageError
 from hnmine.execute.local import Block
@@ -23,20 +24,25 @@ from hnmine.files.candidates import (
     ScoreInfo,
     floats,
     has_answer,
+    keyed_sample,
     names_of,
+    nullable_floats,
     query_offsets,
     ranks,
     similarities,
+    whole_numbers,
 )
 from hnmine.files.collection import Collection, rows_of
 from hnmine.files.tables import part_name, write_table
 from hnmine.hashing import keyed_hash
-from hnmine.options import FilterOptions, Short, as_plain, nearest
+from hnmine.options import Existing, FilterOptions, Short, as_plain, nearest
 from hnmine.schema import (
     CURATED_SOURCE,
     DOC_ID,
     EPOCH,
+    EXISTING_SOURCE,
     IS_POSITIVE,
+    P_FALSE_NEGATIVE,
     PICK_RANK,
     QUERY_ID,
     RANDOM_SOURCE,
@@ -49,18 +55,22 @@ from hnmine.schema import (
     Kind,
     Scale,
     Verdict,
+    centroid_rank_column,
+    cluster_column,
 )
 from hnmine.stages.mine import default_rank_by
 from hnmine.stages.rule_inputs import RuleColumns, check_rules, dense_index, require_evidence
 from hnmine.stages.stage import Stage, block_size, cut, require_made_from
 
 BLOCK = 4_096
+CLUSTER, CENTROID_RANK = cluster_column(""), centroid_rank_column("")
 
 
 class Filter(Stage):
     """Turns candidates into decisions.
 
-    `first_rules` are asked before those of the options.
+    `first_rules` are asked before those of the options. `like` is a filter of the same candidates with other options,
+    whose table, and what rules learned from it alone, are taken over.
     """
 
     kind = Kind.DECISIONS
@@ -74,11 +84,12 @@ class Filter(Stage):
         options: FilterOptions,
         *,
         first_rules: Sequence[Rule] = (),
+        like: Filter | None = None,
     ) -> None:
         check(options)
         require_made_from(collection.artefact, candidates)
         self.collection = collection
-        self.table = CandidatesTable(candidates)
+        self.table: CandidatesTable = like.table if like else CandidatesTable(candidates)
         self.options = options
         self.block = block_size(BLOCK)
         self.judge = self._named(options.judge_by, "--judge-by") or default_judge(self.table)
@@ -92,27 +103,34 @@ class Filter(Stage):
             options,
             rank_by=rank_by.name if rank_by else None,
             origins={score.name: score.origin for score in self.table.scores},
+            clusters=[name.removeprefix(CLUSTER) for name in self.table.column_names if name.startswith(CLUSTER)],
         )
         self.first_rules = first_rules
         self.chosen = self.table.sample(options.limit, options.seed)
-        self.fitted: dict[str, Json] = {}
-        self.dense = dense_index(self.table, self.judge, self.rank_by)
+        self.fitted: dict[str, Json] = like.shareable() if like else {}
+        dense = dense_index(self.table, self.judge, self.rank_by)
         self._named(options.guide, "--guide")
-        require_evidence(options, self.table, self.dense)
-        self.columns = RuleColumns(collection, [*first_rules, *build(options, self.scale, dense=self.dense)])
-        self.rules = self.rules_of(options)
-        self.relaxed = self.ladder_of(options)
+        require_evidence(options, self.table, collection, dense=dense, rank_by=rank_by)
+        rungs = [
+            [*first_rules, *build(options, self.scale, shrink=shrink, dense=dense)]
+            for shrink in (1.0, *(shrink for shrink, _ in LADDER))
+        ]
+        self.columns = RuleColumns(collection, rungs[0])
+        self.rules, *relaxed = [self._fit(rung) for rung in rungs]
+        self.relaxed = [(step, rules) for (_, step), rules in zip(LADDER, relaxed, strict=True)]
+        self.guard = MaxFnProbability(1.0)
+        self._fit([self.guard])
 
     def _named(self, name: str | None, flag: str) -> ScoreInfo | None:
         if name is None:
             return None
-        found = self.table.score(name)
+        found = self.table.score(name) or next((s for s in self.table.scores if s.origin == name), None)
         if found is None:
             known = [s.name for s in self.table.scores]
             guess = nearest(name, known)
             raise UsageError(
                 f"{flag} {name}: the candidates have no such score" + (f"; did you mean {guess}?" if guess else ""),
-                expected=f"one of {', '.join(known) or '(there are none)'}",
+                expected=f"one of {', '.join(known) or '(there are none)'}, or a kind: bm25, dense, run, reranker",
             )
         return found
 
@@ -123,27 +141,25 @@ class Filter(Stage):
                 for rung in rule.before:
                     self._fit(list(rung))
                 if rule.reason not in self.fitted:
-                    self.fitted[rule.reason] = rule.fit(self._blocks_of_evidence())
+                    self.fitted[rule.reason] = rule.fit(self._blocks_of_evidence(rule.fit_queries))
                 rule.restore(self.fitted[rule.reason])
         return rules
 
-    def rules_of(self, options: FilterOptions) -> list[Rule]:
-        """The rules of the given options, fitted; a sweep asks for those of many."""
-        return self._fit([*self.first_rules, *build(options, self.scale, dense=self.dense)])
+    def shareable(self) -> dict[str, Json]:
+        """The states of the rules that learned from the table alone, and not from what earlier rules left."""
+        own = {rule.reason for rule in self.rules if rule.needs_fit and rule.before}
+        return {reason: state for reason, state in self.fitted.items() if reason not in own}
 
-    def ladder_of(self, options: FilterOptions) -> list[tuple[str, list[Rule]]]:
-        """The relaxed rules of the given options, by step of `--short relax`."""
-        built = [(step, build(options, self.scale, shrink=shrink, dense=self.dense)) for shrink, step in LADDER]
-        return [(step, self._fit([*self.first_rules, *rules])) for step, rules in built]
-
-    def blocks_of_evidence(self) -> Iterator[tuple[pa.Table, Evidence]]:
-        """Every block of the table with its evidence, rows in rank-by order."""
-        for start in range(0, len(self.chosen), BLOCK):
-            table = self._in_order(self.table.read(self.chosen[start : start + BLOCK]))
+    def blocks_of_evidence(self, limit: int | None = None) -> Iterator[tuple[pa.Table, Evidence]]:
+        """Every block of the table with its evidence, rows in rank-by order; of a keyed sample of `limit` queries."""
+        ids = [self.table.query_ids[i] for i in self.chosen.tolist()]
+        chosen = self.chosen[keyed_sample(ids, limit, 0)]
+        for start in range(0, len(chosen), BLOCK):
+            table = self._in_order(self.table.read(chosen[start : start + BLOCK]))
             yield table, self._evidence(table)
 
-    def _blocks_of_evidence(self) -> Iterator[Evidence]:
-        return (evidence for _, evidence in self.blocks_of_evidence())
+    def _blocks_of_evidence(self, limit: int | None) -> Iterator[Evidence]:
+        return (evidence for _, evidence in self.blocks_of_evidence(limit))
 
     def inputs(self) -> Mapping[str, Artefact]:
         """The collection and the candidates."""
@@ -196,7 +212,7 @@ class Filter(Stage):
         start = block.index * self.block
         table = self._in_order(self.table.read(self.chosen[start : start + block.size]))
         evidence = self._evidence(table)
-        decisions = self.decide(table, evidence, self.options, self.rules, self.relaxed)
+        decisions = self.decide(table, evidence, self.rules)
         negative = decisions.verdict == Verdict.NEGATIVE.value
         epoch = (decisions.pick_rank - 1) % self.options.epochs + 1
         decided = (
@@ -205,28 +221,22 @@ class Filter(Stage):
             .append_column(PICK_RANK, pa.array(decisions.pick_rank, pa.int32(), mask=decisions.pick_rank == 0))
             .append_column(EPOCH, pa.array(epoch, pa.int32(), mask=~negative))
             .append_column(STEP, pa.array(decisions.step, pa.string()))
+            .append_column(P_FALSE_NEGATIVE, nullable_floats(self.guard.probability(evidence)))
         )
         name = part_name(block.index)
         counts = self._count(evidence, decisions)
         counts["null_scores"] = {s.name: int(np.isnan(floats(table, s.name)).sum()) for s in self.table.scores}
         draft.commit(block.name, {name: write_table(draft.path / name, decided)}, counts)
 
-    def decide(
-        self,
-        table: pa.Table,
-        evidence: Evidence,
-        options: FilterOptions,
-        rules: Sequence[Rule],
-        relaxed: Sequence[tuple[str, Sequence[Rule]]],
-    ) -> Decisions:
-        """Decide one block by the given rules; `options` say how many are picked, and how."""
+    def decide(self, table: pa.Table, evidence: Evidence, rules: Sequence[Rule]) -> Decisions:
+        """Decide one block: by the given rules, then by the ladder, the pick and the counts of the options."""
         return decide(
             evidence,
             rules,
-            relaxed,
-            num_negatives=options.num_negatives * options.epochs,
+            self.relaxed,
+            num_negatives=self.options.num_negatives * self.options.epochs,
             pick=self.pick,
-            short=options.short,
+            short=self.options.short,
             draw=self._draw(table),
         )
 
@@ -250,6 +260,7 @@ class Filter(Stage):
         is_positive = np.asarray(table[IS_POSITIVE].to_numpy(zero_copy_only=False), np.bool_)
         lengths = pc.list_value_length(table[SOURCES]).to_numpy()
         size = len(is_positive)
+        existing = _has_source(table, EXISTING_SOURCE)
         return Evidence(
             offsets=offsets,
             judge=floats(table, self.judge.name) if self.judge else np.full(size, np.nan),
@@ -260,11 +271,14 @@ class Filter(Stage):
             text_key=table[TEXT_KEY].to_numpy(),
             query_key=self.collection.query_text_keys[rows],
             is_random=_has_source(table, RANDOM_SOURCE) & (lengths == 1),
-            is_curated=_has_source(table, CURATED_SOURCE),
+            is_curated=_has_source(table, CURATED_SOURCE) | (existing & (self.options.existing is Existing.KEEP)),
+            is_existing=existing,
             scores={s.name: floats(table, s.name) for s in self.table.scores},
             ranks={name: ranks(table, name) for name in names_of(table, "rank_")},
             sim_positive=similarities(table, "sim_positive_"),
             sim_better=similarities(table, "sim_better_"),
+            clusters=whole_numbers(table, CLUSTER),
+            centroid_ranks=whole_numbers(table, CENTROID_RANK),
             has_answer=has_answer(table),
             columns=self.columns.of(table, rows, offsets),
         )
@@ -351,6 +365,8 @@ def check(options: FilterOptions) -> None:
             problems.append(f"{flag} and --no-margin contradict each other")
         if margin is not None and not np.isfinite(margin):
             problems.append(f"{flag} {margin}: not a finite number")
+    if options.max_fn_probability is not None and not 0 <= options.max_fn_probability <= 1:
+        problems.append(f"--max-fn-probability {options.max_fn_probability}: between 0 and 1")
     if options.min_score is not None and options.max_score is not None and options.min_score > options.max_score:
         problems.append(f"--min-score {options.min_score} is above --max-score {options.max_score}")
     problems += check_rules(options)

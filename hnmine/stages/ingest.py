@@ -52,6 +52,10 @@ class Ingest:
             raise UsageError(f"--sample {options.sample}: not a fraction", expected="a number above 0, up to 1")
         self.source = data if isinstance(data, Source) else open_source(data, options)
         self.options = options
+        if options.negative_columns and self.source.kind != "pairs":
+            raise UsageError(
+                f"--negative-columns: {self.source.kind} data has no such columns", remedy="give a pairs file"
+            )
         self.block = block_size(BLOCK)
         self.problems = ProblemLog()
         self.left_out: Counter[str] = Counter()
@@ -119,7 +123,8 @@ class Ingest:
         judgments, judged_at = self._sampled(*self._read_judgments())
         judged = pc.unique(judgments[QUERY_ID]) if len(judgments) else None
         documents = self._unique(self.source.documents(self.problems), "duplicate document id", "doc_id")
-        documents = self._sampled_documents(documents, judgments)
+        existing = self._read_existing()
+        documents = self._sampled_documents(documents, [*judgments[DOC_ID].to_pylist(), *existing[DOC_ID].to_pylist()])
         queries = self._unique(self.source.queries(self.problems), "duplicate query id", "query_id")
         queries = self._judged(queries, judged)
         how.progress.start("ingest", None, 0, "records")
@@ -158,6 +163,12 @@ class Ingest:
             draft.commit("qrels-00000", {name: write_table(draft.path / name, kept)})
             written += 1
         blocks.append("qrels-00000")
+        if len(existing):
+            blocks.append("negatives-00000")
+            if not draft.is_finished("negatives-00000"):
+                name = part_name(0, "negatives")
+                draft.commit("negatives-00000", {name: write_table(draft.path / name, existing)})
+                written += 1
         return blocks, written, self._counts(kept, sizes)
 
     def _sampled(self, judgments: pa.Table, places: list[tuple[str, int]]) -> tuple[pa.Table, list[tuple[str, int]]]:
@@ -168,12 +179,12 @@ class Ingest:
         kept = [place for place, wanted in zip(places, keep, strict=True) if wanted]
         return judgments.filter(pa.array(keep, pa.bool_())), kept
 
-    def _sampled_documents(self, documents: Iterable[Document], judgments: pa.Table) -> Iterator[Document]:
-        """The documents that `--sample` keeps: every judged one, and a keyed fraction of the others."""
+    def _sampled_documents(self, documents: Iterable[Document], named: Iterable[str]) -> Iterator[Document]:
+        """The documents that `--sample` keeps: those that are named, and a keyed fraction of the others."""
         if self.options.sample is None:
             yield from documents
             return
-        judged = set(judgments[DOC_ID].to_pylist())
+        judged = set(named)
         for document in documents:
             if document.doc_id in judged or self._is_in_sample("document", document.doc_id):
                 yield document
@@ -245,6 +256,14 @@ class Ingest:
                     yield query
                 else:
                     self.left_out["queries_not_judged" if self.options.sample is None else "queries_not_in_sample"] += 1
+
+    def _read_existing(self) -> pa.Table:
+        """The pairs that the source calls negatives, of the queries that `--sample` keeps."""
+        pairs = list(self.source.negatives(self.problems))
+        if self.options.sample is not None:
+            pairs = [pair for pair in pairs if self._is_in_sample("query", pair[0])]
+        columns = {QUERY_ID: [pair[0] for pair in pairs], DOC_ID: [pair[1] for pair in pairs]}
+        return pa.table({name: pa.array(values, pa.string()) for name, values in columns.items()})
 
     def _read_judgments(self) -> tuple[pa.Table, list[tuple[str, int]]]:
         """All judgments as a table, and where each stood."""

@@ -8,16 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from hnmine.core.guard import Signals, contributions, terms_of
+from hnmine.core.rules.guard import MaxFnProbability
 from hnmine.errors import InputError, UsageError
 from hnmine.files.artefact import Artefact, Json
-from hnmine.files.candidates import CandidatesTable
+from hnmine.files.candidates import CandidatesTable, floats, names_of, query_offsets, similarities
 from hnmine.files.collection import rows_of
 from hnmine.hashing import keyed_hash
 from hnmine.options import nearest
-from hnmine.schema import DOC_ID, PICK_RANK, QUERY_ID, REASON, VERDICT, Kind, Verdict
+from hnmine.schema import DOC_ID, IS_POSITIVE, P_FALSE_NEGATIVE, PICK_RANK, QUERY_ID, REASON, VERDICT, Kind, Verdict
 from hnmine.stages.places import collection_of, is_artefact, open_artefact
 
 _PARTS = ("collection", "indexes/*", "candidates", "scored", "decisions", "export")
@@ -67,10 +70,39 @@ def query(path: Path, query_id: str) -> Json:
     text = collection.query_texts(rows_of(collection.query_ids, rows[QUERY_ID].slice(0, 1)))[0]
     texts = collection.document_texts(rows_of(collection.doc_ids, rows[DOC_ID]))
     candidates = [{**row, TEXT_COLUMN: t} for row, t in zip(rows.to_pylist(), texts, strict=True)]
+    for row, why in zip(candidates, _why(artefact, table, rows), strict=True):
+        row[WHY] = why
     return {"query_id": query_id, "query": text, "candidates": candidates}
 
 
 TEXT_COLUMN = "text"
+WHY = "p_false_negative_because"
+"""What each signal adds to the logit of `p_false_negative`; 0 is the table's average candidate."""
+
+
+def _why(artefact: Artefact, table: CandidatesTable, rows: pa.Table) -> list[dict[str, float]]:
+    """For each row of a query, the signals that drove its estimate, strongest first; empty where there is none."""
+    state = artefact.plan.get("fitted", {}).get(MaxFnProbability.reason)
+    if state is None or P_FALSE_NEGATIVE not in rows.column_names:
+        return [{} for _ in range(rows.num_rows)]
+    positive = np.asarray(rows[IS_POSITIVE].to_numpy(zero_copy_only=False), np.bool_)
+    nobody = np.zeros(rows.num_rows, np.bool_)
+    signals = Signals(
+        offsets=query_offsets(rows[QUERY_ID]),
+        scores={s.name: floats(rows, s.name) for s in table.scores},
+        ranked=frozenset(names_of(rows, "rank_")),
+        sim_positive=similarities(rows, "sim_positive_"),
+        is_positive=positive,
+        is_certain=nobody,
+        is_random=nobody,
+    )
+    parts = contributions(terms_of(signals), state)
+    estimated = rows[P_FALSE_NEGATIVE].fill_null(0).to_numpy() > 0
+    ordered = [
+        sorted(((name, round(float(values[i]), 2)) for name, values in parts.items()), key=lambda item: -abs(item[1]))
+        for i in range(rows.num_rows)
+    ]
+    return [dict(found) if known else {} for found, known in zip(ordered, estimated, strict=True)]
 
 
 def sample(path: Path, count: int, seed: int) -> Json:
@@ -170,6 +202,9 @@ def _facts(row: dict[str, Any]) -> Iterator[str]:
     for name in (key.removeprefix("score_") for key in row if key.startswith("score_")):
         score, rank = row[f"score_{name}"], row.get(f"rank_{name}")
         yield f"{name} {'-' if score is None else f'{score:.3f}'}" + (f" #{rank}" if rank else "")
+    if row.get(P_FALSE_NEGATIVE) is not None:
+        why = ", ".join(f"{name} {value:+.1f}" for name, value in row.get(WHY, {}).items())
+        yield f"false negative {row[P_FALSE_NEGATIVE]:.0%}" + (f" ({why})" if why else "")
 
 
 def _wrapped(text: str, width: int, most: int) -> Iterator[str]:

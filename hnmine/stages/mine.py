@@ -30,6 +30,7 @@ from hnmine.options import MineOptions, as_plain
 from hnmine.schema import (
     ANSWERS,
     DOC_ID,
+    EXISTING_SOURCE,
     HAS_ANSWER,
     IS_POSITIVE,
     QUERY_ID,
@@ -39,14 +40,19 @@ from hnmine.schema import (
     TEXT_KEY,
     Kind,
     Scale,
+    centroid_rank_column,
+    cluster_column,
     rank_column,
     score_column,
     sim_better_column,
     sim_positive_column,
 )
+from hnmine.stages.deepen import Deepening
+from hnmine.stages.exclusions import draw_space, find_exclusions
 from hnmine.stages.index_bm25 import open_bm25
 from hnmine.stages.index_dense import open_dense
 from hnmine.stages.index_sparse import open_sparse
+from hnmine.stages.places import open_artefact
 from hnmine.stages.runs import RunSource, read_run
 from hnmine.stages.stage import Stage, block_size, cut, require_made_from
 
@@ -99,20 +105,24 @@ class Mine(Stage):
             raise UsageError(f"--top-k {options.top_k}: at least 1")
         if options.random < 0:
             raise UsageError(f"--random {options.random}: at least 0")
+        if options.clusters < 0:
+            raise UsageError(f"--clusters {options.clusters}: at least 0")
         self.runs: list[RunSource] = [read_run(spec, collection) for spec in options.run]
         names = [index.name for index in self.indexes] + [run.name for run in self.runs]
         if not names and not options.random:
             raise UsageError("nothing to mine from", expected="at least one --index, --run or --random")
         for name in names:
             check_name(name)
-            if names.count(name) > 1 or name in (RANDOM_SOURCE, JUDGED):
+            if names.count(name) > 1 or name in (RANDOM_SOURCE, EXISTING_SOURCE, JUDGED):
                 raise UsageError(
                     f"two sources are called {name!r}", remedy="name them: --index NAME=DIR, --run NAME=FILE"
                 )
         require_made_from(collection.artefact, *(index.artefact for index in self.indexes))
         self.scores = self._score_infos()
         self.rank_by = self._rank_by()
-        self.query_rows = self._queries_with_positives()
+        self.excluded = find_exclusions(collection, options)
+        self.deepening = self._deepening()
+        self.query_rows = self.deepening.query_rows if self.deepening else self._queries_with_positives()
         self._retrievers: list[Retriever] | None = None
         has_answers = ANSWERS in collection.column_names("queries")
         self._answer_column = collection.column("queries", ANSWERS) if has_answers else None
@@ -133,13 +143,30 @@ class Mine(Stage):
             return self.options.rank_by
         return default_rank_by(self.scores)
 
+    def _deepening(self) -> Deepening | None:
+        if self.options.deepen_from is None:
+            return None
+        if self.options.limit is not None:
+            raise UsageError("--deepen-from takes the queries of its decisions: leave out --limit")
+        if self.options.exclude_queries or self.options.exclude_documents:
+            raise UsageError(
+                "--deepen-from takes rows over as they are, those that are excluded too",
+                remedy="mine anew with the exclusions, or deepen without them",
+            )
+        decisions = open_artefact(Path(self.options.deepen_from), Kind.DECISIONS)
+        require_made_from(self.collection.artefact, decisions)
+        found = Deepening(decisions, self.collection, self.options.min_relevance)
+        found.check(self.scores, self.rank_by)
+        return found
+
     def _queries_with_positives(self) -> Rows:
-        qrels = self.collection.qrels
+        qrels = self.excluded.allowed(self.collection.qrels)
         rows = np.unique(qrels.query_rows[qrels.grades >= self.options.min_relevance])
         if not len(rows):
             raise InputError(
                 f"no query has a positive: no judgment has a grade of {self.options.min_relevance} or more",
-                remedy="lower --min-relevance, or look at the qrels",
+                remedy="lower --min-relevance, or look at the qrels"
+                + (" and at what is excluded" if self.excluded.plan else ""),
             )
         if self.options.limit is None:
             return rows
@@ -158,13 +185,19 @@ class Mine(Stage):
 
     def inputs(self) -> Mapping[str, Artefact]:
         """The collection and the indexes, by name."""
-        return {"collection": self.collection.artefact, **{f"index:{i.name}": i.artefact for i in self.indexes}}
+        earlier = {"decisions": self.deepening.artefact} if self.deepening else {}
+        indexes = {f"index:{i.name}": i.artefact for i in self.indexes}
+        return {"collection": self.collection.artefact, **indexes, **earlier}
 
     def parameters(self) -> Json:
         """Depth, sources, order, and which queries are mined."""
         runs = {run.name: digest_file(run.path) for run in self.runs}
+        options = {**as_plain(self.options), "run": runs, "rank_by": self.rank_by, "deepen_from": None}
+        for name in ("exclude_queries", "exclude_documents"):
+            del options[name]  # the file's hash is below; its place is nobody's business
         return {
-            "options": {**as_plain(self.options), "run": runs, "rank_by": self.rank_by},
+            "options": options,
+            **({"excluded": self.excluded.plan} if self.excluded.plan else {}),
             "scores": [score.to_plan() for score in self.scores],
             "rank_by": self.rank_by,
             "arithmetic": numpy_facts(),
@@ -188,26 +221,36 @@ class Mine(Stage):
     def work(self, block: Block, draft: Draft) -> None:
         """Mine one block of queries."""
         start = block.index * self.block
-        rows = self.query_rows[start : start + block.size]
-        table, counts = self._mine(rows)
+        if self.deepening:
+            table, counts = self.deepening.mined(start, start + block.size, self._mine)
+        else:
+            table, counts = self._mine(self.query_rows[start : start + block.size])
         name = part_name(block.index)
         draft.commit(block.name, {name: write_table(draft.path / name, table)}, counts)
 
     def _mine(self, query_rows: Rows) -> tuple[pa.Table, Json]:
         queries = Queries(rows=query_rows, texts=self.collection.query_texts(query_rows))
         documents = len(self.collection.documents)
-        judged = self.collection.qrels.of(query_rows)
+        judged = self.excluded.allowed_documents(self.collection.qrels.of(query_rows))
+        depth, kept_out = self.excluded.depth(self.options.top_k), 0
         sources: dict[str, Pairs] = {JUDGED: Pairs(owner=judged.query_rows, rows=judged.doc_rows)}
         source_ranks: dict[str, npt.NDArray[np.int32]] = {}
         run_scores: dict[str, npt.NDArray[np.float32]] = {}
+        if len(self.collection.existing_negatives.query_rows):
+            existing = self.excluded.allowed_documents(self.collection.existing_negatives.of(query_rows))
+            sources[EXISTING_SOURCE] = Pairs(owner=existing.query_rows, rows=existing.doc_rows)
         for retriever in self.retrievers():
-            hits = retriever.search(queries, self.options.top_k)
-            sources[retriever.name] = Pairs.ragged(hits.offsets, hits.rows)
+            hits = retriever.search(queries, depth)
+            found = Pairs.ragged(hits.offsets, hits.rows)
+            sources[retriever.name], _, out = self.excluded.first(found, self.options.top_k)
+            kept_out += out
             source_ranks[retriever.name] = ranks_of(sources[retriever.name].owner)
         for run in self.runs:
-            pairs, own_scores = run.of(query_rows, self.options.top_k)
-            sources[run.name], run_scores[run.name] = pairs, own_scores
-            source_ranks[run.name] = ranks_of(pairs.owner)
+            pairs, own_scores = run.of(query_rows, depth)
+            sources[run.name], left, out = self.excluded.first(pairs, self.options.top_k)
+            run_scores[run.name] = own_scores[left]
+            source_ranks[run.name] = ranks_of(sources[run.name].owner)
+            kept_out += out
         query_ids = self.collection.query_ids.take(pa.array(query_rows))
         if self.options.random:
             sources[RANDOM_SOURCE] = self._draw(query_ids.to_pylist(), judged.query_rows, judged.doc_rows)
@@ -232,6 +275,7 @@ class Mine(Stage):
             columns[score_column(score.name)] = nullable_floats(values)
             nulls[score.name] = int((~np.isfinite(values)).sum())
         columns |= self._similarities(pool, is_positive, order)
+        columns |= self._clusters(queries, pool, order)
         columns[HAS_ANSWER] = self._has_answer(query_rows, pool, order)
         columns[TEXT_KEY] = pa.array(self.collection.doc_text_keys[pool.rows[order]], pa.uint64())
         columns[SOURCES] = self._sources(pool, order)
@@ -242,19 +286,23 @@ class Mine(Stage):
             "brought": {n: int(pool.brought(n).sum()) for n in sources if n != JUDGED},
             "null_scores": nulls,
         }
+        if self.excluded.documents is not None:
+            counts["excluded_hits"] = kept_out
         return pa.table(columns), counts
 
     def _draw(self, query_ids: list[str], judged_owner: Rows, judged_rows: Rows) -> Pairs:
         """Keyed random documents of each query, its judged documents excluded."""
-        documents = len(self.collection.documents)
+        free = draw_space(self.excluded.documents, len(self.collection.documents))
         bounds = np.searchsorted(judged_owner, np.arange(len(query_ids) + 1))
         drawn = [
-            draw_documents(
-                keyed_hash(self.options.seed, "random", query_id),
-                judged_rows[bounds[i] : bounds[i + 1]],
-                documents,
-                self.options.random,
-            )
+            free[
+                draw_documents(
+                    keyed_hash(self.options.seed, "random", query_id),
+                    np.searchsorted(free, judged_rows[bounds[i] : bounds[i + 1]]),
+                    len(free),
+                    self.options.random,
+                )
+            ]
             for i, query_id in enumerate(query_ids)
         ]
         owner = np.repeat(np.arange(len(drawn)), [len(d) for d in drawn])
@@ -282,6 +330,16 @@ class Mine(Stage):
                 columns[sim_better_column(retriever.name)] = nullable_floats(values)
         return columns
 
+    def _clusters(self, queries: Queries, pool: Pool, order: Rows) -> dict[str, pa.Array]:
+        """Each document's cluster, and that cluster's rank by nearness to the query, for each dense index."""
+        columns: dict[str, pa.Array] = {}
+        for retriever in self.retrievers() if self.options.clusters else ():
+            found = retriever.clusters(queries, pool.offsets, pool.rows, self.options.clusters)
+            if found is not None:
+                columns[cluster_column(retriever.name)] = pa.array(found[0][order], pa.int32())
+                columns[centroid_rank_column(retriever.name)] = pa.array(found[1][order], pa.int32())
+        return columns
+
     def _has_answer(self, query_rows: Rows, pool: Pool, order: Rows) -> pa.Array:
         """Whether each document contains an answer to its query; null for queries without answers."""
         found = np.zeros(len(order), np.bool_)
@@ -307,6 +365,8 @@ class Mine(Stage):
         """The list of sources of each row, in a fixed order: indexes, runs (`run:NAME`), random."""
         tokens = {index.name: index.name for index in self.indexes}
         tokens |= {run.name: f"run:{run.name}" for run in self.runs}
+        if len(self.collection.existing_negatives.query_rows):
+            tokens[EXISTING_SOURCE] = EXISTING_SOURCE
         if self.options.random:
             tokens[RANDOM_SOURCE] = RANDOM_SOURCE
         if not tokens:
@@ -320,8 +380,13 @@ class Mine(Stage):
 
     @classmethod
     def summarise(cls, draft: Draft, counts: Json) -> Json:
-        """Add rows per query."""
-        return {**counts, "candidates_per_query": round(counts["candidates"] / max(counts["queries"], 1), 2)}
+        """Add rows per query, and what was excluded."""
+        excluded = {f"excluded_{side}": facts["found"] for side, facts in draft.plan.get("excluded", {}).items()}
+        return {
+            **counts,
+            **excluded,
+            "candidates_per_query": round(counts["candidates"] / max(counts["queries"], 1), 2),
+        }
 
 
 def default_rank_by(scores: Sequence[ScoreInfo]) -> str | None:

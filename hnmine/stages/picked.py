@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,9 +12,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hnmine.core.layout import Chosen
+from hnmine.core.rules.consistency import Inconsistent
 from hnmine.files.candidates import CandidatesTable, floats, query_offsets, ranks
 from hnmine.files.collection import Collection, rows_of
-from hnmine.schema import DOC_ID, PICK_RANK, QUERY_ID, SOURCES, STEP, VERDICT, Verdict
+from hnmine.schema import DOC_ID, EPOCH, PICK_RANK, QUERY_ID, REASON, SOURCES, STEP, VERDICT, Verdict
 
 READ_BLOCK = 4_096
 Ints = npt.NDArray[np.int64]
@@ -41,9 +42,13 @@ class Texts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Picked:
-    """The positives and negatives of the chosen queries; `chosen` says which query owns which."""
+    """The positives and negatives of the chosen queries; `chosen` says which query owns which.
+
+    A query stands once for each of the epochs asked for, with that epoch's negatives; `epochs` says which it is.
+    """
 
     query_rows: Ints
+    epochs: Ints
     query_ids: list[str]
     chosen: Chosen
     positives: Texts
@@ -72,21 +77,47 @@ def read_picked(
     max_positives: int | None = None,
     negatives: int | None = None,
     by_rank: bool = False,
+    epoch: int | None = None,
 ) -> Picked:
     """The picked rows of the given queries: positives by rank, negatives in the order in which they were picked.
 
     `max_positives` and `negatives` keep the first so many of each query; `by_rank` puts the negatives in rank order,
-    which is another one if they were drawn at random.
+    which is another one if they were drawn at random; `epoch` takes the negatives of that epoch alone.
     """
 
     def select(table: pa.Table, owner: Ints) -> tuple[Ints, Ints]:
         positive, negative = _with(table, Verdict.POSITIVE), _with(table, Verdict.NEGATIVE)
+        if epoch is not None:
+            negative = negative[table[EPOCH].fill_null(0).to_numpy()[negative] == epoch]
         if not by_rank:
             pick = table[PICK_RANK].fill_null(0).to_numpy()
             negative = negative[np.lexsort((pick[negative], owner[negative]))]
         return _first(owner, positive, max_positives), _first(owner, negative, negatives)
 
-    return _read(collection, decisions, queries, select)
+    return _read(collection, decisions, queries, select, epoch=epoch or 1)
+
+
+def join(parts: Sequence[Picked]) -> Picked:
+    """Several as one, in order."""
+
+    def offsets(all_offsets: list[Ints]) -> Ints:
+        return _offsets([np.diff(own) for own in all_offsets])
+
+    def texts(lists: list[Texts]) -> Texts:
+        about = pa.concat_tables([own.about for own in lists]).combine_chunks()
+        return Texts(rows=np.concatenate([own.rows for own in lists]), about=about)
+
+    return Picked(
+        query_rows=np.concatenate([part.query_rows for part in parts]),
+        epochs=np.concatenate([part.epochs for part in parts]),
+        query_ids=[query_id for part in parts for query_id in part.query_ids],
+        chosen=Chosen(
+            positive_offsets=offsets([part.chosen.positive_offsets for part in parts]),
+            negative_offsets=offsets([part.chosen.negative_offsets for part in parts]),
+        ),
+        positives=texts([part.positives for part in parts]),
+        negatives=texts([part.negatives for part in parts]),
+    )
 
 
 def read_ranking(collection: Collection, decisions: CandidatesTable, queries: Ints, *, length: int) -> Picked:
@@ -104,8 +135,13 @@ def _read(
     decisions: CandidatesTable,
     queries: Ints,
     select: Callable[[pa.Table, Ints], tuple[Ints, Ints]],
+    *,
+    epoch: int = 1,
 ) -> Picked:
-    """Read block by block; `select` gives the rows of positives and of negatives, by owner, best first."""
+    """Read block by block; `select` gives the rows of positives and of negatives, by owner, best first.
+
+    A query that `--consistency-top` dropped gives nothing, not even its positives: they are what was in doubt.
+    """
     judge = decisions.artefact.plan["judge_by"]
     rank_by = decisions.artefact.plan["rank_by"]
     query_rows: list[Ints] = []
@@ -121,7 +157,9 @@ def _read(
             .append_column("score", pa.array(floats(table, judge) if judge else np.full(len(owner), np.nan)))
             .append_column("rank", pa.array(ranks(table, rank_by) if rank_by else np.zeros(len(owner), np.int64)))
         )
-        positive, negative = select(table, owner)
+        doubtful = np.zeros(len(block), np.bool_)
+        doubtful[owner[pc.equal(table[REASON], Inconsistent.reason).to_numpy()]] = True
+        positive, negative = (rows[~doubtful[owner[rows]]] for rows in select(table, owner))
         for is_positive, rows in ((True, positive), (False, negative)):
             counts[is_positive].append(np.bincount(owner[rows], minlength=len(block)))
             kept[is_positive].append(about.take(pa.array(rows)))
@@ -133,6 +171,7 @@ def _read(
         texts[is_positive] = Texts(rows=rows_of(collection.doc_ids, joined[DOC_ID]), about=joined)
     return Picked(
         query_rows=rows_found,
+        epochs=np.full(len(rows_found), epoch),
         query_ids=collection.query_ids.take(pa.array(rows_found)).to_pylist(),
         chosen=Chosen(positive_offsets=_offsets(counts[True]), negative_offsets=_offsets(counts[False])),
         positives=texts[True],

@@ -18,8 +18,17 @@ from hnmine.core.rules.where import Where
 from hnmine.errors import UsageError
 from hnmine.files.candidates import CandidatesTable, ScoreInfo
 from hnmine.files.collection import Collection, rows_of
-from hnmine.options import FilterOptions, nearest
-from hnmine.schema import ANSWERS, DOC_ID, HAS_ANSWER, QUERY_ID, Scale, sim_better_column, sim_positive_column
+from hnmine.options import Existing, FilterOptions, nearest
+from hnmine.schema import (
+    ANSWERS,
+    DOC_ID,
+    HAS_ANSWER,
+    QUERY_ID,
+    Scale,
+    rank_column,
+    sim_better_column,
+    sim_positive_column,
+)
 
 _OWN = {"document.doc_id": DOC_ID, "query.query_id": QUERY_ID}
 """Columns of the collection that the candidates have themselves."""
@@ -69,7 +78,14 @@ def dense_index(table: CandidatesTable, judge: ScoreInfo | None, rank_by: ScoreI
     return None
 
 
-def require_evidence(options: FilterOptions, table: CandidatesTable, dense: tuple[str, Scale] | None) -> None:
+def require_evidence(
+    options: FilterOptions,
+    table: CandidatesTable,
+    collection: Collection,
+    *,
+    dense: tuple[str, Scale] | None,
+    rank_by: ScoreInfo | None,
+) -> None:
     """Raise `UsageError` for every rule that was asked for and whose evidence the candidates do not have."""
     columns = table.column_names
     problems = []
@@ -79,6 +95,13 @@ def require_evidence(options: FilterOptions, table: CandidatesTable, dense: tupl
         problems.append(f"--no-answers: the candidates have no {HAS_ANSWER}; mine them again")
     elif options.no_answers and not table.has_values(HAS_ANSWER):
         problems.append(f"--no-answers: no query has answers (a metadata column `{ANSWERS}` of the queries)")
+    if options.existing is not Existing.JUDGE and not len(collection.existing_negatives.query_rows):
+        problems.append(
+            f"--existing {options.existing}: no negatives came with the data (--negative-columns of ingest)"
+        )
+    if options.consistency_top and (rank_by is None or rank_column(rank_by.name) not in columns):
+        named = rank_by.name if rank_by else "nothing"
+        problems.append(f"--consistency-top needs ranks, and --rank-by {named} has none: name an index or a run")
     depth = table.artefact.plan["options"].get("top_k")
     for flag, count in (("--consistency-top", options.consistency_top), ("--agreement-depth", options.agreement_depth)):
         is_asked = flag != "--agreement-depth" or options.max_agreement is not None

@@ -15,8 +15,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from hnmine.core.evidence import Bools, Evidence, Floats
-from hnmine.core.rules import Rule
+from hnmine.core.evidence import Bools
 from hnmine.core.sweep import Settled, SharedRules, metrics, pareto_front, tally
 from hnmine.errors import InputError, UsageError
 from hnmine.files.artefact import Artefact, Json, pretty_json, sum_counts
@@ -25,10 +24,8 @@ from hnmine.files.collection import Collection
 from hnmine.files.judgments import Judgments
 from hnmine.options import FilterOptions, Options, TruthOptions, option_fields
 from hnmine.schema import DOC_ID, QUERY_ID, Scale, Verdict
-from hnmine.stages.filter import Filter, check
-
-ESTIMATE = "p_false_negative"
-"""The column of estimates that `sweep` uses if the candidates have it."""
+from hnmine.stages.filter import Filter
+from hnmine.stages.rule_inputs import RuleColumns
 
 DEFAULT_GRID: Mapping[str, tuple[float, ...]] = {"skip_top": (0, 10, 20), "skip_fused": (0, 10, 20)}
 DEFAULT_MARGINS: Mapping[Scale, tuple[str, tuple[float, ...]]] = {
@@ -65,7 +62,10 @@ class Sweep:
                 expected=f"at most {MOST_POINTS:,}",
                 remedy="shorter lists",
             )
-        self.points = [self._options(setting) for setting in self.settings]
+        self.points = [
+            Filter(collection, candidates, self._options(setting), like=self.filter) for setting in self.settings
+        ]
+        self.filter.columns = RuleColumns(collection, [rule for point in self.points for rule in point.rules])
         self.judgments = Judgments(truth.qrels) if truth.qrels else None
         self.min_relevance = truth.min_relevance
 
@@ -78,9 +78,7 @@ class Sweep:
         """The options of one point; `none` for the only margin means no margin, and not the default one."""
         asked = [setting[name] for name in _MARGINS if name in setting]
         off = {"no_margin": True} if asked and all(value is None for value in asked) else {}
-        options = FilterOptions(**{**self.plain, **setting, **off})
-        check(options)
-        return options
+        return FilterOptions(**{**self.plain, **setting, **off})
 
     def sizes(self) -> Json:
         """Points, queries and rows to look at, for `--dry-run`."""
@@ -88,21 +86,22 @@ class Sweep:
 
     def run(self) -> Json:
         """The report: one entry a point, in the order of the grid, and which of them no other beats."""
-        rules = [(self.filter.rules_of(options), self.filter.ladder_of(options)) for options in self.points]
         totals: list[Json] = [{} for _ in self.points]
         known = 0
         for table, evidence in self.filter.blocks_of_evidence():
             judged, relevant = self._truth(table)
             known += int(judged.sum()) if judged is not None else 0
-            estimate = _estimate(table)
+            estimate = self.filter.guard.probability(evidence)
             shared = SharedRules(evidence)
-            for place, (options, (own, ladder)) in enumerate(zip(self.points, rules, strict=True)):
+            for place, point in enumerate(self.points):
+                settled: Any = Settled(shared.survivors(point.rules))
+                decisions = point.decide(table, evidence, [settled])
                 counts = tally(
                     evidence,
-                    self._picked(table, evidence, options, shared.survivors(own), ladder),
-                    anchor=options.anchor,
+                    np.asarray(decisions.verdict == Verdict.NEGATIVE.value),
+                    anchor=point.options.anchor,
                     scale=self.scale,
-                    requested=options.num_negatives,
+                    requested=point.options.num_negatives * point.options.epochs,
                     judged=judged,
                     relevant=relevant,
                     estimate=estimate,
@@ -115,18 +114,6 @@ class Sweep:
                 remedy="look at the ids: hnmine inspect CANDIDATES --query ID",
             )
         return self._report([metrics(counts, self.scale) for counts in totals])
-
-    def _picked(
-        self,
-        table: pa.Table,
-        evidence: Evidence,
-        options: FilterOptions,
-        survivors: Bools,
-        ladder: list[tuple[str, list[Rule]]],
-    ) -> Bools:
-        settled: Any = Settled(survivors)
-        decisions = self.filter.decide(table, evidence, options, [settled], ladder)
-        return np.asarray(decisions.verdict == Verdict.NEGATIVE.value)
 
     def _truth(self, table: pa.Table) -> tuple[Bools | None, Bools | None]:
         if self.judgments is None:
@@ -160,12 +147,6 @@ RATES = ("false_negative_rate", "estimated_false_negative_rate")
 
 def _minus(value: float | None) -> float | None:
     return None if value is None else -value
-
-
-def _estimate(table: pa.Table) -> Floats | None:
-    if ESTIMATE not in table.column_names:
-        return None
-    return np.asarray(table[ESTIMATE].to_numpy(zero_copy_only=False), np.float64)
 
 
 def summary(report: Json) -> Json:

@@ -11,7 +11,7 @@ import pyarrow as pa
 from hnmine.core.layout import Layout
 from hnmine.files.collection import Collection
 from hnmine.options import Format
-from hnmine.schema import DOC_ID, QUERY_ID, SOURCES, STEP, TEXT
+from hnmine.schema import DOC_ID, EPOCH, QUERY_ID, SOURCES, STEP, TEXT
 from hnmine.stages.formats import FORMATS, Rows
 from hnmine.stages.picked import Picked
 
@@ -34,7 +34,7 @@ def training_table(
 
 
 def provenance_table(picked: Picked, layout: Layout) -> pa.Table:
-    """Ids, labels, scores, ranks, sources and steps of the rows of `layout`; lists run in the order of the texts."""
+    """Ids, epochs, labels, scores, ranks, sources, steps of rows of `layout`; lists are in the order of the texts."""
     about = picked.about(layout.places)
     score, rank = about["score"].to_numpy(), about["rank"].to_numpy()
     query_ids = pa.array(picked.query_ids, pa.string()).take(pa.array(layout.query))
@@ -48,7 +48,7 @@ def provenance_table(picked: Picked, layout: Layout) -> pa.Table:
     }
     offsets = pa.array(layout.offsets, pa.int32())
     lists = {name: pa.ListArray.from_arrays(offsets, _flat(values)) for name, values in columns.items()}
-    return pa.table({QUERY_ID: query_ids, **lists})
+    return pa.table({QUERY_ID: query_ids, EPOCH: pa.array(picked.epochs[layout.query], pa.int32()), **lists})
 
 
 def missing_scores(picked: Picked, layout: Layout) -> int:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 
 import numpy as np
 import pytest
 
-from hnmine.core.layout import Chosen, Keys, Layout, mix
+from hnmine.core.layout import Chosen, Keys, Layout, end_to_end, mix, row_per_pair
 from hnmine.options import Format
 from hnmine.stages.formats import FORMATS
 
@@ -122,4 +123,17 @@ def test_mix_is_splitmix64() -> None:
         9817491932198370423,
         4593380528125082431,
         16408922859458223821,
+    ]
+
+
+def test_end_to_end_shifts_places_into_the_joined_lists() -> None:
+    one = Chosen(positive_offsets=np.array([0, 1, 2]), negative_offsets=np.array([0, 1, 3]))
+    two = Chosen(positive_offsets=np.array([0, 1]), negative_offsets=np.array([0, 2]))
+    found = end_to_end([(chosen, row_per_pair(chosen, None)[0]) for chosen in (one, two)])
+    assert found.query.tolist() == [0, 1, 2]
+    # Positives 0, 1 | 2; negatives 0 | 1, 2 | 3, 4, written as -1 - p.
+    assert [found.places[a:b].tolist() for a, b in itertools.pairwise(found.offsets)] == [
+        [0, -1],
+        [1, -2, -3],
+        [2, -4, -5],
     ]

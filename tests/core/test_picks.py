@@ -12,7 +12,9 @@ from hnmine.core import picks
 from hnmine.core.evidence import Evidence
 from hnmine.core.picks.base import Picker, sampling_key, spread, uniform_numbers
 from hnmine.core.picks.debiased import Debiased
+from hnmine.core.picks.diverse import Diverse
 from hnmine.core.picks.margin_bins import MarginBins
+from hnmine.core.picks.neighbours import ClusterNeighbours
 from hnmine.core.picks.pool import Pool
 from hnmine.core.picks.quota import Quota
 from hnmine.core.picks.simans import SimansGaussian, SimansLaplace
@@ -261,10 +263,47 @@ def test_a_short_source_leaves_its_places_to_the_rest() -> None:
     assert order(Quota(Top(), {"bm25": (["bm25"], 2), "minilm": (["minilm"], 1)}), found) == [-1, 0, 1, 2]
 
 
+def test_diverse_takes_one_of_each_cluster_and_then_the_second() -> None:
+    one = [0.9, 0.8, 0.7, 0.6, 0.5, 0.4]
+    found = evidence(one, clusters={"minilm": np.array([1, 2, 2, 1, 2, 3])})
+    # Cluster 1's own positive takes no turn: rows 1 (2), 3 (1), 5 (3), then 2 (2), then 4 (2).
+    assert order(Diverse("minilm"), found) == [-1, 0, 3, 1, 4, 2]
+    two = evidence(one, lengths=[3, 3], positive=[0, 3], clusters={"minilm": np.array([1, 2, 2, 1, 2, 2])})
+    assert order(Diverse("minilm"), two) == [-1, 0, 1, -1, 0, 1]
+
+
+def test_cluster_neighbours_come_first_and_random_rows_only_as_neighbours() -> None:
+    ranks = {"minilm": np.array([1, 9, 3, 1, 4, 2, 7])}
+    found = evidence([0.9, 0.8, 0.7, 0.6, 0.5, 0.1, 0.1], random=[5, 6], centroid_ranks=ranks)
+    draw = [0, 1, 60, 50, 2, 40, 0]
+    assert order(ClusterNeighbours("minilm"), found, draw) == [-1, 3, 2, 1, 4, 0, -1]
+    assert order(ClusterNeighbours("minilm", nearest=1), found, draw) == [-1, 1, 3, 0, 2, -1, -1]
+
+
+def test_cluster_neighbours_are_drawn_alike() -> None:
+    found = evidence(
+        [0.9, 0.8, 0.7, 0.1] * DRAWS,
+        lengths=[4] * DRAWS,
+        positive=list(range(0, 4 * DRAWS, 4)),
+        centroid_ranks={"minilm": np.tile([1, 5, 1, 2], DRAWS)},
+    )
+    draw = np.random.default_rng(7).integers(0, 2**64, 4 * DRAWS, dtype=np.uint64)
+    places = ClusterNeighbours("minilm").order(found, ~found.is_positive, draw).reshape(DRAWS, 4)
+    assert (places[:, 1] == 2).all()
+    assert (places[:, 2] == 0).mean() == pytest.approx(0.5, abs=0.018)
+
+
+def test_a_pick_by_clusters_needs_them() -> None:
+    with pytest.raises(UsageError, match="--pick diverse: the candidates have no clusters"):
+        picks.build(FilterOptions(pick="diverse"), rank_by="minilm", origins={"minilm": "dense"})  # type: ignore[arg-type]
+
+
 def build(quota: str | None = None, origins: dict[str, str] | None = None, **options: object) -> Picker:
     known = {"bm25": "bm25", "minilm": "dense", "e5": "dense", "judge": "reranker"} if origins is None else origins
     rank_by = next((name for name, origin in known.items() if origin == "dense"), None)
-    return picks.build(FilterOptions(quota=quota, **options), rank_by=rank_by, origins=known)  # type: ignore[arg-type]
+    return picks.build(
+        FilterOptions(quota=quota, **options), rank_by=rank_by, origins=known, clusters=[rank_by] if rank_by else []
+    )  # type: ignore[arg-type]
 
 
 def test_a_source_of_a_quota_is_a_name_or_a_kind() -> None:
@@ -316,6 +355,8 @@ def table(seed: int, queries: int) -> Evidence:
         random=rows[generator.random(size) < 0.2].tolist(),
         scores_by_name=dict(zip(("bm25", "minilm", "e5", "judge"), values, strict=True)),
         ranks={name: generator.integers(0, 9, size) for name in ("bm25", "minilm", "e5")},
+        clusters={"minilm": generator.integers(0, 4, size)},
+        centroid_ranks={"minilm": generator.integers(0, 9, size)},
     )
 
 
@@ -329,6 +370,8 @@ def part(found: Evidence, start: int, stop: int) -> tuple[Evidence, slice]:
         random=np.flatnonzero(found.is_random[rows]).tolist(),
         scores_by_name={name: values[rows] for name, values in found.scores.items()},
         ranks={name: values[rows] for name, values in found.ranks.items()},
+        clusters={name: values[rows] for name, values in found.clusters.items()},
+        centroid_ranks={name: values[rows] for name, values in found.centroid_ranks.items()},
     )
     return cut, rows
 
@@ -356,13 +399,17 @@ def test_an_order_is_a_permutation_of_the_eligible_rows_and_does_not_depend_on_t
 def test_no_rows_nothing_eligible_and_nothing_known_are_fine(pick: Picker) -> None:
     empty = evidence([], lengths=[], positive=[], scores_by_name=dict.fromkeys(("bm25", "minilm", "e5"), np.empty(0)))
     none = {name: np.zeros(0, np.int64) for name in ("bm25", "minilm", "e5")}
-    empty = evidence([], lengths=[], positive=[], scores_by_name=dict(empty.scores), ranks=none)
+    empty = evidence(
+        [], lengths=[], positive=[], scores_by_name=dict(empty.scores), ranks=none, clusters=none, centroid_ranks=none
+    )
     assert order(pick, empty) == []
     unknown = np.full(4, np.nan)
     blind = evidence(
         unknown.tolist(),
         scores_by_name={"bm25": unknown, "minilm": unknown, "e5": unknown},
         ranks={name: np.zeros(4, np.int64) for name in none},
+        clusters={"minilm": np.zeros(4, np.int64)},
+        centroid_ranks={"minilm": np.zeros(4, np.int64)},
     )
     assert sorted(order(pick, blind, [4, 3, 2, 1])) == [-1, 0, 1, 2]
     assert order(pick, blind, [4, 3, 2, 1], [False] * 4) == [-1] * 4

@@ -34,6 +34,7 @@ EVERYTHING = FilterOptions(
     closer_to_query=True,
     max_agreement=1,
     skip_fused=2,
+    max_fn_probability=0.5,
     max_reuse=2,
 )
 REASONS = [
@@ -66,6 +67,7 @@ REASONS = [
     "closer-to-positive",
     "agreement",
     "skip-fused",
+    "max-fn-probability",
     "max-reuse",
 ]
 """The tokens as they stand in people's files: a change here breaks them."""
@@ -110,6 +112,7 @@ def block(lengths: list[int], *, seed: int = 0, numbers: float | None = None) ->
         is_curated=kind == 3,
         sim_better={"dense": scores()},
         has_answer=draw.random(size) < 0.5,
+        is_existing=kind == 4,
         columns={
             "document.lang": Column(values=lang, is_null=draw.random(size) < 0.2),
             "document.doc_id": Column(

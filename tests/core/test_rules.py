@@ -28,6 +28,8 @@ def evidence(
     scores_by_name: dict[str, np.ndarray] | None = None,
     ranks: dict[str, np.ndarray] | None = None,
     sim_positive: dict[str, np.ndarray] | None = None,
+    clusters: dict[str, np.ndarray] | None = None,
+    centroid_ranks: dict[str, np.ndarray] | None = None,
 ) -> Evidence:
     """Evidence of one query (or of several with `lengths`), rows in rank-by order; row numbers say what is special."""
     size = len(scores)
@@ -50,6 +52,8 @@ def evidence(
         scores=scores_by_name or {},
         ranks=ranks or {},
         sim_positive=sim_positive or {},
+        clusters=clusters or {},
+        centroid_ranks=centroid_ranks or {},
     )
 
 

@@ -38,7 +38,7 @@ def work(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path, tiny_cros
     hnmine.ingest(data, place / "collection")
     hnmine.index_bm25(place, place / "indexes/bm25")
     hnmine.index_dense(place, place / "indexes/tiny", options=hnmine.DenseOptions(model=str(tiny_encoder)))
-    hnmine.mine(place, place / "candidates", options=hnmine.MineOptions(top_k=6, random=2))
+    hnmine.mine(place, place / "candidates", options=hnmine.MineOptions(top_k=6, random=2, clusters=3))
     hnmine.score(
         place,
         place / "candidates",

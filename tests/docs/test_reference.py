@@ -56,6 +56,7 @@ def test_every_rule_is_on_the_page_in_the_order_in_which_rules_decide() -> None:
         closer_to_query=True,
         max_agreement=1,
         skip_fused=1,
+        max_fn_probability=0.5,
         max_reuse=1,
     )
     first = RankWindow.reason  # asked for by the drop-in alone, before the rules of the options

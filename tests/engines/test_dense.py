@@ -186,6 +186,54 @@ def test_positive_similarity_of_a_query_does_not_depend_on_the_others(tmp_path, 
         assert alone.tobytes() == together[own].tobytes()
 
 
+def test_better_similarity_is_brute_force_over_the_earlier_rows_that_count(tmp_path, rng, monkeypatch):
+    documents = unit(rng, 80, 16)
+    offsets = np.array([0, 30, 30, 31, 60])
+    rows = np.concatenate([rng.choice(80, n, replace=False) for n in (30, 1, 29)])
+    counts = rng.random(60) < 0.7
+    counts[31:33] = False
+    index = open_index(tmp_path, documents, documents)
+    found = index.better_similarity(offsets, rows, counts)
+    stored = documents.astype(np.float16).astype(np.float64)
+    expected = [
+        max((stored[rows[i]] @ stored[rows[j]] for j in range(start, i) if counts[j]), default=np.nan)
+        for start, stop in pairwise(offsets)
+        for i in range(start, stop)
+    ]
+    np.testing.assert_allclose(found, expected, atol=1e-5)  # NaN equals NaN
+    assert np.isnan(found[[0, 30, 31, 32, 33]]).all()
+    monkeypatch.setattr(dense, "_ROW_BLOCK", 4)
+    np.testing.assert_allclose(index.better_similarity(offsets, rows, counts), found, atol=1e-6, rtol=0)
+
+
+def test_better_similarity_of_a_query_does_not_depend_on_the_others(tmp_path, rng):
+    documents = unit(rng, 200, 384)
+    index = open_index(tmp_path, documents, documents)
+    rows, counts = rng.integers(0, 200, 160), rng.random(160) < 0.8
+    together = index.better_similarity(np.arange(5) * 40, rows, counts)
+    for query in range(4):
+        own = slice(query * 40, query * 40 + 40)
+        alone = index.better_similarity(np.array([0, 40]), rows[own], counts[own])
+        assert alone.tobytes() == together[own].tobytes()
+
+
+def test_clusters_are_the_nearest_of_the_centres_and_ranked_by_nearness_to_the_query(tmp_path, rng):
+    heaps = unit(rng, 4, 16)
+    documents = np.repeat(heaps, 30, axis=0) + 0.01 * rng.standard_normal((120, 16)).astype(np.float32)
+    index = open_index(tmp_path, documents, heaps[[2, 0]], shards=3)
+    offsets, rows = np.array([0, 6, 9]), np.array([0, 1, 30, 60, 90, 119, 60, 0, 1])
+    cluster, rank = index.clusters(block([0, 1]), offsets, rows, 4)
+    # Rows 30 * h .. 30 * h + 29 are heap h; the four starts fall into the four heaps, in order.
+    assert cluster.tolist() == [1, 1, 2, 3, 4, 4, 3, 1, 1]
+    distance = ((heaps[[2, 0]][:, None] - heaps[None]) ** 2).sum(axis=2)
+    ranks = distance.argsort(axis=1).argsort(axis=1) + 1
+    owner = np.repeat([0, 1], np.diff(offsets))
+    assert rank.tolist() == ranks[owner, cluster - 1].tolist()
+    assert rank[3] == rank[7] == 1
+    alone = index.clusters(block([1]), np.array([0, 3]), rows[6:], 4)
+    assert [part.tolist() for part in alone] == [cluster[6:].tolist(), rank[6:].tolist()]
+
+
 def test_a_query_with_thousands_of_positives(tmp_path, rng):
     documents = unit(rng, 5_000, 8)
     index = open_index(tmp_path, documents, documents)

@@ -94,6 +94,10 @@ def test_every_cell(mined: Path, tmp_path: Path) -> None:
         assert row["text_key"] == text_key(DOCS[d])
         nearest = None if d == "d1" else pytest.approx(float(documents[d] @ documents["d1"]), abs=1e-5)
         assert row["sim_positive_tiny"] == nearest
+        above = [str(r["doc_id"]) for r in rows[: rows.index(row)] if r["doc_id"] != "d1"]
+        highest = max((float(documents[d] @ documents[other]) for other in above), default=None)
+        assert row["sim_better_tiny"] == (None if highest is None else pytest.approx(highest, abs=1e-5))
+        assert row["has_answer"] is None
         sources = [n for n, brought in (("bm25", by_bm25[:3]), ("tiny", by_cosine[:3])) if d in brought]
         assert row["sources"] == sources + (["run:sys"] if d in ("d6", "d3") else [])
 

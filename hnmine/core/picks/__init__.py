@@ -6,7 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 from hnmine.core.picks.base import Picker
 from hnmine.core.picks.debiased import Debiased
+from hnmine.core.picks.diverse import Diverse
+from hnmine.core.picks.existing import ExistingFirst
 from hnmine.core.picks.margin_bins import MarginBins
+from hnmine.core.picks.neighbours import ClusterNeighbours
 from hnmine.core.picks.pool import Pool
 from hnmine.core.picks.quota import Quota
 from hnmine.core.picks.simans import SimansGaussian, SimansLaplace
@@ -15,13 +18,15 @@ from hnmine.core.picks.teachers import CrossTeacher, IntraTeacher
 from hnmine.core.picks.top import Top
 from hnmine.core.picks.uniform import Uniform
 from hnmine.errors import UsageError
-from hnmine.options import FilterOptions, Pick, nearest
+from hnmine.options import Existing, FilterOptions, Pick, nearest
 from hnmine.schema import RANDOM_SOURCE
 
 
-def build(options: FilterOptions, *, rank_by: str | None, origins: Mapping[str, str]) -> Picker:
-    """The pick in force. `origins` says of every score what made it: `bm25`, `dense`, `sparse`, `run`,
-    `reranker`.
+def build(
+    options: FilterOptions, *, rank_by: str | None, origins: Mapping[str, str], clusters: Sequence[str] = ()
+) -> Picker:
+    """The pick in force. `origins` says of every score what made it: `bm25`, `dense`, `sparse`, `run`, `reranker`;
+    `clusters` are the indexes whose clusters are known.
 
     Raises `UsageError` if the candidates lack a score that the pick reads.
     """
@@ -39,6 +44,13 @@ def build(options: FilterOptions, *, rank_by: str | None, origins: Mapping[str, 
                 f"--pick {asked}: the candidates have no {origin} score", remedy=f"mine with a {origin} index"
             )
         return found
+
+    def clustered() -> str:
+        if not clusters:
+            raise UsageError(
+                f"--pick {asked}: the candidates have no clusters", remedy="mine with a dense index and --clusters 256"
+            )
+        return next((name for name in clusters if name == rank_by), clusters[0])
 
     def teachers() -> list[str]:
         found = [name for name, made_by in origins.items() if made_by != "reranker"]
@@ -60,6 +72,8 @@ def build(options: FilterOptions, *, rank_by: str | None, origins: Mapping[str, 
         Pick.SIMANS_LAPLACE: lambda: SimansLaplace(order(), *kernel),
         Pick.MARGIN_BINS: lambda: MarginBins(options.anchor),
         Pick.DEBIASED: lambda: Debiased(first("bm25"), first("dense")),
+        Pick.DIVERSE: lambda: Diverse(clustered()),
+        Pick.CLUSTER_NEIGHBOURS: lambda: ClusterNeighbours(clustered()),
         Pick.CROSS_TEACHER: lambda: CrossTeacher(teachers()),
         Pick.INTRA_TEACHER: lambda: IntraTeacher(teachers()),
     }
@@ -69,6 +83,8 @@ def build(options: FilterOptions, *, rank_by: str | None, origins: Mapping[str, 
     if options.quota is not None:
         quotas = {name: count * options.epochs for name, count in parse_quota(options.quota).items()}
         picker = Quota(picker, _retrievers(quotas, origins))
+    if options.existing is not Existing.JUDGE:
+        picker = ExistingFirst(picker)
     return picker
 
 

@@ -24,7 +24,7 @@ class Picker(ABC):
     token: ClassVar[str]
     is_random: bool = False
     """Whether the order depends on the keyed numbers."""
-    takes_random_rows: ClassVar[bool] = False
+    takes_random_rows: bool = False
     """Whether rows of the random source are eligible, and not only a fill for short queries."""
 
     def order(self, evidence: Evidence, eligible: Bools, draw: Keys) -> Ints:

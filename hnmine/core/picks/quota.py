@@ -59,6 +59,7 @@ class Quota(Picker):
     def _inner(self, evidence: Evidence, eligible: Bools, draw: Keys) -> Ints:
         """The inner pick's order, random rows behind in the order of their keyed numbers."""
         place = self.inner.order(evidence, eligible & ~evidence.is_random, draw)
+        # The inner pick's own random rows, if it takes any, are of no account here: a quota says how many there are.
         random = eligible & evidence.is_random
         return np.where(random, len(place) + places_by(evidence.owner, random, (draw,)), place)
 

@@ -10,6 +10,7 @@ from hnmine.core.rules.ceiling import AbsoluteMargin, MaxScore, MinScore, NoAnch
 from hnmine.core.rules.consistency import Inconsistent
 from hnmine.core.rules.fused import SkipFused
 from hnmine.core.rules.group import SameGroup
+from hnmine.core.rules.guard import MaxFnProbability
 from hnmine.core.rules.guide import Guide, NoGuideScore
 from hnmine.core.rules.iqr import Iqr
 from hnmine.core.rules.judged import JudgedGrade
@@ -113,6 +114,8 @@ def _before_reuse(options: FilterOptions, scale: Scale, shrink: float, dense: tu
         rules.append(Agreement(options.max_agreement, options.agreement_depth))
     if options.skip_fused:
         rules.append(SkipFused(options.skip_fused))
+    if options.max_fn_probability is not None:
+        rules.append(MaxFnProbability(options.max_fn_probability))
     return rules
 
 

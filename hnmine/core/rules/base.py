@@ -28,6 +28,8 @@ class Rule(ABC):
     """Columns of the collection that the rule reads: `document.NAME`, `query.NAME`. Only these are loaded."""
     before: Sequence[Sequence[Rule]] = ()
     """The rules whose survivors `fit` counts, one list for each rung of the ladder; they are fitted first."""
+    fit_queries: ClassVar[int | None] = None
+    """A keyed sample of this many queries is enough for `fit`; None: it must see them all."""
 
     def fit(self, blocks: Iterable[Evidence]) -> dict[str, Any]:
         """Read the whole table, block by block; returns the state as JSON values.

@@ -73,7 +73,7 @@ class MaxReuse(Rule):
         dropped = np.zeros(len(evidence.judge), np.bool_)
         if not len(self._hubs):
             return dropped
-        rows = np.flatnonzero(self._counted(evidence, alive))
+        rows = self._counted(evidence, alive)
         document, draw = self._keys(evidence, rows)
         place = np.minimum(np.searchsorted(self._hubs, document), len(self._hubs) - 1)
         dropped[rows] = (self._hubs[place] == document) & (draw > self._ceilings[place])

@@ -60,6 +60,14 @@ def take_text(row: Row, column: str, *, may_be_empty: bool = False, owner: str =
     return checked_text(value, may_be_empty=may_be_empty, owner=owner or column)
 
 
+def take_texts(row: Row, column: str) -> list[str]:
+    """The texts in `column`: a list of texts or one; null and empty ones are left out. Raises `BadRecord`."""
+    value = row.get(column)
+    items = value if isinstance(value, (list, tuple)) else [value]
+    texts = [take_text({column: item}, column, may_be_empty=True) for item in items if item is not None]
+    return [text for text in texts if text.strip()]
+
+
 def _decoded(value: object, column: str) -> object:
     # Bytes come from Parquet alone: a text column without the string annotation, or a string that is no UTF-8.
     if not isinstance(value, bytes):

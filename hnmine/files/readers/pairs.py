@@ -6,11 +6,12 @@ of documents, queries and qrels; what was seen is remembered as 16-byte hashes, 
 
 from __future__ import annotations
 
+import fnmatch
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from hnmine.errors import InputError, ProblemLog, UsageError
-from hnmine.files.readers.fields import BadRecord, Place, take_id, take_metadata, take_text
+from hnmine.files.readers.fields import BadRecord, Place, take_id, take_metadata, take_text, take_texts
 from hnmine.files.readers.identity import Seen, digest16, hashed_id
 from hnmine.files.readers.records import Document, Judgment, Query
 from hnmine.files.readers.source import Findings, Source, digest_files
@@ -49,6 +50,7 @@ class _Pair:
     positive: str  # "" where only its id is given
     doc_id: str
     metadata: dict[str, object]
+    negatives: tuple[str, ...]
 
 
 def check_columns(names: list[str], shown: str, options: InputOptions) -> None:
@@ -74,6 +76,11 @@ def check_columns(names: list[str], shown: str, options: InputOptions) -> None:
         mistyped = mistyped or name != default
         guess = nearest(name, names) or next((other for other in likely if other in names), "COLUMN")
         proposed += ["--" + flag.replace("_", "-"), guess]
+    for pattern in options.negative_columns:
+        if not fnmatch.filter(names, pattern):
+            missing.append(repr(pattern))
+            mistyped = True
+            proposed += ["--negative-columns", nearest(pattern, names) or "COLUMN"]
     if missing:
         raise (UsageError if mistyped else InputError)(
             f"{shown}: no column {' and no column '.join(missing)}",
@@ -101,11 +108,14 @@ class PairsSource(Source):
         self._reports: _FirstReport | None = None
         self._ids_by_text: dict[bytes, str] | None = None
         self._by_id_alone = bool(corpus and options.positive_id_column)
+        self._negative_columns: list[str] = []
         findings = Findings()
         with findings.collect():
             names = columns(file)
             if names:
                 check_columns(names, file.shown, options)
+                matches = [name for pattern in options.negative_columns for name in fnmatch.filter(names, pattern)]
+                self._negative_columns = list(dict.fromkeys(matches))
         for name, value in (("queries", options.queries), ("qrels", options.qrels), ("split", options.split)):
             if value is not None:
                 findings.add(
@@ -134,6 +144,8 @@ class PairsSource(Source):
         for name in ("anchor_id_column", "positive_id_column"):
             if getattr(options, name) is not None:
                 found[name] = getattr(options, name)
+        if self._negative_columns:
+            found["negative_columns"] = self._negative_columns
         return found
 
     def fingerprint(self) -> dict[str, str]:
@@ -150,17 +162,15 @@ class PairsSource(Source):
         seen = Seen(checked=self.options.positive_id_column is not None)
         known = self._known_texts()
         for pair in self._pairs(self._first_report(problems)):
-            if self._by_id_alone or (known and digest16(pair.positive) in known):
-                continue
-            if seen.first(pair.doc_id, pair.positive, pair.line, self.file, problems):
-                yield Document(
-                    doc_id=pair.doc_id,
-                    title="",
-                    text=pair.positive,
-                    metadata={},
-                    file=self.file.shown,
-                    line=pair.line,
-                )
+            texts = [] if self._by_id_alone else [(pair.doc_id, pair.positive)]
+            texts += [(hashed_id("d-", text), text) for text in pair.negatives]
+            for doc_id, text in texts:
+                if known and digest16(text) in known:
+                    continue
+                if seen.first(doc_id, text, pair.line, self.file, problems):
+                    yield Document(
+                        doc_id=doc_id, title="", text=text, metadata={}, file=self.file.shown, line=pair.line
+                    )
 
     def queries(self, problems: ProblemLog) -> Iterator[Query]:
         """Each query in order of its first pair, whose other columns are its metadata."""
@@ -196,6 +206,20 @@ class PairsSource(Source):
                 seen.add(both)
                 yield Judgment(query_id=pair.query_id, doc_id=doc_id, grade=1, file=self.file.shown, line=pair.line)
 
+    def negatives(self, problems: ProblemLog) -> Iterator[tuple[str, str]]:
+        """Each (query, negative) of the columns that `--negative-columns` names, once, in file order."""
+        if not self._negative_columns:
+            return
+        known = self._known_texts()
+        seen: set[bytes] = set()
+        for pair in self._pairs(self._first_report(problems)):
+            for text in pair.negatives:
+                doc_id = known.get(digest16(text), hashed_id("d-", text))
+                both = digest16(f"{len(pair.query_id)} {pair.query_id}{doc_id}")
+                if both not in seen:
+                    seen.add(both)
+                    yield pair.query_id, doc_id
+
     def close(self) -> None:
         """Remove the copy of standard input, if there is one."""
         if self.on_close is not None:
@@ -210,6 +234,7 @@ class PairsSource(Source):
         options = self.options
         sides = [options.anchor_column, options.anchor_id_column, options.positive_id_column]
         sides += [] if self._by_id_alone else [options.positive_column]
+        sides += self._negative_columns
         taken = {name for name in (*sides, options.positive_column) if name is not None}
         wanted = None if metadata else sorted(name for name in sides if name is not None)
         for line, row in read_rows(self.file, reports, wanted):
@@ -218,6 +243,7 @@ class PairsSource(Source):
                 query_id = take_id(row, options.anchor_id_column) if options.anchor_id_column else ""
                 positive = "" if self._by_id_alone else take_text(row, options.positive_column)
                 doc_id = take_id(row, options.positive_id_column) if options.positive_id_column else ""
+                negatives = tuple(t for name in self._negative_columns for t in take_texts(row, name))
             except BadRecord as bad:
                 Place(self.file, line).report(reports, bad)
                 continue
@@ -228,14 +254,19 @@ class PairsSource(Source):
                 positive,
                 doc_id or hashed_id("d-", positive),
                 take_metadata(row, taken) if metadata else {},
+                negatives,
             )
 
     def _known_texts(self) -> dict[bytes, str]:
-        """The id in the corpus file of each positive's text that is there (the first document with the text)."""
+        """The id in the corpus file of each positive's and negative's text (the first document with the text)."""
         if self._ids_by_text is None:
             found: dict[bytes, str] = {}
-            if self._corpus and not self._by_id_alone:
-                wanted = {digest16(pair.positive) for pair in self._pairs(ProblemLog())}
+            if self._corpus and not (self._by_id_alone and not self._negative_columns):
+                wanted = {
+                    digest16(text)
+                    for pair in self._pairs(ProblemLog())
+                    for text in (*([] if self._by_id_alone else [pair.positive]), *pair.negatives)
+                }
                 for part in self._corpus:
                     for document in read_documents(part, ProblemLog()):
                         key = digest16(document.text)

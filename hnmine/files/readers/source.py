@@ -50,6 +50,10 @@ class Source(ABC):
     def qrels(self, problems: ProblemLog) -> Iterator[Judgment]:
         """Each judgment, in file order; none for a corpus alone."""
 
+    def negatives(self, problems: ProblemLog) -> Iterator[tuple[str, str]]:
+        """Each (query id, document id) that the input itself calls a negative, once, in file order; mostly none."""
+        return iter(())
+
     def close(self) -> None:  # noqa: B027 (most sources hold nothing)
         """Give back temporary files; the source cannot be read afterwards."""
 

@@ -1,0 +1,145 @@
+"""Both training scripts from start to end, on generated data and models made from nothing; and their arithmetic."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+pytest.importorskip("sentence_transformers")
+pytest.importorskip("datasets")
+pytest.importorskip("ir_measures")
+
+ROOT = Path(__file__).parents[2]
+WORDS = ["man", "eating", "food", "piece", "bread", "girl", "carries", "baby", "horse", "rides", "one", "two", "three"]
+
+
+def script(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def call(name: str, *arguments: object) -> str:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "scripts" / f"{name}.py"), *map(str, arguments)],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def beir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """60 documents of three words; a query has the words of its positive: 40 to train, 10 to test."""
+    folder = tmp_path_factory.mktemp("beir") / "generated"
+    (folder / "qrels").mkdir(parents=True)
+    draw, triples = random.Random(2), dict[tuple[str, ...], None]()
+    while len(triples) < 60:
+        triples[tuple(sorted(draw.sample(WORDS, 3)))] = None
+    documents = [{"_id": f"d{row}", "text": " ".join(words)} for row, words in enumerate(triples)]
+    queries = [{"_id": f"q{row}", "text": " ".join(reversed(words))} for row, words in enumerate(list(triples)[:50])]
+    for name, rows in (("corpus", documents), ("queries", queries)):
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    for name, low, high in (("train", 0, 40), ("test", 40, 50)):
+        lines = "".join(f"q{row}\td{row}\t1\n" for row in range(low, high))
+        (folder / "qrels" / f"{name}.tsv").write_text("query-id\tcorpus-id\tscore\n" + lines, encoding="utf-8")
+    return folder
+
+
+def test_sign_flips_are_an_exact_count_when_they_can_be() -> None:
+    # Of the 8 sign patterns of three equal differences, two are as extreme as the observed one: p = 1/4.
+    assert script("bench_training").sign_flips(np.array([1.0, 1.0, 1.0])) == pytest.approx(0.25, abs=0.02)
+    assert script("bench_training").sign_flips(np.array([1.0, -1.0])) == 1.0
+    assert script("bench_training").sign_flips(np.full(30, 0.2)) < 0.001
+
+
+def test_comparison_averages_seeds_before_queries() -> None:
+    ours = [{"queries": {"a": {"m": 1.0}, "b": {"m": 0.5}}}, {"queries": {"a": {"m": 0.0}, "b": {"m": 0.5}}}]
+    other = [{"queries": {"b": {"m": 0.0}, "a": {"m": 0.5}}}]
+    found = script("bench_training").compare({"hnmine": ours, "other": other})
+    assert found["hnmine"]["m"] == {"mean": 0.5, "sd_over_seeds": pytest.approx(0.5 / 2**0.5)}
+    assert found["other"]["m"]["sd_over_seeds"] is None
+    assert found["other"]["m"]["mean"] == 0.25
+    assert found["other"]["m"]["hnmine_minus_this"] == 0.25
+
+
+def test_split_by_hash_keeps_texts_apart(beir: Path, tmp_path: Path) -> None:
+    module = script("bench_training")
+    (tmp_path / "qrels").mkdir()
+    queries = {f"q{row}": f"text {row}" for row in range(200)} | {f"copy{row}": f"Text {row}!" for row in range(200)}
+    lines = "".join(f"{query}\td0\t1\n" for query in queries)
+    (tmp_path / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\n" + lines, encoding="utf-8")
+    train, test = module.split(tmp_path, queries)
+    numbers = [{query.lstrip("copyq") for query in part} for part in (train, test)]
+    assert not numbers[0] & numbers[1]
+    assert 50 < len(test) < 110
+    assert module.split(beir, {f"q{row}": str(row) for row in range(50)})[1].keys() == {f"q{r}" for r in range(40, 50)}
+
+
+def test_quality_counts_what_bm25_missed() -> None:
+    base = {"query_id": "q", "relevance": None, "is_positive": False}
+    rows = [
+        {**base, "doc_id": "a", "rank_bm25": 1, "score_bm25": 9.0, "score_reranker": -1.0},
+        {**base, "doc_id": "p", "rank_bm25": 2, "score_bm25": 8.0, "score_reranker": 2.0}
+        | {"relevance": 1, "is_positive": True},
+        {**base, "doc_id": "far", "rank_bm25": None, "score_bm25": 0.1, "score_reranker": 9.0}
+        | {"relevance": 1, "is_positive": True},
+    ]
+    found = script("train_reranker").quality(rows)
+    ideal = 1 + 1 / np.log2(3)
+    assert found["queries"] == 1
+    assert found["bm25"] == {"nDCG@10": round(1 / np.log2(3) / ideal, 4), "RR@10": 0.5}
+    assert found["reranked"] == {"nDCG@10": round(1 / ideal, 4), "RR@10": 1.0}
+
+
+@pytest.mark.slow
+def test_reranker_is_trained_and_judges(beir: Path, tiny_encoder: Path, tmp_path: Path) -> None:
+    options = ("--steps", 4, "--limit", 20, "--test-queries", 5, "--max-length", 32)
+    outputs = [
+        json.loads(call("train_reranker", tmp_path / name, "--data", beir, "--model", tiny_encoder, *options))
+        for name in ("one", "two")
+    ]
+    held_out = outputs[0]["held_out"]["generated"]
+    assert held_out["queries"] == 5
+    assert 0 < held_out["reranked"]["nDCG@10"] <= 1
+    weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("one", "two")]
+    assert weights[0] == weights[1]
+
+
+@pytest.mark.slow
+def test_training_bench_goes_on_where_it_was(beir: Path, tiny_encoder: Path, tmp_path: Path) -> None:
+    options = ("--model", tiny_encoder, "--steps", 2, "--batch", 4, "--negatives", 2, "--seeds", 1, "--limit", 30)
+    arms = ("--arm", "loose=--no-margin")
+    page = call("bench_training", tmp_path / "out", f"tiny={beir}", *options, *arms)
+    results = json.loads((tmp_path / "out" / "results.json").read_text(encoding="utf-8"))
+    found = results["collections"]["tiny"]
+    assert (found["documents"], found["training_queries"], found["test_queries"]) == (60, 30, 10)
+    assert list(found["arms"]) == ["untrained", "hnmine", "sentence-transformers", "bm25", "random", "loose"]
+    assert found["arms"]["random"]["rows"] == found["arms"]["loose"]["rows"] == 30
+    assert all(0 <= arm["R@100"]["mean"] <= 1 for arm in found["arms"].values())
+    assert page.count("| tiny |") == 6
+    cells = tmp_path / "out" / "tiny" / "cells"
+    before = {path.name: path.read_bytes() for path in cells.iterdir()}
+    (cells / "bm25-0.json").unlink()
+    call("bench_training", tmp_path / "out", f"tiny={beir}", *options, *arms)
+    after = {path.name: path.read_bytes() for path in cells.iterdir()}
+    assert before.keys() == after.keys()
+    again = json.loads(after.pop("bm25-0.json"))
+    assert again["queries"] == json.loads(before.pop("bm25-0.json"))["queries"]
+    assert before == after

@@ -1,0 +1,88 @@
+"""Disjoint slices of negatives for several epochs, and files of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+import hnmine
+from hnmine.errors import UsageError
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twenty questions about numbers, BM25 candidates, three negatives for each of two epochs."""
+    place = tmp_path_factory.mktemp("epochs")
+    rows = [f"what is number {n},the number {n} is {'odd' if n % 2 else 'even'}" for n in range(20)]
+    rows.append("what is number 0,zero is what number 0 is called")
+    (place / "pairs.csv").write_text("\n".join(["anchor,positive", *rows]) + "\n", encoding="utf-8")
+    hnmine.ingest(place / "pairs.csv", place / "collection")
+    hnmine.index_bm25(place / "collection", place / "indexes/bm25")
+    hnmine.mine(place, place / "candidates")
+    hnmine.filter(place, place / "decisions", options=hnmine.FilterOptions(num_negatives=3, epochs=2))
+    return place
+
+
+def test_negatives_are_dealt_out_in_the_order_of_the_pick(work: Path) -> None:
+    decided = pq.read_table(work / "decisions" / "part-00000.parquet").to_pylist()
+    for query in {row["query_id"] for row in decided}:
+        own = [row for row in decided if row["query_id"] == query]
+        negatives = sorted((r for r in own if r["verdict"] == "negative"), key=lambda r: r["pick_rank"])
+        assert [(r["pick_rank"], r["epoch"]) for r in negatives] == [(1, 1), (2, 2), (3, 1), (4, 2), (5, 1), (6, 2)]
+        reserve = sorted(r["pick_rank"] for r in own if r["verdict"] == "reserve")
+        assert reserve == list(range(7, 7 + len(reserve)))
+        assert reserve
+        assert {r["epoch"] for r in own if r["verdict"] != "negative"} == {None}
+
+
+def exported(work: Path, name: str, **options: object) -> tuple[list[dict], list[dict]]:  # type: ignore[type-arg]
+    hnmine.export(work, work / f"{name}.parquet", options=hnmine.ExportOptions(**options))  # type: ignore[arg-type]
+    return tuple(pq.read_table(work / f"{name}{end}.parquet").to_pylist() for end in ("", ".ids"))  # type: ignore[return-value]
+
+
+def test_a_file_holds_every_epoch_one_after_the_other(work: Path) -> None:
+    rows, ids = exported(work, "all", format="n-tuple")
+    assert [row["epoch"] for row in ids] == [1] * 21 + [2] * 21
+    assert len(rows) == 42
+    decided = pq.read_table(work / "decisions" / "part-00000.parquet").to_pylist()
+    slices = {(r["query_id"], r["epoch"], r["doc_id"]) for r in decided if r["verdict"] == "negative"}
+    for row, about in zip(rows, ids, strict=True):
+        assert about["labels"] == [1, 0, 0, 0]
+        assert {(about["query_id"], about["epoch"], d) for d in about["doc_ids"][1:]} <= slices
+        assert len({row["positive"], *(row[f"negative_{i}"] for i in (1, 2, 3))}) == 4
+    # Every negative serves every positive of its query, once.
+    used = Counter((r["query_id"], r["epoch"], d) for r in ids for d in r["doc_ids"][1:])
+    assert used.keys() == slices
+    positives = Counter(row["query_id"] for row in decided if row["verdict"] == "positive")
+    assert all(count == positives[query] for (query, _, _), count in used.items())
+    order = [[r["query_id"] for r in ids if r["epoch"] == epoch] for epoch in (1, 2)]
+    assert sorted(order[0]) == sorted(order[1])
+    assert order[0] != order[1]  # each epoch is shuffled for itself
+
+
+@pytest.mark.parametrize("form", ["triplet", "n-tuple", "labeled-pair", "labeled-list"])
+def test_one_epoch_alone_is_that_part_of_the_whole_file(work: Path, form: str) -> None:
+    rows, ids = exported(work, f"whole-{form}", format=form)
+    second, second_ids = exported(work, f"second-{form}", format=form, epoch=2)
+    assert [about["epoch"] for about in second_ids] == [2] * len(second)
+    assert (second, second_ids) == (rows[-len(second) :], ids[-len(second) :])
+    assert len(second) == len(rows) / 2
+
+
+def test_an_epoch_that_was_not_picked_for_is_refused(work: Path) -> None:
+    with pytest.raises(UsageError, match=r"--epoch 3: the decisions are for 2 epoch"):
+        exported(work, "third", epoch=3)
+
+
+def test_picks_of_several_epochs_are_those_of_one_longer_pick(work: Path) -> None:
+    for pick in ("random", "softmax"):
+        chosen = []
+        for number, epochs in ((6, 1), (3, 2)):
+            options = hnmine.FilterOptions(num_negatives=number, epochs=epochs, pick=pick)
+            hnmine.filter(work, work / f"{pick}-{epochs}", options=options)
+            table = pq.read_table(work / f"{pick}-{epochs}" / "part-00000.parquet")
+            chosen.append(table.select(["query_id", "doc_id", "verdict", "pick_rank"]))
+        assert chosen[0].equals(chosen[1])
