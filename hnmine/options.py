@@ -225,7 +225,9 @@ class DenseOptions(TextModelOptions):
 class SparseOptions(TextModelOptions):
     """`index sparse`."""
 
-    model: str = option("naver/splade-v3", "Model name or path: a SPLADE model, or any SparseEncoder.")
+    model: str = option(
+        "naver/splade-cocondenser-ensembledistil", "Model name or path: a SPLADE model, or any SparseEncoder."
+    )
     batch_tokens: int = option(2048, "Tokens a batch, padding counted; a token costs memory for the whole vocabulary.")
     name: str | None = option(None, "Name of the index in columns and options [default: its directory's name].")
 

@@ -38,11 +38,16 @@ def build_sparse_encoder(folder: Path, *, seed: int = 0, prompts: dict[str, str]
     from sentence_transformers import SparseEncoder
     from sentence_transformers.sparse_encoder.modules import MLMTransformer, SpladePooling
 
-    backbone = folder.parent / f"{folder.name}-backbone"
-    _save_bert(backbone, "BertForMaskedLM", seed=seed)
+    backbone = build_masked_lm(folder.parent / f"{folder.name}-backbone", seed=seed)
     modules = [MLMTransformer(str(backbone)), SpladePooling()]
     model = SparseEncoder(modules=modules, prompts=prompts, device="cpu")
     model.save(str(folder), create_model_card=False)
+    return folder
+
+
+def build_masked_lm(folder: Path, *, seed: int = 0) -> Path:
+    """Save a tiny masked language model with random weights; returns its directory."""
+    _save_bert(folder, "BertForMaskedLM", seed=seed)
     return folder
 
 

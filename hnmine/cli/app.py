@@ -177,7 +177,7 @@ def index_sparse(data: Data, output: Output, given: Given) -> None:
     """Encode the documents and queries of DATA with a learned sparse model (SPLADE).
 
     \b
-      hnmine index sparse beir/scifact -o scifact/indexes/splade --model naver/splade-v3
+      hnmine index sparse beir/scifact -o scifact/indexes/splade --model models/splade
     """
     from hnmine import api
 

@@ -165,7 +165,7 @@ def token_lengths(tokenizer: Any, texts: Sequence[str], *, special: bool) -> tup
     return np.array([len(ids) for ids in encoded["input_ids"]], np.int64), True
 
 
-def model_family(path: str) -> Literal["encoder", "sparse-encoder", "cross-encoder", "unknown"]:
+def model_family(path: str) -> Literal["encoder", "sparse-encoder", "masked-lm", "cross-encoder", "unknown"]:
     """What a model's directory says it is, read from its settings; nothing is loaded.
 
     sentence-transformers loads either kind as the other, with a pooling nobody trained or a head of random numbers.
@@ -177,10 +177,14 @@ def model_family(path: str) -> Literal["encoder", "sparse-encoder", "cross-encod
     if own == "SparseEncoder":
         return "sparse-encoder"
     if (folder / "modules.json").is_file():
-        return "encoder"
+        modules = json.loads((folder / "modules.json").read_text(encoding="utf-8"))
+        is_sparse = any(".sparse_encoder." in str(module.get("type")) for module in modules)
+        return "sparse-encoder" if is_sparse else "encoder"
     classes = _setting(folder / "config.json", "architectures") or []
     if any(str(name).endswith("ForSequenceClassification") for name in classes):
         return "cross-encoder"
+    if any(str(name).endswith("ForMaskedLM") for name in classes):
+        return "masked-lm"  # a SPLADE model as its authors saved it, or the start of an encoder
     # A language model is loaded by sentence-transformers as a yes/no reranker, or as an encoder: both are meant.
     return "unknown" if any(str(name).endswith("ForCausalLM") for name in classes) else "encoder"
 

@@ -68,7 +68,7 @@ class CrossEncoderReranker(Reranker):
     @cached_property
     def _model(self) -> Any:
         refused = f"--reranker {self._resolved.name}: "
-        if model_family(self._resolved.path) in ("encoder", "sparse-encoder"):
+        if model_family(self._resolved.path) in ("encoder", "sparse-encoder", "masked-lm"):
             raise UsageError(
                 refused + "this is not a cross-encoder; it would score with random numbers",
                 expected="a model with a trained classification head, or a language model reranker",

@@ -336,7 +336,7 @@ def advice(counts: Json) -> str:
     knobs = _knobs()
     blamed = {r: c for r, c in counts["reasons_of_short_queries"].items() if r in knobs}
     if not blamed:
-        return "raise --top-k in mine: the short queries have too few candidates"
+        return "mine deeper (--deepen-from these decisions): the short queries have too few candidates"
     worst = max(sorted(blamed), key=lambda r: blamed[r])
     return f"{knobs[worst]}: {worst} dropped {blamed[worst]:,} candidates of the short queries"
 

@@ -9,12 +9,14 @@ from hnmine.core.sparse import SparseRows, invert
 from hnmine.engines import sparse as module
 from hnmine.engines.encoder import SentenceTransformerEncoder
 from hnmine.engines.models import resolve_model
+from hnmine.engines.reranker import CrossEncoderReranker
 from hnmine.engines.retriever import Queries
 from hnmine.engines.sparse import SparseIndex, write_sparse
 from hnmine.engines.sparse_encoder import SparseTextEncoder
 from hnmine.errors import ArtefactError, InputError, UsageError
-from hnmine.options import DenseOptions, SparseOptions
+from hnmine.options import DenseOptions, ScoreOptions, SparseOptions
 from hnmine.schema import Scale, Side
+from tests.conftest import build_masked_lm
 
 TERMS = 40
 
@@ -197,6 +199,16 @@ def test_vectors_are_the_models_own(tiny_sparse_encoder):
         np.testing.assert_allclose(dense_of(found.vectors, own.dimension), expected, atol=1e-4)
     assert all((np.diff(found.vectors.terms[low:high]) > 0).all() for low, high in pairwise(found.vectors.offsets))
     assert own.encode([], Side.QUERY).vectors.offsets.tolist() == [0]
+
+
+def test_a_splade_model_without_modules_is_a_masked_language_model(tmp_path, tiny_sparse_encoder):
+    bare = build_masked_lm(tmp_path / "bare")  # the same seed: the same weights
+    found, expected = (encoder(path).encode(TEXTS, Side.QUERY).vectors for path in (bare, tiny_sparse_encoder))
+    assert found.terms.tolist() == expected.terms.tolist()
+    assert found.weights.tobytes() == expected.weights.tobytes()
+    reranker = CrossEncoderReranker(resolve_model(str(bare), revision=None), ScoreOptions(dtype="fp32"))
+    with pytest.raises(UsageError, match="not a cross-encoder"):
+        reranker.score([("a", "b")])
 
 
 def test_prompts_and_truncation(tmp_path, tiny_sparse_encoder):
