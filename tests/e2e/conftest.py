@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -58,11 +58,11 @@ def beir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def chain(
     beir: Path, cache: Path, tiny_encoder: Path, tiny_cross_encoder: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Chain]:
+) -> Chain:
     made = Chain(beir, tmp_path_factory.mktemp("chain"), tiny_encoder, tiny_cross_encoder)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HNMINE_TEST_BLOCK_SIZE", BLOCK)
         for stage in STAGES:
             done = invoke(*made.command(stage, made.root))
             assert done.code == 0, done.stderr
-        yield made
+    return made

@@ -75,7 +75,7 @@ class Cli:
         self, arguments: list[object], output: Path, how: signal.Signals, blocks: int = 1, after: float = 0.0
     ) -> Done:
         """Send a signal once `blocks` blocks are finished, `after` seconds later."""
-        process = self.start(*arguments, HNMINE_TEST_BLOCK_PAUSE="0.25")
+        process = self.start(*arguments, HNMINE_TEST_BLOCK_PAUSE="0.5")
         until(lambda: len(receipts(output)) >= blocks or process.poll() is not None)
         time.sleep(after)
         process.send_signal(how)
