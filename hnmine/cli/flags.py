@@ -31,7 +31,7 @@ class CommonFlags:
     dry_run: bool = option(False, "Show what would be done; write nothing.")
     json: bool = option(False, "Print the summary as JSON on standard output.")
     quiet: bool = option(False, "Say nothing but errors.", flags=("--quiet", "-q"))
-    verbose: bool = option(False, "Say more.", flags=("--verbose", "-v"))
+    verbose: bool = option(False, "Show the plan too: everything that decides the result.", flags=("--verbose", "-v"))
     overwrite: bool = option(False, "Start anew if the output was made with another plan.")
     fail_if: tuple[str, ...] = option((), "Exit 6 if METRIC>VALUE (or <, >=, <=) holds for the summary's counts.")
     cache_dir: str | None = option(None, "Where ingested DATA is kept [default: HNMINE_CACHE, else ~/.cache/hnmine].")

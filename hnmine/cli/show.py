@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,9 @@ def outcome(name: str, result: Outcome, terminal: Terminal) -> None:
         terminal.say(f"{name}: finished before, nothing to do ({result.path})")
     else:
         terminal.say(f"{name}: {duration(result.seconds)}, {peak} ({result.path})")
+    for key, value in result.artefact.plan.items():
+        if key != "blocks":
+            terminal.detail(f"  plan, {key}: {json.dumps(value, ensure_ascii=False, sort_keys=True)}")
     for note, value in result.notes.items():
         terminal.say(f"  {note}: {value}")
     for line in lines(str(result.kind), result.counts):

@@ -16,7 +16,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from hnmine.errors import ArtefactError
 from hnmine.execute.local import Block, Execution, run_blocks
@@ -237,8 +237,3 @@ def machine() -> Json:
 def now() -> str:
     """The time as ISO 8601 with zone, to the second."""
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-
-
-def describe_counts(counts: Mapping[str, Any], *names: str) -> str:
-    """`documents 1,400, queries 225`: the named counters as a person reads them."""
-    return ", ".join(f"{name.replace('_', ' ')} {counts[name]:,}" for name in names if name in counts)

@@ -194,3 +194,13 @@ def test_doctor_names_the_extra_of_a_package_that_is_missing(monkeypatch: pytest
 )
 def test_durations(seconds: float, shown: str) -> None:
     assert duration(seconds) == shown
+
+
+def test_verbose_shows_the_plan_and_the_default_does_not(tmp_path: Path) -> None:
+    data = collection(tmp_path / "data")
+    plain = call("ingest", str(data), "-o", str(tmp_path / "plain")).output
+    more = call("ingest", str(data), "-o", str(tmp_path / "more"), "-v").output
+    assert "plan," not in plain
+    assert 'plan, kind: "collection"' in more
+    assert "plan, fingerprint: {" in more
+    assert "plan, blocks" not in more
