@@ -19,6 +19,7 @@ from hnmine import presets
 from hnmine.errors import UsageError
 from hnmine.execute.local import Execution
 from hnmine.files.artefact import Artefact, Draft
+from hnmine.files.verified import default_cache
 from hnmine.options import (
     AuditOptions,
     Bm25Options,
@@ -26,6 +27,7 @@ from hnmine.options import (
     ExportOptions,
     FilterOptions,
     InputOptions,
+    LateOptions,
     MineOptions,
     Options,
     ScoreOptions,
@@ -41,12 +43,12 @@ from hnmine.stages.export import Export
 from hnmine.stages.filter import Filter
 from hnmine.stages.index_bm25 import IndexBm25
 from hnmine.stages.index_dense import IndexDense
+from hnmine.stages.index_late import IndexLate
 from hnmine.stages.index_sparse import IndexSparse
 from hnmine.stages.ingest import Ingest
 from hnmine.stages.mine import Mine, named_index
 from hnmine.stages.places import (
     collection_of,
-    default_cache,
     indexes_of,
     open_artefact,
     open_collection,
@@ -146,6 +148,33 @@ def index_sparse(
     return stage.run(Path(output), how)
 
 
+def prepare_index_late(
+    data: Place, *, options: LateOptions, input: InputOptions, cache: Path, how: Execution
+) -> IndexLate:
+    """The stage that builds a late-interaction index over DATA."""
+    return IndexLate(open_collection(str(data), input, cache, how), options)
+
+
+def index_late(
+    data: Place,
+    output: Place,
+    *,
+    options: LateOptions | None = None,
+    input: InputOptions | None = None,
+    cache_dir: Place | None = None,
+    how: Execution | None = None,
+) -> Outcome:
+    """Encode the documents and queries of DATA with a late-interaction model (ColBERT): a vector for every token.
+
+    Raises `MissingDependencyError` if the model is in no place that is looked at, and names the places.
+    """
+    how = how or Execution()
+    stage = prepare_index_late(
+        data, options=options or LateOptions(), input=input or InputOptions(), cache=_cache(cache_dir), how=how
+    )
+    return stage.run(Path(output), how)
+
+
 def prepare_mine(
     data: Place, indexes: Sequence[str], *, options: MineOptions, input: InputOptions, cache: Path, how: Execution
 ) -> Mine:
@@ -182,11 +211,18 @@ def mine(
 
 
 def prepare_score(
-    data: Place, candidates: Place, *, options: ScoreOptions, input: InputOptions, cache: Path, how: Execution
+    data: Place,
+    candidates: Place,
+    *,
+    options: ScoreOptions,
+    rules: FilterOptions | None,
+    input: InputOptions,
+    cache: Path,
+    how: Execution,
 ) -> Score:
     """The stage that reranks candidates."""
     collection = open_collection(str(data), input, cache, how)
-    return Score(collection, open_artefact(Path(candidates), Kind.CANDIDATES), options)
+    return Score(collection, open_artefact(Path(candidates), Kind.CANDIDATES), options, rules=rules)
 
 
 def score(
@@ -195,16 +231,22 @@ def score(
     output: Place,
     *,
     options: ScoreOptions | None = None,
+    rules: FilterOptions | None = None,
     input: InputOptions | None = None,
     cache_dir: Place | None = None,
     how: Execution | None = None,
 ) -> Outcome:
-    """Score every candidate with a cross-encoder: the candidates again, with one more column of evidence."""
+    """Score every candidate with a cross-encoder: the candidates again, with one more column of evidence.
+
+    With `options.until` only as many of each query as `rules` need until so many pass them; `filter` by the same rules
+    then chooses what it would choose if all were scored.
+    """
     how = how or Execution()
     stage = prepare_score(
         data,
         candidates,
         options=options or ScoreOptions(),
+        rules=rules,
         input=input or InputOptions(),
         cache=_cache(cache_dir),
         how=how,
@@ -354,6 +396,7 @@ def merge(path: Place) -> Artefact:
         Kind.BM25_INDEX: IndexBm25,
         Kind.DENSE_INDEX: IndexDense,
         Kind.SPARSE_INDEX: IndexSparse,
+        Kind.LATE_INDEX: IndexLate,
         Kind.CANDIDATES: Score if "reranker" in draft.plan else Mine,
         Kind.DECISIONS: Filter,
         Kind.EXPORT: Export,

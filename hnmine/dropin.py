@@ -312,7 +312,7 @@ def _table(
 
 
 def _dataset(table: pa.Table) -> datasets.Dataset:
-    """The table as a dataset, scores as float64: what a list of Python numbers becomes."""
+    """The table as a dataset: texts as strings, scores as float64, what a list of Python numbers becomes."""
     try:
         import datasets
     except ImportError as error:
@@ -321,7 +321,9 @@ def _dataset(table: pa.Table) -> datasets.Dataset:
         ) from None
     import pyarrow as pa
 
-    wide = {pa.float32(): pa.float64(), pa.list_(pa.float32()): pa.list_(pa.float64())}
+    texts = pa.dictionary(pa.int32(), pa.string())
+    plain = {texts: pa.string(), pa.float32(): pa.float64()}
+    wide = {**plain, **{pa.list_(old): pa.list_(new) for old, new in plain.items()}}
     fields = [pa.field(field.name, wide.get(field.type, field.type)) for field in table.schema]
     return datasets.Dataset(table.cast(pa.schema(fields)))
 

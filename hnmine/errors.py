@@ -6,6 +6,7 @@ standard error and an exit code.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 FIRST_PROBLEMS = 10
@@ -37,6 +38,14 @@ class UsageError(HnmineError):
     """The command line, the configuration file or an argument of the Python API is wrong."""
 
     exit_code = 2
+
+
+class PlanDoesNotFit(UsageError):
+    """This machine cannot carry the plan out as it is, but could with `changes`: other values of some options."""
+
+    def __init__(self, what: str, *, changes: Mapping[str, int | str], remedy: str) -> None:
+        self.changes = dict(changes)
+        super().__init__(what, remedy=remedy)
 
 
 class InputError(HnmineError):

@@ -41,6 +41,22 @@ def keyed_hash(seed: int, *parts: str) -> int:
 
     Parts are length-prefixed, so ("ab", "c") and ("a", "bc") differ.
     """
+    return int.from_bytes(_keyed(seed, parts).digest(), "little")
+
+
+def keyed_hashes(seed: int, *parts: str, last: Iterable[str]) -> list[int]:
+    """`keyed_hash(seed, *parts, one)` for each of `last`, at a third of the cost."""
+    start = _keyed(seed, parts)
+    found = []
+    for one in last:
+        raw = one.encode("utf-8", "surrogatepass")
+        state = start.copy()
+        state.update(len(raw).to_bytes(8, "little") + raw)
+        found.append(int.from_bytes(state.digest(), "little"))
+    return found
+
+
+def _keyed(seed: int, parts: Iterable[str]) -> hashlib.blake2b:
     # Any whole number is a seed; those of 64 bits keep 64 bits.
     length = max(8, seed.bit_length() // 8 + 1)
     key = seed.to_bytes(length, "little", signed=True)
@@ -49,7 +65,7 @@ def keyed_hash(seed: int, *parts: str) -> int:
         raw = part.encode("utf-8", "surrogatepass")
         state.update(len(raw).to_bytes(8, "little"))
         state.update(raw)
-    return int.from_bytes(state.digest(), "little")
+    return state
 
 
 def _is_blank(char: str) -> bool:

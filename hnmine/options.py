@@ -66,6 +66,7 @@ class Bm25Method(StrEnum):
 class Bm25Engine(StrEnum):
     """What computes BM25."""
 
+    MAXSCORE = "maxscore"
     BM25S = "bm25s"
     RANK_BM25 = "rank-bm25"
 
@@ -145,6 +146,13 @@ class Format(StrEnum):
     LABELED_LIST = "labeled-list"
 
 
+class Pad(StrEnum):
+    """What a format of fixed width does with a query that has too few negatives."""
+
+    NONE = "none"
+    REPEAT = "repeat"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InputOptions(Options):
     """How DATA is read: its parts, its columns, what to do with bad records."""
@@ -182,7 +190,9 @@ class Bm25Options(Options):
     k1: float = option(1.5, "Term frequency saturation.")
     b: float = option(0.75, "Length normalisation.")
     delta: float = option(0.5, "Lower bound of bm25l and bm25+.")
-    engine: Bm25Engine = option(Bm25Engine.BM25S, "bm25s is the engine; rank-bm25 the slow reference.")
+    engine: Bm25Engine = option(
+        Bm25Engine.MAXSCORE, "maxscore and bm25s find the same; rank-bm25 is the slow reference."
+    )
     name: str | None = option(None, "Name of the index in columns and options [default: its directory's name].")
 
 
@@ -195,7 +205,9 @@ class ModelOptions(Options):
     backend: Backend = option(Backend.TORCH, "What runs the model.")
     device: str | None = option(None, "Device, such as cpu or cuda:0 [default: the GPU if there is one].")
     max_length: int | None = option(None, "Longest input in tokens [default: the model's own].")
-    batch_tokens: int = option(4096, "Tokens a batch, padding counted; batches are sorted by length.")
+    batch_tokens: int | None = option(
+        None, "Tokens a batch, padding counted [default: 4096; on a CPU of at most 3 cores 1024 a core, at least 2048]."
+    )
     trust_remote_code: bool = option(False, "Run Python code that the model's repository brings.")
 
 
@@ -214,6 +226,14 @@ class TextModelOptions(ModelOptions):
 class DenseOptions(TextModelOptions):
     """`index dense`."""
 
+    model: str = option(
+        "sentence-transformers/all-MiniLM-L6-v2",
+        "Model name or path, or the URL of an OpenAI-compatible server, such as http://localhost:8080/v1 "
+        "(key: OPENAI_API_KEY).",
+    )
+    remote_model: str | None = option(
+        None, "Name of the model that the server of a URL runs [default: the only one that it lists]."
+    )
     truncate_dim: int | None = option(None, "Keep the first N dimensions, renormalised (Matryoshka).")
     store: Store = option(Store.FP16, "How vectors are kept on disk.")
     vectors: str | None = option(None, "Ready-made document vectors (.npy, .parquet) instead of a model.")
@@ -228,7 +248,26 @@ class SparseOptions(TextModelOptions):
     model: str = option(
         "naver/splade-cocondenser-ensembledistil", "Model name or path: a SPLADE model, or any SparseEncoder."
     )
-    batch_tokens: int = option(2048, "Tokens a batch, padding counted; a token costs memory for the whole vocabulary.")
+    batch_tokens: int | None = option(
+        2048, "Tokens a batch, padding counted; a token costs memory for the whole vocabulary."
+    )
+    name: str | None = option(None, "Name of the index in columns and options [default: its directory's name].")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LateOptions(TextModelOptions):
+    """`index late`."""
+
+    model: str = option(
+        "answerdotai/answerai-colbert-small-v1", "Model name or path: a ColBERT model (PyLate, Stanford, or newer)."
+    )
+    query_prompt: str | None = option(
+        None, "Text before each query, in place of the model's own, its marker (such as [Q]) included."
+    )
+    document_prompt: str | None = option(
+        None, "Text before each document, in place of the model's own, its marker (such as [D]) included."
+    )
+    max_length: int | None = option(None, "Longest document in tokens [default: the model's own].")
     name: str | None = option(None, "Name of the index in columns and options [default: its directory's name].")
 
 
@@ -244,16 +283,23 @@ class SampleOptions(Options):
 class MineOptions(SampleOptions):
     """`mine`."""
 
-    top_k: int = option(100, "Candidates a retriever brings per query, positives counted.", flags=("--top-k", "-k"))
+    top_k: int | None = option(
+        None,
+        "Candidates of a retriever per query, positives counted [default: 100; 4 times as many with --deepen-from].",
+        flags=("--top-k", "-k"),
+    )
     run: tuple[str, ...] = option((), "TREC run(s) as further sources: FILE or NAME=FILE, 3 or 6 columns.")
     random: int = option(0, "Random documents per query (keyed draw); evidence, and the fill of --short random.")
     rank_by: str | None = option(
-        None, "Score that orders candidates [default: first dense index, else sparse, else BM25]."
+        None, "Score that orders candidates [default: first dense index, else late, else sparse, else BM25]."
     )
     clusters: int = option(
         0, "Clusters of the documents of each dense index (k-means), for --pick diverse and cluster-neighbours."
     )
     min_relevance: int = option(1, "Lowest grade that makes a document a positive.")
+    where: str | None = option(
+        None, "Search only documents for which this holds: a condition as for filter; positives stay."
+    )
     exclude_queries: str | None = option(
         None, "Mine none of these queries: a file of ids or texts, one a line, or qrels, JSONL, TSV, Parquet."
     )
@@ -261,7 +307,7 @@ class MineOptions(SampleOptions):
         None, "Let none of these documents become a positive or a candidate: a file as for --exclude-queries."
     )
     deepen_from: str | None = option(
-        None, "Decisions: mine again, with this --top-k, only the queries that got too few negatives there."
+        None, "Decisions: mine again, with a larger --top-k, only the queries that got too few negatives there."
     )
 
 
@@ -269,8 +315,19 @@ class MineOptions(SampleOptions):
 class ScoreOptions(ModelOptions):
     """`score`."""
 
-    reranker: str = option("cross-encoder/ms-marco-MiniLM-L6-v2", "Cross-encoder name or path.")
+    reranker: str = option(
+        "cross-encoder/ms-marco-MiniLM-L6-v2", "Cross-encoder name or path, or the URL of a /rerank endpoint."
+    )
+    remote_model: str | None = option(
+        None, "Model that a URL is asked for, kept in the plan [default: what the server says it runs]."
+    )
     name: str | None = option(None, "Name of the score's column [default: the reranker's directory or model name].")
+    top: int | None = option(
+        None, "Score the positives and N rows a query, the first in --skip-fused's order; the others get no score."
+    )
+    until: int | None = option(
+        None, "Score each query's candidates, the best-placed first, only until N of them pass the --rules."
+    )
     seed: int = option(0, "Seed of every keyed draw.")
     limit: int | None = option(None, "Only a keyed sample of N queries.")
 
@@ -284,7 +341,7 @@ class FilterOptions(SampleOptions):
         None, "Drop n unless s(n) < s(p) - m; a negative m lets n rise to m above the positive."
     )
     relative_margin: float | None = option(None, "Drop n unless s(n) < s(p) - r*|s(p)|.")
-    no_margin: bool = option(False, "No margin, not even the default of the score's scale.")
+    no_margin: bool = option(False, "No margin and no default estimate: keep what is asked of other rules only.")
     anchor: Anchor = option(Anchor.MIN, "Which positive's score is s(p) when there are several.")
     skip_top: int = option(0, "Drop the first N of the --rank-by list, positives counted, before any other rule.")
     max_rank: int | None = option(None, "Drop what stands behind the first N of the --rank-by list.")
@@ -292,18 +349,22 @@ class FilterOptions(SampleOptions):
         0, "Drop the first N survivors in an order fused from all ranks and the similarity to the positive."
     )
     max_fn_probability: float | None = option(
-        None, "Drop n if it is a false negative with more than this estimated probability (0 to 1)."
+        None,
+        "Drop n if it is a false negative with more than this estimated probability [default, if no margin is asked: "
+        "0.05; with fewer than 30 queries relative margin 0.05 for cosines; absolute margin 3 for logits].",
     )
     max_score: float | None = option(None, "Drop n with s(n) above this.")
     min_score: float | None = option(None, "Drop n with s(n) below this.")
     judge_by: str | None = option(
         None,
-        "Score that rules compare, by name or kind [default: reranker, else dense, sparse, BM25].",
+        "Score that rules compare, by name or kind [default: reranker, else dense, late, sparse, BM25].",
     )
     rank_by: str | None = option(
-        None, "Score that orders the pick, by name or kind [default: dense, else sparse, else BM25]."
+        None,
+        "Score that orders the pick, by name or kind, or `fused`: all retrievers' ranks"
+        " [default: dense, else late, sparse, BM25].",
     )
-    pick: Pick = option(Pick.TOP, "How negatives are chosen from the survivors: docs/rules.md, Picking.")
+    pick: Pick = option(Pick.TOP, "How negatives are chosen from the survivors: docs/filters.md, Picking.")
     pick_pool: int | None = option(
         None, "Choose among the N best-placed survivors; the others only if these are too few."
     )
@@ -316,6 +377,7 @@ class FilterOptions(SampleOptions):
     simans_width: float | None = option(
         None, "SimANS: width of the kernel in standard deviations [default: 1, Laplace 1/3]."
     )
+    fn_weight: bool = option(False, "Picks that draw: each row's chance is multiplied by 1 - p_false_negative.")
     quota: str | None = option(
         None, "So many from each source, in this order, as bm25=2,dense=3,random=1; the rest as --pick says."
     )
@@ -408,8 +470,12 @@ class ExportOptions(SampleOptions):
 
     format: Format = option(Format.TRIPLET, "Layout of the training file.")
     scores: bool = option(False, "Add the judge's scores (MarginMSE, distillation).")
+    weight: bool = option(False, "Add a weight: 1 - p_false_negative for each negative, 1 for a positive.")
     max_positives: int | None = option(None, "At most N positives per query, the best by rank [default: all].")
     negatives: int | None = option(None, "Use at most N of the chosen negatives [default: all].")
+    pad: Pad = option(
+        Pad.NONE, "n-tuple: leave out queries with too few negatives, or repeat their first one until there are enough."
+    )
     epoch: int | None = option(None, "Only the negatives of this epoch, from 1 [default: every epoch's rows].")
     rows_per_file: int | None = option(
         None, "Rows a shard when -o is a directory; shards are named as the Hugging Face Hub likes them."

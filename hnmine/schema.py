@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-FORMAT_VERSION = 1
-"""Version of the artefact layout. A reader refuses any other version."""
+FORMAT_VERSION = 2
+"""Version of the artefact layout that is written. Equal plans give equal bytes within a version."""
+READABLE_VERSIONS = frozenset({1, 2})
+"""Versions that are read; any other is refused. 1 has the same tables in other Parquet encodings."""
 
 
 class Kind(StrEnum):
@@ -18,6 +20,7 @@ class Kind(StrEnum):
     BM25_INDEX = "index-bm25"
     DENSE_INDEX = "index-dense"
     SPARSE_INDEX = "index-sparse"
+    LATE_INDEX = "index-late"
     CANDIDATES = "candidates"
     DECISIONS = "decisions"
     EXPORT = "export"
@@ -72,6 +75,9 @@ RANDOM_SOURCE = "random"
 CURATED_SOURCE = "curated"
 EXISTING_SOURCE = "existing"
 
+FUSED = "fused"
+"""What `--rank-by` calls the order fused from all retrievers' ranks."""
+
 
 def rank_column(name: str) -> str:
     """The candidates column that holds the rank under the retriever called `name`."""
@@ -81,6 +87,11 @@ def rank_column(name: str) -> str:
 def score_column(name: str) -> str:
     """The candidates column that holds the score under the index or reranker called `name`."""
     return f"score_{name}"
+
+
+def scored_column(name: str) -> str:
+    """The candidates column that says whether a row was scored by the reranker called `name`, if not all were."""
+    return f"scored_{name}"
 
 
 def sim_positive_column(name: str) -> str:

@@ -7,7 +7,7 @@ negatives, and seeds; only the negatives differ:
 
     hnmine                 hnmine's default
     sentence-transformers  its mine_hard_negatives with relative_margin 0.05, the nearest first
-    bm25                   hnmine with BM25 alone
+    bm25                   the first of BM25, as they come
     random                 random documents
     NAME                   --arm NAME=FLAGS: hnmine's candidates, decided by `hnmine filter FLAGS`
     untrained              the student as it was
@@ -190,7 +190,7 @@ def mine(arm: str, flags: str | None, task: Task, settings: Settings) -> Path:
     elif flags is None:
         own = {
             OURS: ("--model", settings.model, *length),
-            "bm25": ("--no-dense",),
+            "bm25": ("--no-dense", "--no-margin"),
             "random": ("--no-dense", "--no-bm25", "--random", settings.negatives, "--short", "random"),
         }[arm]
         hnmine("run", task.data, "-o", unfinished, *wanted, *shape, *own)

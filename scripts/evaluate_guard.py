@@ -19,7 +19,7 @@ import numpy as np
 from guard_study import Judged, auc, ece, learn, only, read
 
 from hnmine.core import guard
-from hnmine.core.evidence import order_among
+from hnmine.core.grouped import order_among
 
 
 def measure(study: Judged, weights: guard.Weights | None) -> dict[str, object]:

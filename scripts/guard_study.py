@@ -39,7 +39,7 @@ def read(spec: str) -> Judged:
     collection = Collection(collection_of(candidates, None).artefact)
     stage = Filter(collection, candidates, FilterOptions())
     table = CandidatesTable(candidates).read(np.arange(len(stage.chosen)))
-    evidence = stage._evidence(table)
+    evidence = stage.evidence(table, stage.chosen)
     lines = Path(qrels).read_text(encoding="utf-8").splitlines()[1:]
     judged = {(q, d) for q, d, grade in (line.split("\t") for line in lines if line) if int(grade) >= 1}
     pairs = zip(table[QUERY_ID].to_pylist(), table[DOC_ID].to_pylist(), strict=True)
@@ -97,7 +97,7 @@ def learn(studies: list[Judged], rounds: int = 3) -> guard.Weights:
 
     The estimate of each table's numbers uses the weights being learned, hence the rounds.
     """
-    kinds = [kind for kind in (guard.DENSE, guard.LEXICAL) if all(kind in s.terms.places for s in studies)]
+    kinds = [kind for kind in guard.KINDS if all(kind in s.terms.places for s in studies)]
     alone = []
     for study in studies:
         among = study.terms.is_open
@@ -118,7 +118,7 @@ def learn(studies: list[Judged], rounds: int = 3) -> guard.Weights:
 
 
 def _with_reranker(kinds: list[str], values: np.ndarray) -> dict[str, float]:
-    return {**dict(zip(kinds, values.tolist(), strict=False)), guard.RERANKER: float(values[0])}
+    return {guard.RERANKER: float(values[0]), **dict(zip(kinds, values.tolist(), strict=False))}
 
 
 def _one_round(studies: list[Judged], kinds: list[str], weights: guard.Weights) -> guard.Weights:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -42,6 +44,75 @@ def build_sparse_encoder(folder: Path, *, seed: int = 0, prompts: dict[str, str]
     modules = [MLMTransformer(str(backbone)), SpladePooling()]
     model = SparseEncoder(modules=modules, prompts=prompts, device="cpu")
     model.save(str(folder), create_model_card=False)
+    return folder
+
+
+def build_late_encoder(folder: Path, *, settings: dict[str, Any] | None = None) -> Path:
+    """Save a tiny ColBERT model as PyLate 1.6 does, its weights the same everywhere; returns its directory."""
+    import numpy as np
+    import torch
+    import transformers
+    from safetensors.torch import save_file
+
+    _save_bert(folder, "BertModel", seed=0)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_tokens(["[Q] ", "[D] "])
+    tokenizer.save_pretrained(folder)
+    model = transformers.BertModel.from_pretrained(folder)
+    model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    draw = np.random.default_rng(0)
+    for name, weights in sorted(model.named_parameters()):
+        values = draw.standard_normal(weights.shape) / 2 + ("LayerNorm.weight" in name)
+        weights.data = torch.from_numpy(values).float()
+    model.save_pretrained(folder)
+    projection = folder / "1_Dense"
+    projection.mkdir()
+    linear = torch.from_numpy(draw.standard_normal((10, 32))).float()  # not a multiple of four
+    save_file({"linear.weight": linear}, projection / "model.safetensors")
+    shape = {"in_features": 32, "out_features": 10, "bias": False, "use_residual": False}
+    files = {
+        "1_Dense/config.json": {**shape, "activation_function": "torch.nn.modules.linear.Identity"},
+        "modules.json": [
+            {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},
+            {"idx": 1, "name": "1", "path": "1_Dense", "type": "pylate.models.Dense.Dense"},
+        ],
+        "sentence_bert_config.json": {"max_seq_length": 64, "do_lower_case": False},
+        "config_sentence_transformers.json": {
+            "model_type": "ColBERT",
+            "prompts": {"query": "", "document": ""},
+            "default_prompt_name": None,
+            "similarity_fn_name": "MaxSim",
+            "query_prefix": "[Q] ",
+            "document_prefix": "[D] ",
+            "query_length": 12,
+            "document_length": 20,
+            "attend_to_expansion_tokens": False,
+            "skiplist_words": [":"],
+            "do_query_expansion": True,
+            **(settings or {}),
+        },
+    }
+    for name, content in files.items():
+        (folder / name).write_text(json.dumps(content), encoding="utf-8")
+    return folder
+
+
+def build_stanford_colbert(folder: Path) -> Path:
+    """Save the tiny ColBERT model as Stanford's code does, the projection beside the encoder; returns its directory."""
+    from safetensors.torch import load_file, save_file
+
+    source = build_late_encoder(folder.parent / f"{folder.name}-pylate")
+    folder.mkdir()
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (folder / name).write_bytes((source / name).read_bytes())
+    weights = {f"bert.{name}": values for name, values in load_file(source / "model.safetensors").items()}
+    linear = load_file(source / "1_Dense" / "model.safetensors")
+    save_file({**weights, **linear}, folder / "model.safetensors", metadata={"format": "pt"})
+    config = json.loads((source / "config.json").read_text(encoding="utf-8"))
+    (folder / "config.json").write_text(json.dumps({**config, "architectures": ["HF_ColBERT"]}), encoding="utf-8")
+    markers = {"query_token_id": "query", "doc_token_id": "passage"}
+    lengths = {"query_maxlen": 12, "doc_maxlen": 20, "mask_punctuation": True, "attend_to_mask_tokens": False}
+    (folder / "artifact.metadata").write_text(json.dumps({**markers, **lengths}), encoding="utf-8")
     return folder
 
 
@@ -98,6 +169,12 @@ def tiny_prompted_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_sparse_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("sentence_transformers", minversion="5")
     return build_sparse_encoder(tmp_path_factory.mktemp("sparse") / "splade")
+
+
+@pytest.fixture(scope="session")
+def tiny_late_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pytest.importorskip("sentence_transformers", minversion="6")
+    return build_late_encoder(tmp_path_factory.mktemp("late") / "colbert")
 
 
 @pytest.fixture(scope="session")

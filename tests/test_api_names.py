@@ -77,8 +77,8 @@ def test_options_refuse_wrong_values_all_at_once() -> None:
         hnmine.FilterOptions(pick="best", num_negatives="7")
     with pytest.raises(UsageError, match=r"scores = 1: not true or false"):
         hnmine.ExportOptions(scores=1)
-    with pytest.raises(UsageError, match=r"top_k = None"):
-        hnmine.MineOptions(top_k=None)
+    with pytest.raises(UsageError, match=r"random = None"):
+        hnmine.MineOptions(random=None)
     with pytest.raises(UsageError, match="not a MineOptions"):
         hnmine.RunOptions(mine={"top_k": 5})
 

@@ -7,18 +7,24 @@ import unicodedata
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hnmine.hashing import canonical_json, digest_json, keyed_hash, text_key
+from hnmine.hashing import canonical_json, digest_json, keyed_hash, keyed_hashes, text_key
 
 
 def test_pinned_values() -> None:
     assert digest_json({"b": 1, "a": [1.5, "é"]}) == digest_json({"a": [1.5, "é"], "b": 1})
     assert canonical_json({"b": 1, "a": None}) == '{"a":null,"b":1}'
-    assert keyed_hash(0, "q1", "d1") == keyed_hash(0, "q1", "d1")
+    assert keyed_hash(0, "q1", "d1") == 8985592729419576467
+    assert keyed_hash(-3, "export", "q", "d") == 1448105277520789262
     assert len({keyed_hash(s, q, d) for s in (0, 1, -1) for q in ("a", "ab") for d in ("b", "")}) == 12
 
 
 def test_parts_of_a_keyed_hash_do_not_run_together() -> None:
     assert keyed_hash(0, "ab", "c") != keyed_hash(0, "a", "bc")
+
+
+@given(st.integers(-(2**80), 2**80), st.lists(st.text(), max_size=2), st.lists(st.text(), max_size=4))
+def test_many_keyed_hashes_are_those_of_each(seed: int, parts: list[str], last: list[str]) -> None:
+    assert keyed_hashes(seed, *parts, last=last) == [keyed_hash(seed, *parts, one) for one in last]
 
 
 def test_keyed_hashes_are_uniform() -> None:
@@ -48,7 +54,8 @@ def test_is_the_plain_definition(text: str) -> None:
 
     folded = unicodedata.normalize("NFKC", text).casefold()
     bare = "".join(filter(keep, folded))
-    assert text_key(text) == text_key(bare if bare else folded.strip())
+    if unicodedata.normalize("NFKC", bare) == bare:  # what is removed may have kept a letter and its accent apart
+        assert text_key(text) == text_key(bare if bare else folded.strip())
     if bare:
         assert (text_key(text) == text_key(bare + "x")) is False
 

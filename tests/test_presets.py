@@ -20,14 +20,14 @@ import hnmine
 from hnmine import presets
 from hnmine.cli.config import layered
 from hnmine.errors import UsageError
-from hnmine.options import MineOptions
+from hnmine.stages.mine import TOP_K
 
 ROOT = Path(__file__).parents[1]
 DENSE_ONLY: dict[str, Any] = {"bm25": None}
 
 # What the sources say (shared reference: methods); every other value of a preset is checked to be a default.
 SAID: dict[str, dict[str, Any]] = {
-    "default": {"num_negatives": 7, "top_k": 200, "skip_fused": 75, "no_margin": True},
+    "default": {"num_negatives": 7, "top_k": 200, "max_fn_probability": 0.05},
     "nv-retriever": {**DENSE_ONLY, "num_negatives": 4, "relative_margin": 0.05},
     "nv-embed": {**DENSE_ONLY, "num_negatives": 4, "relative_margin": 0.05},
     "rocketqa": {"score": True, "no_margin": True, "band": "0:0.1"},
@@ -60,9 +60,11 @@ SAID: dict[str, dict[str, Any]] = {
         **DENSE_ONLY, "top_k": 200, "clusters": 256, "num_negatives": 7, "epochs": 3, "no_margin": True,
         "pick": "diverse",
     },
-    "gistembed": {"relative_margin": 0.0},
-    "u-marvel": {**DENSE_ONLY, "top_k": 100, "num_negatives": 5, "no_margin": True},
-    "lg-anna": {"score": True, "judge_by": "dense", "relative_margin": 0.05},
+    "gistembed": {"no_margin": True, "guide": "dense", "guide_margin": 0.0},
+    "u-marvel": {
+        **DENSE_ONLY, "top_k": 100, "num_negatives": 5, "no_margin": True, "format": "n-tuple", "pad": "repeat",
+    },
+    "lg-anna": {"score": True, "judge_by": "dense", "rank_by": "fused", "relative_margin": 0.05},
     "peg": {**DENSE_ONLY, "num_negatives": 5, "no_margin": True, "scores": True, "format": "labeled-list"},
     "qwen3": {**DENSE_ONLY, "num_negatives": 8, "absolute_margin": -0.1},
     "unime": {**DENSE_ONLY, "num_negatives": 8, "absolute_margin": -0.1},
@@ -86,7 +88,7 @@ def test_a_preset_has_the_values_of_its_source_and_defaults_otherwise(name: str)
         values["bm25"] = None
     if options.score is not None:
         values["score"] = True
-    defaults = {"num_negatives": 7, "top_k": 100, "simans_offset": 0.0}  # said by the source, and the default
+    defaults = {"num_negatives": 7, "simans_offset": 0.0, "guide_margin": 0.0}  # said by the source, and the default
     said = {k: v for k, v in SAID[name].items() if defaults.get(k, object()) != v}
     assert values == said
     written = [key for table in presets.read(name).values() if isinstance(table, dict) for key in table]
@@ -210,7 +212,7 @@ def test_flags_win_over_the_file_and_the_file_over_the_preset(indexes: Path, tmp
     said = ("skip_top", "num_negatives", "max_rank", "pick", "no_margin", "relative_margin")
     assert [plan[key] for key in said] == [5, 3, 100, "random", False, 0.1]
     mined = json.loads((tmp_path / "run" / "candidates" / "plan.json").read_text(encoding="utf-8"))["options"]
-    assert mined["top_k"] == 60 != MineOptions().top_k
+    assert mined["top_k"] == 60 != TOP_K
     assert not (tmp_path / "run" / "indexes").exists()
 
 

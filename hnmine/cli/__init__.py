@@ -2,14 +2,44 @@
 
 from __future__ import annotations
 
+INTERRUPTED = 130
+
 
 def main() -> None:
     """Run the command that argv asks for, and exit with its code."""
+    quiet_until_command()
+
     import io
+    import os
     import sys
 
     from hnmine.cli.app import app
 
+    # Arrow's own allocator gives large buffers back between two uses and gets them anew, zeroed: more time and memory.
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
+
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8")  # data is UTF-8 whatever the locale
     app(prog_name="hnmine")
+
+
+def quiet_until_command() -> None:
+    """Have Ctrl-C end the process at once and without a traceback until `hear_interrupts`: nothing is begun yet."""
+    import signal
+
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is ignored, or somebody else's
+        signal.signal(signal.SIGINT, _leave)
+
+
+def hear_interrupts() -> None:
+    """Have Ctrl-C raise `KeyboardInterrupt` again, which commands answer."""
+    import signal
+
+    if signal.getsignal(signal.SIGINT) is _leave:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _leave(*_: object) -> None:
+    import os
+
+    os._exit(INTERRUPTED)

@@ -10,10 +10,10 @@ import typer
 
 from hnmine import options as opt
 from hnmine.cli import show
-from hnmine.cli.flags import CommonFlags, Given, ShardFlags, parse_shard, with_flags
+from hnmine.cli.flags import CommonFlags, Given, ModelFlags, ShardFlags, parse_shard, with_flags
 from hnmine.cli.help import Commands
 from hnmine.cli.terminal import Terminal, check_conditions, duration, fail_if, print_json
-from hnmine.errors import UsageError
+from hnmine.errors import ArtefactError, UsageError
 
 if TYPE_CHECKING:
     from hnmine.execute.local import Execution
@@ -32,8 +32,12 @@ Data = Annotated[
 ]
 Output = Annotated[Path, typer.Option("--output", "-o", help="Where the artefact goes.")]
 Candidates = Annotated[Path, typer.Argument(metavar="CANDIDATES", help="Candidates, or a run directory.")]
+Rules = Annotated[
+    str | None, typer.Option("--rules", help="A TOML file whose [filter] table has the rules, or a preset's name.")
+]
 
 INPUT, COMMON, SHARD = (opt.InputOptions, "Input"), (CommonFlags, "Every command"), (ShardFlags, "Every command")
+MODEL = (ModelFlags, "Every command")
 
 
 def _version(wanted: bool) -> None:
@@ -71,7 +75,8 @@ def execution(given: Given) -> tuple[Execution, Terminal]:
             "--overwrite and --shard contradict each other: each worker would remove the others' blocks",
             remedy="remove the artefact once, then start the shards without --overwrite",
         )
-    return Execution(shard=shard, overwrite=given.overwrite, progress=terminal), terminal
+    strict = bool(given.values.get("strict_plan"))
+    return Execution(shard=shard, overwrite=given.overwrite, strict_plan=strict, progress=terminal), terminal
 
 
 def stoppable(given: Given) -> tuple[Execution, Terminal]:
@@ -83,7 +88,7 @@ def stoppable(given: Given) -> tuple[Execution, Terminal]:
 
 def cache(given: Given) -> Path:
     """The cache directory of a call; a throw-away one for --dry-run, which writes nothing."""
-    from hnmine.stages.places import default_cache
+    from hnmine.files.verified import default_cache
 
     if given.dry_run:
         import atexit
@@ -149,7 +154,7 @@ def index_bm25(data: Data, output: Output, given: Given) -> None:
 
 
 @index.command("dense")
-@with_flags((opt.DenseOptions, "Dense index"), INPUT, COMMON, SHARD)
+@with_flags((opt.DenseOptions, "Dense index"), INPUT, COMMON, SHARD, MODEL)
 def index_dense(data: Data, output: Output, given: Given) -> None:
     """Encode the documents and queries of DATA.
 
@@ -172,7 +177,7 @@ def index_dense(data: Data, output: Output, given: Given) -> None:
 
 
 @index.command("sparse")
-@with_flags((opt.SparseOptions, "Sparse index"), INPUT, COMMON, SHARD)
+@with_flags((opt.SparseOptions, "Sparse index"), INPUT, COMMON, SHARD, MODEL)
 def index_sparse(data: Data, output: Output, given: Given) -> None:
     """Encode the documents and queries of DATA with a learned sparse model (SPLADE).
 
@@ -190,6 +195,27 @@ def index_sparse(data: Data, output: Output, given: Given) -> None:
         how=how,
     )
     carry_out("index sparse", stage, output, given, how, terminal)
+
+
+@index.command("late")
+@with_flags((opt.LateOptions, "Late-interaction index"), INPUT, COMMON, SHARD, MODEL)
+def index_late(data: Data, output: Output, given: Given) -> None:
+    """Encode the documents and queries of DATA with a late-interaction model (ColBERT): a vector a token.
+
+    \b
+      hnmine index late beir/scifact -o scifact/indexes/colbert --model models/colbert
+    """
+    from hnmine import api
+
+    how, terminal = stoppable(given)
+    stage = api.prepare_index_late(
+        data,
+        options=given.record(opt.LateOptions),
+        input=given.record(opt.InputOptions),
+        cache=cache(given),
+        how=how,
+    )
+    carry_out("index late", stage, output, given, how, terminal)
 
 
 @app.command()
@@ -224,19 +250,24 @@ def mine(
 
 @app.command()
 @with_flags((opt.ScoreOptions, "Reranker"), INPUT, COMMON, SHARD)
-def score(data: Data, candidates: Candidates, output: Output, given: Given) -> None:
-    """Score candidates with a cross-encoder.
+def score(data: Data, candidates: Candidates, output: Output, given: Given, rules: Rules = None) -> None:
+    """Score candidates with a cross-encoder: all of them, or only as many as it takes.
 
     \b
       hnmine score scifact scifact/candidates -o scifact/scored --reranker models/mine
+      hnmine score scifact scifact/candidates -o scifact/scored --reranker models/mine --until 7 --rules rules.toml
     """
     from hnmine import api
+    from hnmine.cli.config import rules_of
 
+    if rules is not None and given.until is None:
+        raise UsageError("--rules says until when to score: it goes with --until N")
     how, terminal = stoppable(given)
     stage = api.prepare_score(
         data,
         candidates,
         options=given.record(opt.ScoreOptions),
+        rules=opt.from_mapping(opt.FilterOptions, rules_of(rules), where=f"{rules} [filter]") if rules else None,
         input=given.record(opt.InputOptions),
         cache=cache(given),
         how=how,
@@ -255,7 +286,12 @@ Preset = Annotated[str | None, typer.Option("--preset", help="A published recipe
 @app.command("filter")
 @with_flags((opt.FilterOptions, "Rules"), COMMON, SHARD)
 def filter_(
-    candidates: Candidates, output: Output, given: Given, collection: CollectionDir = None, preset: Preset = None
+    candidates: Candidates,
+    output: Output,
+    given: Given,
+    collection: CollectionDir = None,
+    preset: Preset = None,
+    rules: Rules = None,
 ) -> None:
     """Give every candidate a verdict and a reason.
 
@@ -265,10 +301,12 @@ def filter_(
       hnmine filter scifact -o scifact/drawn --preset simans -n 5
     """
     from hnmine import api
-    from hnmine.cli.config import preset_filter_options
+    from hnmine.cli.config import named_filter_options
 
+    if preset is not None and rules is not None:
+        raise UsageError("--preset and --rules both name rules", expected="one of them; --rules takes a preset too")
     how, terminal = stoppable(given)
-    stage = api.prepare_filter(candidates, options=preset_filter_options(given, preset), collection=collection)
+    stage = api.prepare_filter(candidates, options=named_filter_options(given, preset, rules), collection=collection)
     carry_out("filter", stage, output, given, how, terminal)
 
 
@@ -311,6 +349,7 @@ def export(
     (opt.Bm25Options, "BM25 index"),
     INPUT,
     COMMON,
+    MODEL,
     skip=frozenset({"name"}),
 )
 def run(
@@ -551,18 +590,30 @@ def audit(
 
 @app.command()
 @with_flags(COMMON)
-def doctor(given: Given) -> None:
-    """What works on this machine, what does not, and what to install.
+def doctor(
+    given: Given,
+    paths: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[ARTEFACT]...", help="Hash every file of these, run directories too."),
+    ] = None,
+) -> None:
+    """What works on this machine, what does not, and what to install. With artefacts: whether their bytes are sound.
+
+    Other commands hash a file that has not changed since only once; this one hashes all of them.
 
     \b
       hnmine doctor
+      hnmine doctor scifact/collection runs/first
     """
-    from hnmine.stages.doctor import examine
+    from hnmine.stages.doctor import examine, examine_files
 
     execution(given)
-    findings = examine(cache(given))
+    findings = examine_files(paths) if paths else examine(cache(given))
     if given.json:
         print_json([{"name": f.name, "ok": f.ok, "text": f.text} for f in findings])
-        return
-    for finding in findings:
-        print(f"{'ok ' if finding.ok else '-- '} {finding.name}: {finding.text}")
+    else:
+        for finding in findings:
+            print(f"{'ok ' if finding.ok else '-- '} {finding.name}: {finding.text}")
+    damaged = [finding.name for finding in findings if not finding.ok]
+    if paths and damaged:
+        raise ArtefactError(f"not sound: {', '.join(damaged)}", remedy="make them again with --overwrite")

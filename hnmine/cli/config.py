@@ -83,12 +83,29 @@ def filter_options(given: Given, table: Mapping[str, Any], *, where: str) -> opt
     return given.record(opt.FilterOptions, below, where=where)
 
 
-def preset_filter_options(given: Given, preset: str | None) -> opt.FilterOptions:
-    """The rules of a preset, overridden by the flags that were given; those of the flags alone without a preset."""
+def named_filter_options(given: Given, preset: str | None, rules: str | None) -> opt.FilterOptions:
+    """The rules of a preset or of a file, overridden by the flags that were given; those of the flags alone without."""
     from hnmine import presets
 
-    tables = presets.read(preset) if preset is not None else {}
-    return filter_options(given, tables.get("filter", {}), where=f"preset {preset} [filter]" if preset else "options")
+    if preset is not None:
+        return filter_options(given, presets.read(preset).get("filter", {}), where=f"preset {preset} [filter]")
+    if rules is not None:
+        return filter_options(given, rules_of(rules), where=f"{rules} [filter]")
+    return filter_options(given, {}, where="options")
+
+
+def rules_of(name: str) -> dict[str, Any]:
+    """The [filter] table of a TOML file, or of the preset of that name; `UsageError` if there is neither."""
+    from hnmine import presets
+
+    path = Path(name)
+    if not path.exists() and path.suffix != ".toml" and name in presets.names():
+        tables = presets.read(name)
+    else:
+        tables = read_config(path)
+        if "filter" not in tables:
+            raise UsageError(f"{path} has no [filter] table", expected="the rules, as `filter` has them for flags")
+    return {key.replace("-", "_"): value for key, value in tables.get("filter", {}).items()}
 
 
 def run_settings(

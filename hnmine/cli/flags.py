@@ -44,6 +44,15 @@ class ShardFlags:
     shard: str | None = option(None, "Do only the blocks of worker i of n: i/n, i from 0; then `hnmine merge`.")
 
 
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ModelFlags:
+    """What every command takes that encodes texts with a model."""
+
+    strict_plan: bool = option(
+        False, "If memory runs out or reduced arithmetic is poor: fail, and start over with no other plan."
+    )
+
+
 def parameter(name: str, hint: Any, field: dataclasses.Field[Any], panel: str) -> inspect.Parameter:
     """One flag of a command, from one field of an options record."""
     default: Any = field.default

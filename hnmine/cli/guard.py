@@ -10,9 +10,9 @@ from typing import Any, NoReturn
 
 import typer
 
+from hnmine.cli import INTERRUPTED, hear_interrupts
 from hnmine.errors import HnmineError
 
-INTERRUPTED = 130
 READER_GONE = 141
 
 
@@ -22,6 +22,7 @@ def guarded(function: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> None:
         try:
+            hear_interrupts()
             function(*args, **kwargs)
             sys.stdout.flush()
         except BrokenPipeError:

@@ -53,6 +53,8 @@ def _decisions(counts: Mapping[str, Any]) -> list[str]:
         f"dropped {verdicts.get('dropped', 0):,} of {counts['candidates']:,}: "
         + (_inline({r: c for r, c in counts["reasons"].items() if r not in _NOT_DROPS}) or "none"),
     ]
+    if counts.get("spared"):
+        found.append(f"spared, known not to be relevant, though against them: {_inline(counts['spared'])}")
     for name, spread in counts["judge_scores"].items():
         if spread:
             found.append(

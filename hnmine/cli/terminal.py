@@ -9,6 +9,7 @@ import time
 from typing import Any
 
 from hnmine.errors import ConditionFailed, UsageError
+from hnmine.options import nearest
 
 LOG_EVERY = 30.0
 """Seconds between two lines of progress where there is no terminal."""
@@ -115,11 +116,23 @@ def check_conditions(conditions: tuple[str, ...]) -> list[tuple[str, str, float]
 
 
 def fail_if(conditions: list[tuple[str, str, float]], counts: dict[str, Any]) -> None:
-    """Raise `ConditionFailed` if one of the conditions holds for the counts (nested ones joined by dots)."""
+    """Raise `ConditionFailed` if one of the conditions holds for the counts (nested ones joined by dots).
+
+    A token that nothing got, such as the reason of a rule that dropped nothing, is 0.
+    """
     flat = flatten(counts)
+    if any(metric not in flat for metric, _, _ in conditions):
+        from hnmine.stages.vocabulary import is_number_of, uncounted
+
+        numbered = (metric for metric, _, _ in conditions if is_number_of(counts, metric))
+        flat = {**dict.fromkeys((*uncounted(counts), *numbered), 0.0), **flat}
     for metric, operator, limit in conditions:
         if metric not in flat:
-            raise UsageError(f"--fail-if: there is no metric {metric!r}", expected=f"one of {', '.join(sorted(flat))}")
+            guess = nearest(metric, sorted(flat))
+            raise UsageError(
+                f"--fail-if: there is no metric {metric!r}" + (f"; did you mean {guess!r}?" if guess else ""),
+                expected=f"one of {', '.join(sorted(flat))}",
+            )
         value = flat[metric]
         holds = {">": value > limit, "<": value < limit, ">=": value >= limit, "<=": value <= limit}[operator]
         if holds:

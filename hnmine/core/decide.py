@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,7 @@ from hnmine.core.evidence import Bools, Evidence, Ints
 from hnmine.core.picks.base import Picker
 from hnmine.core.picks.uniform import Uniform
 from hnmine.core.rules.base import Rule
+from hnmine.core.tokens import Tokens
 from hnmine.options import Short
 from hnmine.schema import Verdict
 
@@ -20,31 +21,49 @@ PICKED = "picked"
 NOT_NEEDED = "not-needed"
 RANDOM_RESERVE = "random-reserve"
 SHORT_QUERY = "short-query"
+NOT_SCORED = "not-scored"
+"""Of a row that `score --until` did not score, because its query had enough without it."""
 
 STEP_NONE = "none"
 STEP_RANDOM = "random"
+STEP_REPEATED = "repeated"
+"""In an exported row alone: the query's first negative once more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decisions:
-    """One entry a row, parallel to the evidence. Tokens are indexes into `verdicts`, `reasons` and `steps`."""
+    """One entry a row, parallel to the evidence."""
 
-    verdict: npt.NDArray[np.object_]
-    reason: npt.NDArray[np.object_]
+    verdict: Tokens
+    reason: Tokens
     pick_rank: Ints
     """1-based place in the order in which negatives are picked, which the query's reserve continues; else 0."""
-    step: npt.NDArray[np.object_]
+    step: Tokens
+    spared: Mapping[str, int]
+    """By reason: the certain rows that a rule was against and spared, no rule before it having dropped them.
+
+    A row counts for every rule that was against it. Reasons without any are left out.
+    """
 
 
-def first_reason(evidence: Evidence, rules: Sequence[Rule]) -> npt.NDArray[np.object_]:
+def first_reason(evidence: Evidence, rules: Sequence[Rule]) -> Tokens:
     """The reason of the first rule that drops each row; "" where none does."""
-    reason = np.full(len(evidence.judge), "", dtype=object)
+    return reasons_and_spared(evidence, rules)[0]
+
+
+def reasons_and_spared(evidence: Evidence, rules: Sequence[Rule]) -> tuple[Tokens, dict[str, int]]:
+    """`first_reason` of each row, and `Decisions.spared`."""
+    reason = Tokens(len(evidence.judge), "")
+    spared: dict[str, int] = {}
     undecided = np.ones(len(reason), np.bool_)
     for rule in rules:
-        dropped = rule.drops(evidence, undecided) & undecided
+        against, spares = rule.against(evidence, undecided) & undecided, rule.spares(evidence)
+        dropped = against & ~spares
         reason[dropped] = rule.reason
         undecided &= ~dropped
-    return reason
+        if count := int((against & spares).sum()):
+            spared[rule.reason] = count
+    return reason, spared
 
 
 def decide(
@@ -65,9 +84,9 @@ def decide(
     """
     owner = evidence.owner
     queries = len(evidence.offsets) - 1
-    reason = first_reason(evidence, rules)
+    reason, spared = reasons_and_spared(evidence, rules)
     chosen_place = np.full(len(reason), -1, np.int64)
-    step = np.full(len(reason), STEP_NONE, dtype=object)
+    step = Tokens(len(reason), STEP_NONE)
     count = np.zeros(queries, np.int64)
 
     def take(eligible: Bools, name: str, how: Picker) -> Ints:
@@ -89,10 +108,11 @@ def decide(
     if short is Short.RANDOM:
         take(survivors & evidence.is_random & (chosen_place < 0), STEP_RANDOM, Uniform())
 
-    verdict = np.full(len(reason), Verdict.RESERVE.value, dtype=object)
-    verdict[reason != ""] = Verdict.DROPPED.value
+    verdict = Tokens(len(reason), Verdict.RESERVE.value)
     left = reason == ""
-    reason[left] = np.where(evidence.is_random[left], RANDOM_RESERVE, NOT_NEEDED)
+    verdict[~left] = Verdict.DROPPED.value
+    reason[left] = NOT_NEEDED
+    reason[left & evidence.is_random] = RANDOM_RESERVE
     picked = chosen_place >= 0
     verdict[picked] = Verdict.NEGATIVE.value
     reason[picked] = PICKED
@@ -106,4 +126,4 @@ def decide(
     reason[evidence.is_positive] = KNOWN_POSITIVE
     in_reserve = (verdict == Verdict.RESERVE.value) & ~evidence.is_random
     pick_rank = np.where(in_reserve, order, chosen_place) + 1
-    return Decisions(verdict=verdict, reason=reason, pick_rank=pick_rank, step=step)
+    return Decisions(verdict=verdict, reason=reason, pick_rank=pick_rank, step=step, spared=spared)

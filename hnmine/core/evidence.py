@@ -5,9 +5,9 @@ Queries are contiguous; every array has one entry a row unless it says otherwise
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,7 @@ Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Keys = npt.NDArray[np.uint64]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,18 +73,37 @@ class Evidence:
     """Whether the document contains one of the query's answers; None if the table does not say."""
     is_existing: Bools | None = None
     """Brought by the user's own file as a negative; None if no row is."""
+    partial: frozenset[str] = frozenset()
+    """Names of scores that some rows are without because nobody needed them: places among all rows mean nothing."""
+    trust: Floats | None = None
+    """1 - p_false_negative, by which picks weight their draws; None if they draw without it."""
     columns: Mapping[str, Column] = field(default_factory=dict)
     """The columns that the rules in force named in `Rule.columns`, by those names."""
+
+    _known: dict[Hashable, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def once(self, key: Hashable, make: Callable[[], T]) -> T:
+        """What `make` finds from this evidence alone, found once whoever asks; an array that nobody can change.
+
+        `key` says what it is and what else it depends on.
+        """
+        if key not in self._known:
+            made = make()
+            if isinstance(made, np.ndarray):
+                made.setflags(write=False)
+            self._known[key] = made
+        found: T = self._known[key]
+        return found
 
     @property
     def owner(self) -> Ints:
         """The query number of each row."""
-        return np.repeat(np.arange(len(self.offsets) - 1), np.diff(self.offsets))
+        return self.once("owner", lambda: np.repeat(np.arange(len(self.offsets) - 1), np.diff(self.offsets)))
 
     @property
     def is_certain(self) -> Bools:
         """Rows known not to be relevant: curated, or judged with grade 0 or less. No guess overrules knowledge."""
-        return self.is_curated | (self.is_judged & ~self.is_positive & ~self.is_low_grade)
+        return self.once("certain", lambda: self.is_curated | (self.is_judged & ~self.is_positive & ~self.is_low_grade))
 
 
 def anchor_scores(evidence: Evidence, anchor: Anchor, scores: Floats | None = None) -> Floats:
@@ -93,10 +113,12 @@ def anchor_scores(evidence: Evidence, anchor: Anchor, scores: Floats | None = No
 
     Sources differ (min: the MS MARCO cross-encoder recipe and sentence-transformers; max: KaLM); min is the safe one.
     """
+    if scores is None:
+        return evidence.once(("anchor", anchor), lambda: anchor_scores(evidence, anchor, evidence.judge))
     queries = len(evidence.offsets) - 1
-    given = evidence.judge if scores is None else scores
-    known = evidence.is_positive & np.isfinite(given)
-    owner, found = evidence.owner[known], given[known]
+    rows = np.flatnonzero(evidence.is_positive)
+    rows = rows[np.isfinite(scores[rows])]
+    owner, found = evidence.owner[rows], scores[rows]
     counts = np.bincount(owner, minlength=queries)
     if anchor is Anchor.MEAN:
         sums = np.bincount(owner, weights=found, minlength=queries)
@@ -107,52 +129,3 @@ def anchor_scores(evidence: Evidence, anchor: Anchor, scores: Floats | None = No
     (np.minimum if anchor is Anchor.MIN else np.maximum).at(result, owner, found)
     result[counts == 0] = np.nan
     return result
-
-
-def keys_in(owner: Ints, keys: Keys, other_owner: Ints, other_keys: Keys) -> Bools:
-    """Which (owner, key) pairs also occur among the other pairs."""
-    pairs = np.rec.fromarrays([owner, keys])
-    others = np.rec.fromarrays([other_owner, other_keys])
-    return np.isin(pairs, np.unique(others))
-
-
-def repeats(owner: Ints, keys: Keys) -> Bools:
-    """Which rows repeat the key of an earlier row of the same owner; the first of each key is not a repeat."""
-    order = np.lexsort((np.arange(len(keys)), keys, owner))
-    same = np.zeros(len(keys), np.bool_)
-    if len(keys) > 1:
-        a, b = order[:-1], order[1:]
-        same[b] = (owner[a] == owner[b]) & (keys[a] == keys[b])
-    return same
-
-
-def place_within(owner: Ints, chosen: Bools) -> Ints:
-    """0-based position of each chosen row among the chosen rows of its owner; -1 for the others.
-
-    Rows must be grouped by owner.
-    """
-    running: Ints = np.cumsum(chosen) - chosen
-    first = np.zeros(len(owner), np.int64)
-    if len(owner):
-        starts = np.flatnonzero(np.concatenate([[True], owner[1:] != owner[:-1]]))
-        lengths = np.diff(np.concatenate([starts, [len(owner)]]))
-        first = np.repeat(running[starts], lengths)
-    return np.where(chosen, running - first, -1)
-
-
-def order_among(owner: Ints, values: Floats, among: Bools) -> Ints:
-    """1-based rank of each row of `among` within its owner, highest value first; 0 for the other rows.
-
-    Equal values share the better rank; rows without a value (NaN) share the place behind all that have one.
-    """
-    ranked = np.zeros(len(owner), np.int64)
-    rows = np.flatnonzero(among)
-    keys = np.where(np.isnan(values[rows]), -np.inf, values[rows])
-    order = np.lexsort((-keys, owner[rows]))
-    own, key = owner[rows][order], keys[order]
-    new = np.ones(len(order), np.bool_)
-    new[1:] = (own[1:] != own[:-1]) | (key[1:] != key[:-1])
-    first = np.maximum.accumulate(np.where(new, np.arange(len(order)), 0))
-    starts = np.searchsorted(own, own, side="left")
-    ranked[rows[order]] = first - starts + 1
-    return ranked

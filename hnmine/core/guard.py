@@ -37,7 +37,8 @@ from typing import Any
 
 import numpy as np
 
-from hnmine.core.evidence import Bools, Evidence, Floats, Ints, order_among
+from hnmine.core.evidence import Bools, Evidence, Floats, Ints
+from hnmine.core.grouped import order_among, totals
 
 DENSE, LEXICAL, RERANKER = "dense", "lexical", "reranker"
 KINDS = (DENSE, LEXICAL, RERANKER)
@@ -74,42 +75,55 @@ class Weights:
 
 
 SHIPPED: Mapping[tuple[str, ...], Weights] = {
+    (DENSE, LEXICAL, RERANKER): Weights(
+        place={DENSE: 0.977, LEXICAL: 0.531, RERANKER: 0.227},
+        sim_place=0.169,
+        sim_level=1.097,
+        known_place=0.459,
+        alone={DENSE: 0.774, LEXICAL: 0.48, RERANKER: 0.336},
+        top_precision=0.691,
+        unevenness=2.28,
+    ),
     (DENSE, LEXICAL): Weights(
-        place={DENSE: 1.113, LEXICAL: 0.605, RERANKER: 1.113},
+        place={DENSE: 1.113, LEXICAL: 0.605},
         sim_place=0.188,
         sim_level=1.108,
         known_place=0.46,
-        alone={DENSE: 0.913, LEXICAL: 0.591, RERANKER: 0.913},
+        alone={DENSE: 0.913, LEXICAL: 0.591},
         top_precision=0.675,
         unevenness=2.28,
     ),
     (DENSE,): Weights(
-        place={DENSE: 1.261, RERANKER: 1.261},
+        place={DENSE: 1.261, RERANKER: 0.227},
         sim_place=0.243,
         sim_level=1.674,
         known_place=0.729,
-        alone={DENSE: 1.129, RERANKER: 1.129},
+        alone={DENSE: 1.129, RERANKER: 0.336},
         top_precision=0.623,
         unevenness=2.2,
     ),
     (LEXICAL,): Weights(
-        place={LEXICAL: 1.167, RERANKER: 1.167},
+        place={LEXICAL: 1.167, RERANKER: 0.227},
         sim_place=0.0,
         sim_level=0.0,
         known_place=0.0,
-        alone={LEXICAL: 1.014, RERANKER: 1.014},
+        alone={LEXICAL: 1.014, RERANKER: 0.336},
         top_precision=0.564,
         unevenness=2.2,
     ),
 }
-"""By the kinds of retrievers that a table has, from cranfield, cacm, cisi and trecdl_19_20 (MiniLM and BM25, one known
-positive a query). The reranker's weight is not learned but set to the first retriever's, to be lowered by the known
-positives."""
+"""By the kinds of scores that a table has, from cranfield, cacm, cisi and trecdl_19_20 (MiniLM and BM25, one known
+positive a query). The reranker there is the small one of `scripts/train_reranker.py`, on half of the rows, whose word
+is worth little: a weight that is too high makes the curve too sure of itself. Tables with one kind of retriever and a
+reranker take over its weight."""
 
 
 def shipped(terms: Terms) -> Weights:
     """The shipped weights for the kinds of scores at hand; a table without any retriever's scores counts as dense."""
-    return SHIPPED[tuple(kind for kind in (DENSE, LEXICAL) if kind in terms.places) or (DENSE,)]
+    retrievers = tuple(kind for kind in (DENSE, LEXICAL) if kind in terms.places) or (DENSE,)
+    return (
+        SHIPPED.get((*retrievers, RERANKER), SHIPPED[retrievers]) if RERANKER in terms.places else SHIPPED[retrievers]
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,10 +141,10 @@ class Signals:
 
     @classmethod
     def of(cls, evidence: Evidence) -> Signals:
-        """The signals of a block of evidence."""
+        """The signals of a block of evidence; a partial score is none, since places are counted among all rows."""
         return cls(
             offsets=evidence.offsets,
-            scores=evidence.scores,
+            scores={name: values for name, values in evidence.scores.items() if name not in evidence.partial},
             ranked=frozenset(evidence.ranks),
             sim_positive=evidence.sim_positive,
             is_positive=evidence.is_positive,
@@ -169,29 +183,33 @@ class Terms:
         return np.repeat(np.arange(len(self.offsets) - 1), np.diff(self.offsets))
 
 
-def terms_of(signals: Signals) -> Terms:
-    """The terms of every row; places count all rows of the query, those without a score stand behind all with one."""
+def terms_of(signals: Signals, *, to_fit: bool = True) -> Terms:
+    """The terms of every row; places count all rows of the query, those without a score stand behind all with one.
+
+    `dense_z` and `sim_z` are found only `to_fit` the curve; it does without them.
+    """
     owner = np.repeat(np.arange(len(signals.offsets) - 1), np.diff(signals.offsets))
     everything = np.ones(len(owner), np.bool_)
     unlabelled = ~signals.is_positive & ~signals.is_random
     size = len(owner)
 
     def place(values: Floats) -> Floats:
-        known = np.bincount(owner, np.isfinite(values), minlength=len(signals.offsets) - 1)[owner] > 0
         depth = -np.log(order_among(owner, values, everything) + PLACE_OFFSET)
+        known = np.repeat(totals(signals.offsets, np.isfinite(values)), np.diff(signals.offsets))
         return np.where(known, depth, np.nan)
 
     by_kind: dict[str, list[Floats]] = {}
     for name, values in signals.scores.items():
         by_kind.setdefault(signals.kind(name), []).append(place(values))
-    dense = [values for name, values in signals.scores.items() if signals.kind(name) == DENSE]
+    dense = [values for name, values in signals.scores.items() if signals.kind(name) == DENSE] if to_fit else []
+    similarities = list(signals.sim_positive.values()) if to_fit else []
     return Terms(
         offsets=signals.offsets,
         places={kind: _mean(by_kind[kind], size) for kind in KINDS if kind in by_kind},
         sim_place=_mean([place(_hide(v, signals.is_positive)) for v in signals.sim_positive.values()], size),
         similarities=dict(signals.sim_positive),
-        dense_z=_mean([_within(owner, v, unlabelled) for v in dense], size),
-        sim_z=_mean([_within(owner, v, unlabelled) for v in signals.sim_positive.values()], size),
+        dense_z=_mean([_within(signals.offsets, v, unlabelled) for v in dense], size),
+        sim_z=_mean([_within(signals.offsets, v, unlabelled) for v in similarities], size),
         is_positive=signals.is_positive,
         is_open=unlabelled & ~signals.is_certain,
         is_certain=signals.is_certain,
@@ -379,15 +397,15 @@ def _known_place(terms: Terms) -> Floats:
     return found
 
 
-def _within(owner: Ints, values: Floats, among: Bools) -> Floats:
+def _within(offsets: Ints, values: Floats, among: Bools) -> Floats:
     """Values standardised over the rows of `among` of each query; NaN where they do not vary."""
     usable = among & np.isfinite(values)
-    queries = int(owner[-1]) + 1 if len(owner) else 0
-    counts = np.bincount(owner[usable], minlength=queries)
-    mean = np.bincount(owner[usable], values[usable], minlength=queries) / np.maximum(counts, 1)
-    gap = np.where(usable, values - mean[owner], 0.0)
-    deviation = np.sqrt(np.bincount(owner, gap**2, minlength=queries) / np.maximum(counts, 1))[owner]
-    found: Floats = np.divide(gap, deviation, out=np.full(len(owner), np.nan), where=usable & (deviation > 0))
+    lengths = np.diff(offsets)
+    counts = np.maximum(totals(offsets, usable.astype(np.float64)), 1.0)
+    mean = totals(offsets, np.where(usable, values, 0.0)) / counts
+    gap = np.where(usable, values - np.repeat(mean, lengths), 0.0)
+    deviation = np.repeat(np.sqrt(totals(offsets, gap**2) / counts), lengths)
+    found: Floats = np.divide(gap, deviation, out=np.full(len(gap), np.nan), where=usable & (deviation > 0))
     return found
 
 

@@ -13,6 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from hnmine.core.grouped import repeats
+
+Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
 Keys = npt.NDArray[np.uint64]
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
@@ -77,19 +80,24 @@ def row_per_negative(chosen: Chosen, keys: Keys | None) -> tuple[Layout, int]:
     return Layout(query=query, offsets=2 * np.arange(len(query) + 1), places=places), left_out
 
 
-def row_per_pair(chosen: Chosen, keys: Keys | None, *, width: int | None = None) -> tuple[Layout, int]:
+def row_per_pair(
+    chosen: Chosen, keys: Keys | None, *, width: int | None = None, pad: bool = False
+) -> tuple[Layout, int]:
     """A row for each (query, positive) with the query's negatives, and how many pairs have too few for one.
 
-    With `width` every row has exactly that many negatives, and a query with fewer gives none.
+    With `width` every row has exactly that many negatives, and a query with fewer gives none; or, with `pad`, repeats
+    its first negative at the end, and only a query with none at all gives none.
     """
-    pair, pair_query, take, left_out = _usable(chosen, width or 1)
+    pair, pair_query, take, left_out = _usable(chosen, 1 if pad else width or 1)
+    has = take
     if width is not None:
         take = np.full(len(pair), width)
     order = _order(None if keys is None else keys[pair], len(pair))
     lengths = take[order] + 1
     inside = _within(lengths)
     row = np.repeat(order, lengths)
-    places = np.where(inside == 0, pair[row], -(chosen.negative_offsets[pair_query[row]] + inside))
+    number = np.where(inside > has[row], 1, inside)
+    places = np.where(inside == 0, pair[row], -(chosen.negative_offsets[pair_query[row]] + number))
     return Layout(query=pair_query[order], offsets=_starts(lengths), places=places), left_out
 
 
@@ -110,6 +118,12 @@ def row_per_text(chosen: Chosen, keys: Keys | None) -> tuple[Layout, int]:
     else:
         order = np.argsort(np.concatenate([keys, mix(keys[chosen.positive_offsets[owner]], within)]), kind="stable")
     return Layout(query=query[order], offsets=np.arange(len(order) + 1), places=places[order]), 0
+
+
+def repeated(layout: Layout) -> Bools:
+    """Which entries of `layout.places` stand in their row a second time: what `pad` repeated."""
+    row = np.repeat(np.arange(len(layout)), np.diff(layout.offsets))
+    return repeats(row, layout.places.astype(np.uint64))
 
 
 def _usable(chosen: Chosen, least: int) -> tuple[Ints, Ints, Ints, int]:

@@ -51,9 +51,13 @@ class Settled:
     def __init__(self, survivors: Bools) -> None:
         self.survivors = survivors
 
-    def drops(self, evidence: Evidence, alive: Bools) -> Bools:
+    def against(self, evidence: Evidence, alive: Bools) -> Bools:
         """The candidates that did not survive."""
         return ~self.survivors & ~evidence.is_positive
+
+    def spares(self, evidence: Evidence) -> Bools:
+        """Nothing: the rules have spared what they spare."""
+        return np.zeros(len(self.survivors), np.bool_)
 
 
 def tally(

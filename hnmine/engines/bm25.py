@@ -1,4 +1,4 @@
-"""BM25 over postings on disk: bm25s finds candidates and one pair kernel scores them; rank-bm25 is the reference."""
+"""BM25 over postings on disk: a fast kernel finds, one pair kernel scores; rank-bm25 is the reference."""
 
 from __future__ import annotations
 
@@ -14,17 +14,19 @@ import numpy as np
 import numpy.typing as npt
 
 from hnmine.core.bm25 import check_parameters
+from hnmine.core.pool import Pairs
 from hnmine.engines.analysis import Analyser
 from hnmine.engines.kernels import compiled, in_threads, keep_compiled
 from hnmine.engines.postings import Vocabulary, open_postings, write_postings
-from hnmine.engines.retriever import OVERFETCH, Queries, Retriever, Rows, Scores
+from hnmine.engines.retriever import OVERFETCH, Bools, Queries, Retriever, Rows, Scores
 from hnmine.errors import MissingDependencyError, UsageError
 from hnmine.schema import Scale
 
-__all__ = ["Bm25sIndex", "RankBm25Index", "write_postings"]
+__all__ = ["Bm25sIndex", "MaxScoreIndex", "RankBm25Index", "write_postings"]
 
 _SLICE = 64
 """Queries a thread takes at a time."""
+_Kernel = Callable[[list[list[int]], int, "Bools | None"], tuple[Rows, Scores]]
 _SCORING = ("offsets", "documents", "impacts", "absent")
 
 
@@ -47,29 +49,49 @@ class _Bm25Index(Retriever):
     def _is_hit(self, scores: Scores) -> npt.NDArray[np.bool_]:
         return scores > 0
 
+    def _matched(self, queries: Queries, pairs: Pairs) -> Bools:
+        # Without a token of the query a document is no hit, although bm25l and bm25+ give it a score above 0.
+        offsets, documents = self._arrays["offsets"], self._arrays["documents"]
+        matched = np.zeros(len(pairs.rows), np.bool_)
+        order = np.argsort(pairs.owner, kind="stable")
+        bounds = np.searchsorted(pairs.owner[order], np.arange(len(queries) + 1))
+        for bag, low, high in zip(self._bags(queries), bounds, bounds[1:], strict=False):
+            own = order[low:high]
+            for token in set(bag) if len(own) else ():
+                postings = documents[offsets[token] : offsets[token + 1]]
+                place = np.minimum(np.searchsorted(postings, pairs.rows[own]), len(postings) - 1)
+                matched[own] |= postings[place] == pairs.rows[own]
+        return matched
+
     def _search(self, queries: Queries, k: int) -> tuple[Rows, Scores]:
+        return self._found(queries, k, None)
+
+    def _search_among(self, queries: Queries, k: int, among: Bools) -> tuple[Rows, Scores]:
+        return self._found(queries, k, among)
+
+    def _found(self, queries: Queries, k: int, among: Bools | None) -> tuple[Rows, Scores]:
         rows = np.full((len(queries), k), -1, np.int64)
         scores = np.zeros((len(queries), k), np.float32)
         bags = self._bags(queries)
         known = np.array([query for query, bag in enumerate(bags) if bag], np.int64)
 
         def fill(part: slice) -> None:
-            rows[known[part]], scores[known[part]] = self._best([bags[query] for query in known[part]], k)
+            rows[known[part]], scores[known[part]] = self._best([bags[query] for query in known[part]], k, among)
 
         in_threads(fill, [slice(start, start + _SLICE) for start in range(0, len(known), _SLICE)])
         return rows, scores
 
     @abstractmethod
-    def _best(self, bags: list[list[int]], k: int) -> tuple[Rows, Scores]:
+    def _best(self, bags: list[list[int]], k: int, among: Bools | None) -> tuple[Rows, Scores]:
         """Kernel for queries given as known tokens, none of them empty: as `_search`; called by several threads."""
 
-    def _matches(self, bag: list[int]) -> Rows:
-        # Rows of the documents that have a token of the query, ascending.
+    def _matches(self, bag: list[int], among: Bools | None) -> Rows:
+        # Rows of the documents (of `among`) that have a token of the query, ascending.
         offsets, documents = self._arrays["offsets"], self._arrays["documents"]
         matched = np.zeros(self.size, np.bool_)
         for token in set(bag):
             matched[documents[offsets[token] : offsets[token + 1]]] = True
-        return np.flatnonzero(matched)
+        return np.flatnonzero(matched if among is None else matched & among)
 
     def _top(self, rows: Rows, scores: Scores, k: int) -> tuple[Rows, Scores]:
         # The first k by (score descending, doc_id), padded with row -1.
@@ -78,55 +100,46 @@ class _Bm25Index(Retriever):
         return np.pad(rows[order], padding, constant_values=-1), np.pad(scores[order], padding)
 
 
-class Bm25sIndex(_Bm25Index):
-    """BM25 by bm25s' numba kernel over memory-mapped postings, with every score from one exact pair kernel.
+class MaxScoreIndex(_Bm25Index):
+    """BM25 by a kernel that skips what cannot win, over memory-mapped postings; every score from one exact pair kernel.
 
-    The kernel sums in float32 and leaves ties at the cut to chance. The scores of `search` and `pair_scores` are sums
-    in float64 over the query's distinct tokens, in order of first occurrence and each times its number of occurrences,
-    rounded to float32 once; where more documents tie than the kernel over-fetches, all documents are scored that way.
-    Uses all cores that the process may run on.
+    The kernel (`hnmine.engines.maxscore`) sums in float32 and leaves ties at the cut to chance. The scores of `search`
+    and `pair_scores` are sums in float64 over the query's distinct tokens, in order of first occurrence and each times
+    its number of occurrences, rounded to float32 once; where more documents tie than the kernel over-fetches, all
+    documents are scored that way. Uses all cores that the process may run on.
     """
 
     def __init__(self, directory: Path, *, analyser: Analyser, name: str, tie_order: Rows) -> None:
         super().__init__(directory, analyser=analyser, name=name, tie_order=tie_order)
-        self._retriever: Any = None
+        self._kernel: _Kernel | None = None
 
-    def _search(self, queries: Queries, k: int) -> tuple[Rows, Scores]:
-        if self._retriever is None:
-            self._retriever = self._bm25s()
+    def _found(self, queries: Queries, k: int, among: Bools | None) -> tuple[Rows, Scores]:
+        if self._kernel is None:
+            self._kernel = self._load_kernel()
             _pair_kernel()  # before threads start, or each would compile its own
-        return super()._search(queries, k)
+        return super()._found(queries, k, among)
 
-    def _bm25s(self) -> Any:
-        import bm25s
-        from bm25s.numba import retrieve_utils
+    def _load_kernel(self) -> _Kernel:
+        """A function of (token numbers of each query, k, mask or None): (rows, float32 scores), row -1 where none."""
+        from hnmine.engines.maxscore import search
 
-        # bm25s compiles its kernel anew in every process (5 s); kept by numba, it loads in 0.2 s.
-        kernel = getattr(retrieve_utils, "_retrieve_internal_jitted_serial", None)
-        if kernel is not None:
-            keep_compiled(kernel)
-        retriever = bm25s.BM25(backend="numba", auto_compile=False)
-        retriever.scores = {
-            "data": self._arrays["impacts"],
-            "indices": self._arrays["documents"],
-            "indptr": self._arrays["offsets"],
-            "num_docs": self.size,
-        }
-        # What `BM25.load` sets besides the scores. Queries come as token numbers, which bm25s looks up in this set.
-        retriever.vocab_dict = {}
-        retriever.unique_token_ids_set = range(len(self._arrays["absent"]))
-        retriever.nonoccurrence_array = None
-        return retriever
+        index = [self._arrays[name] for name in ("offsets", "documents", "impacts", "peaks")]
 
-    def _best(self, bags: list[list[int]], k: int) -> tuple[Rows, Scores]:
-        # One thread per call: bm25s' own threads go through OpenMP, which neither forks nor nests.
-        found = self._retriever.retrieve(bags, k=k, show_progress=False, n_threads=1)
-        scores = np.asarray(found.scores, np.float32)
-        rows = np.where(scores > 0, found.documents.astype(np.int64), -1)
-        if k < self.size:
+        def find(bags: list[list[int]], k: int, among: Bools | None) -> tuple[Rows, Scores]:
+            rows, scores = np.full((len(bags), k), -1, np.int32), np.zeros((len(bags), k), np.float32)
+            allowed = np.empty(0, np.bool_) if among is None else among
+            search(*index, self.size, allowed, *_distinct(bags), rows, scores)
+            return rows.astype(np.int64), scores
+
+        return find
+
+    def _best(self, bags: list[list[int]], k: int, among: Bools | None) -> tuple[Rows, Scores]:
+        assert self._kernel is not None
+        rows, scores = self._kernel(bags, k, among)
+        if k < (self.size if among is None else np.count_nonzero(among)):
             for place, bag in enumerate(bags):
                 if self._cut_is_open(bag, scores[place]):
-                    matches = self._matches(bag)
+                    matches = self._matches(bag, among)
                     rows[place], scores[place] = self._top(matches, self._every_score(bag)[matches], k)
         return rows, scores
 
@@ -153,10 +166,7 @@ class Bm25sIndex(_Bm25Index):
         A pair without a common token has the sum of `absent` over the query's tokens: 0 but for bm25l and bm25+.
         """
         kernel = _pair_kernel()
-        bags = [Counter(bag) for bag in self._bags(queries)]
-        token_offsets = np.concatenate([[0], np.cumsum([len(bag) for bag in bags], dtype=np.int64)])
-        tokens = np.fromiter(chain.from_iterable(bags), np.int64, token_offsets[-1])
-        times = np.fromiter(chain.from_iterable(bag.values() for bag in bags), np.int64, token_offsets[-1])
+        tokens, times, token_offsets = _distinct(self._bags(queries))
         offsets, rows = np.array(offsets, np.int64), np.array(rows, np.int64)
         scores = np.zeros(len(rows), np.float32)
         index = [self._arrays[name] for name in _SCORING]
@@ -167,6 +177,43 @@ class Bm25sIndex(_Bm25Index):
         stops = [*range(0, len(queries), _SLICE), len(queries)]
         in_threads(fill, [slice(start, stop) for start, stop in pairwise(stops)])
         return scores
+
+
+class Bm25sIndex(MaxScoreIndex):
+    """BM25 by bm25s' numba kernel; the same documents and scores, from the same postings."""
+
+    def _load_kernel(self) -> _Kernel:
+        retriever = self._bm25s()
+
+        def find(bags: list[list[int]], k: int, among: Bools | None) -> tuple[Rows, Scores]:
+            # One thread per call: bm25s' own threads go through OpenMP, which neither forks nor nests.
+            mask = None if among is None else among.astype(np.float32)
+            found = retriever.retrieve(bags, k=k, show_progress=False, n_threads=1, weight_mask=mask)
+            scores = np.asarray(found.scores, np.float32)
+            return np.where(scores > 0, found.documents.astype(np.int64), -1), scores
+
+        return find
+
+    def _bm25s(self) -> Any:
+        import bm25s
+        from bm25s.numba import retrieve_utils
+
+        # bm25s compiles its kernel anew in every process (5 s); kept by numba, it loads in 0.2 s.
+        kernel = getattr(retrieve_utils, "_retrieve_internal_jitted_serial", None)
+        if kernel is not None:
+            keep_compiled(kernel)
+        retriever = bm25s.BM25(backend="numba", auto_compile=False)
+        retriever.scores = {
+            "data": self._arrays["impacts"],
+            "indices": self._arrays["documents"],
+            "indptr": self._arrays["offsets"],
+            "num_docs": self.size,
+        }
+        # What `BM25.load` sets besides the scores. Queries come as token numbers, which bm25s looks up in this set.
+        retriever.vocab_dict = {}
+        retriever.unique_token_ids_set = range(len(self._arrays["absent"]))
+        retriever.nonoccurrence_array = None
+        return retriever
 
 
 class RankBm25Index(_Bm25Index):
@@ -227,10 +274,10 @@ class RankBm25Index(_Bm25Index):
         for start, stop in pairwise(starts):
             yield np.repeat(tokens[start:stop], counts[start:stop]).tolist()
 
-    def _best(self, bags: list[list[int]], k: int) -> tuple[Rows, Scores]:
+    def _best(self, bags: list[list[int]], k: int, among: Bools | None) -> tuple[Rows, Scores]:
         best = []
         for bag in bags:
-            matches = self._matches(bag)
+            matches = self._matches(bag, among)
             with np.errstate(invalid="ignore"):
                 scores = self._model.get_scores(bag)[matches].astype(np.float32)
             best.append(self._top(matches, scores, k))
@@ -245,6 +292,15 @@ class RankBm25Index(_Bm25Index):
                 with np.errstate(invalid="ignore"):
                     scores[part] = self._model.get_batch_scores(bag, rows[part].tolist())
         return scores
+
+
+def _distinct(bags: list[list[int]]) -> tuple[Rows, Rows, Rows]:
+    """(distinct tokens in order of first occurrence, how often each occurs, where each query's begin)."""
+    counted = [Counter(bag) for bag in bags]
+    offsets = np.concatenate([[0], np.cumsum([len(bag) for bag in counted], dtype=np.int64)])
+    tokens = np.fromiter(chain.from_iterable(counted), np.int64, offsets[-1])
+    times = np.fromiter(chain.from_iterable(bag.values() for bag in counted), np.int64, offsets[-1])
+    return tokens, times, offsets
 
 
 @lru_cache(maxsize=1)

@@ -5,7 +5,7 @@ FAISS finds, NumPy scores: the stored vectors alone decide a score, so a score n
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from hnmine.core.kmeans import centroids, nearest, order_of_centres
 from hnmine.engines.models import missing_extra
-from hnmine.engines.retriever import OVERFETCH, Queries, Retriever, Rows, Scores
+from hnmine.engines.retriever import OVERFETCH, Bools, Queries, Retriever, Rows, Scores
 from hnmine.engines.vectors import Vectors, VectorStore
 from hnmine.errors import ArtefactError
 from hnmine.schema import Scale
@@ -65,13 +65,29 @@ class DenseIndex(Retriever):
         return self._documents.dimension
 
     def _search(self, queries: Queries, k: int) -> tuple[Rows, Scores]:
+        return self._found(queries, k, None)
+
+    def _search_among(self, queries: Queries, k: int, among: Bools) -> tuple[Rows, Scores]:
+        return self._found(queries, k, np.flatnonzero(among))
+
+    def _found(self, queries: Queries, k: int, among: Rows | None) -> tuple[Rows, Scores]:
         wanted = self._queries.take(queries.rows)
-        rows, scores = _nearest(wanted, self._documents, k)
-        if k < self.size:
-            self._settle_ties(wanted, rows, scores)
+        rows, scores = _nearest(wanted, self._chunks(among), k)
+        if k < (self.size if among is None else len(among)):
+            self._settle_ties(wanted, rows, scores, among)
         return rows, scores
 
-    def _settle_ties(self, wanted: Vectors, rows: Rows, scores: Scores) -> None:
+    def _chunks(self, among: Rows | None) -> Iterator[tuple[Rows, Vectors]]:
+        """Document rows and their vectors, a chunk at a time: of all documents, or of the given (ascending) rows."""
+        if among is None:
+            for start, chunk in self._documents.chunks(SEARCH_CHUNK):
+                yield np.arange(start, start + len(chunk)), chunk
+            return
+        for low in range(0, len(among), SEARCH_CHUNK):
+            part = among[low : low + SEARCH_CHUNK]
+            yield part, self._documents.take(part)
+
+    def _settle_ties(self, wanted: Vectors, rows: Rows, scores: Scores, among: Rows | None) -> None:
         """Where more documents tie at the cut than were over-fetched, keep those that come first by doc_id.
 
         FAISS keeps an arbitrary few of, say, a thousand identical documents; the promise of `search` is the first
@@ -87,13 +103,13 @@ class DenseIndex(Retriever):
         threshold = last - tolerance
         best_rows = {int(query): np.empty(0, np.int64) for query in tied}
         best_scores = {int(query): np.empty(0, np.float32) for query in tied}
-        for start, chunk in self._documents.chunks(SEARCH_CHUNK):
+        for chunk_rows, chunk in self._chunks(among):
             for low in range(0, len(tied), _TIE_BLOCK):
                 block = tied[low : low + _TIE_BLOCK]
                 above = wanted[block] @ chunk.T >= threshold[block, None]
                 for query, mask in zip(map(int, block), above, strict=True):
                     near = np.flatnonzero(mask)
-                    merged_rows = np.concatenate([best_rows[query], near + start])
+                    merged_rows = np.concatenate([best_rows[query], chunk_rows[near]])
                     merged = np.concatenate([best_scores[query], _one_to_many(wanted[query], chunk, near)])
                     keep = np.lexsort((self.tie_order[merged_rows], -merged))[:width]
                     best_rows[query], best_scores[query] = merged_rows[keep], merged[keep]
@@ -205,7 +221,7 @@ def _one_to_many(vector: Vectors, chunk: Vectors, rows: Rows) -> Scores:
     return np.concatenate([np.empty(0, np.float32), *done])
 
 
-def _nearest(wanted: Vectors, documents: VectorStore, k: int) -> tuple[Rows, Scores]:
+def _nearest(wanted: Vectors, chunks: Iterable[tuple[Rows, Vectors]], k: int) -> tuple[Rows, Scores]:
     """The k rows with the largest inner product: (rows, scores) of shape [len(wanted), k], any order, -1 = nothing."""
     faiss = _import_faiss()
     count = len(wanted)
@@ -214,9 +230,9 @@ def _nearest(wanted: Vectors, documents: VectorStore, k: int) -> tuple[Rows, Sco
         wanted = np.concatenate([wanted, np.zeros((missing, wanted.shape[1]), np.float32)])
     rows = np.full((count, k), -1, np.int64)
     scores = np.full((count, k), -np.inf, np.float32)
-    for start, chunk in documents.chunks(SEARCH_CHUNK):
+    for chunk_rows, chunk in chunks:
         found_scores, found = faiss.knn(wanted, chunk, min(k, len(chunk)), metric=faiss.METRIC_INNER_PRODUCT)
-        found = np.where(found < 0, -1, found + start)[:count]
+        found = np.where(found < 0, -1, chunk_rows[found])[:count]
         rows = np.concatenate([rows, found], axis=1)
         scores = np.concatenate([scores, found_scores[:count]], axis=1)
         if rows.shape[1] > k:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -12,8 +12,8 @@ import numpy as np
 
 from hnmine.engines.text_model import TextModel
 from hnmine.engines.vectors import Vectors, normalise_rows
-from hnmine.errors import InputError, UsageError
-from hnmine.options import DenseOptions
+from hnmine.errors import HnmineError, InputError, UsageError
+from hnmine.options import Backend, DenseOptions, Dtype
 from hnmine.schema import Side
 
 
@@ -63,6 +63,7 @@ class SentenceTransformerEncoder(TextModel, Encoder):
     refused: ClassVar[dict[str, tuple[str, str]]] = {
         "cross-encoder": ("a cross-encoder, which gives no vectors", "pass it to --reranker"),
         "sparse-encoder": ("a sparse encoder, whose vectors have a dimension a word", "hnmine index sparse"),
+        "late": ("a late-interaction model, which gives a vector a token", "hnmine index late"),
     }
     _options: DenseOptions
 
@@ -87,9 +88,10 @@ class SentenceTransformerEncoder(TextModel, Encoder):
         """
         place = {text: row for row, text in enumerate(dict.fromkeys(texts))}
         found = np.empty((len(place), self.dimension), np.float32)
-        outputs, cut = self.batches(list(place), side)
-        for batch, whole in outputs:
-            found[batch] = whole.float().cpu().numpy()[:, : self.dimension]
+        cut = np.zeros(len(place), np.bool_)
+        for batch in self.batches(list(place), side):
+            found[batch.rows] = batch.output.float().cpu().numpy()[:, : self.dimension]
+            cut[batch.rows] = batch.cut
         source = np.array([place[text] for text in texts], np.int64)
         vectors = normalise_rows(found)[source]
         bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
@@ -101,6 +103,24 @@ class SentenceTransformerEncoder(TextModel, Encoder):
                 remedy="--dtype fp32, if the model overflows in the reduced arithmetic; else the model is broken",
             )
         return Encoded(vectors=vectors, truncated=int(cut[source].sum()))
+
+    def agreement(self, texts: Sequence[str]) -> float | None:
+        """The least cosine of a document's vector to the one that fp32 gives in PyTorch; 1 if that is how this runs.
+
+        Loads the model once more; None if it does not run so here, for want of memory or of weights. A text without
+        direction (a vector of zeros, in both) agrees.
+        """
+        if self.is_exact or not texts:
+            return 1.0
+        exact = type(self)(self._resolved, replace(self._options, dtype=Dtype.FP32, backend=Backend.TORCH))
+        found = self.encode(texts, Side.DOCUMENT).vectors
+        try:
+            expected = exact.encode(texts, Side.DOCUMENT).vectors
+        except HnmineError:
+            return None
+        cosines = (found * expected).sum(axis=1)
+        cosines[~found.any(axis=1) & ~expected.any(axis=1)] = 1.0
+        return float(cosines.min())
 
     def _forward(self, texts: list[str], side: Side) -> Vectors:
         vectors: Vectors = self.forward(texts, side).float().cpu().numpy()

@@ -6,7 +6,9 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 def in_threads(work: Callable[[slice], None], parts: Sequence[slice]) -> None:
@@ -24,11 +26,11 @@ def in_threads(work: Callable[[slice], None], parts: Sequence[slice]) -> None:
             pass
 
 
-def compiled(function: Callable[..., None]) -> Callable[..., None]:
+def compiled(function: Callable[..., T]) -> Callable[..., T]:
     """The function compiled by numba, without the interpreter's lock, and kept for later processes where possible."""
     import numba
 
-    kernel: Callable[..., None] = numba.njit(nogil=True)(function)
+    kernel: Callable[..., T] = numba.njit(nogil=True)(function)
     keep_compiled(kernel)
     return kernel
 

@@ -6,6 +6,7 @@ and a dtype, so that a plan can be written and refused before anything expensive
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import importlib.util
 import platform
@@ -25,7 +26,12 @@ WHEEL_WEIGHTS = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9d
 """SHA-256 of the official `model.safetensors` of all-MiniLM-L6-v2."""
 
 _MODEL_MARKS = ("modules.json", "config.json", "config_sentence_transformers.json", "adapter_config.json")
-_FAST_BF16 = frozenset({"amx_bf16", "avx512_bf16"})
+_BACK_END_PACKAGES = {
+    Backend.ONNX: ("onnxruntime", "onnxruntime-gpu", "optimum-onnx"),
+    Backend.OPENVINO: ("openvino", "optimum-intel"),
+}
+FAST_BF16 = frozenset({"amx_bf16", "avx512_bf16"})
+"""Instruction sets, in Linux's spelling, that make bf16 faster than fp32."""
 
 # What training, documentation and other frameworks leave beside a model and no PyTorch run reads.
 _IDLE_NAMES = frozenset(
@@ -227,6 +233,17 @@ def read_cpu_flags() -> frozenset[str]:
     return frozenset()
 
 
+def read_cpu_vendor() -> str:
+    """Who made this CPU, in Linux's spelling (`GenuineIntel`, `AuthenticAMD`); empty where that cannot be read."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("vendor_id"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return ""
+
+
 def resolve_dtype(dtype: Dtype, device: str, *, cpu_flags: Callable[[], frozenset[str]] = read_cpu_flags) -> Dtype:
     """The arithmetic a model runs in; never `auto`.
 
@@ -243,23 +260,33 @@ def resolve_dtype(dtype: Dtype, device: str, *, cpu_flags: Callable[[], frozense
     if kind == "cuda":
         major, _ = import_torch().cuda.get_device_capability(device)
         return Dtype.BF16 if major >= 8 else Dtype.FP16
-    return Dtype.BF16 if kind == "cpu" and _FAST_BF16 & cpu_flags() else Dtype.FP32
+    return Dtype.BF16 if kind == "cpu" and FAST_BF16 & cpu_flags() else Dtype.FP32
 
 
-def machine_facts(device: str, dtype: Dtype, *, backend: Backend = Backend.TORCH) -> dict[str, Any]:
-    """What moves floating point on this machine, as JSON values for the plan; `dtype` is the resolved one."""
+def machine_facts(
+    device: str, dtype: Dtype, *, backend: Backend = Backend.TORCH, packed: bool = False
+) -> dict[str, Any]:
+    """What moves floating point on this machine, as JSON values for the plan; `dtype` is the resolved one.
+
+    `packed` says that linear layers run as `hnmine.engines.packed` has them. Exported models have the arithmetic of
+    their back end: OpenVINO takes bf16 on processors that are fast at it, whatever the weights are.
+    """
     torch = import_torch()
     kind = device.partition(":")[0]
-    facts: dict[str, Any] = {"backend": backend.value, "dtype": dtype.value, "device": kind}
+    is_exported = backend is not Backend.TORCH
+    facts: dict[str, Any] = {"backend": backend.value, "dtype": "own" if is_exported else dtype.value, "device": kind}
     if kind == "cuda":
         facts["device_class"] = torch.cuda.get_device_name(device)
     elif kind == "cpu":
         facts["instruction_set"] = torch.backends.cpu.get_cpu_capability()
         facts["threads"] = torch.get_num_threads()
-        if dtype is Dtype.BF16:  # AMX and AVX512-BF16 add up in different orders, emulation in a third
-            facts["bf16_instructions"] = sorted(_FAST_BF16 & read_cpu_flags())
-    for package in ("torch", "transformers", "sentence-transformers"):
-        facts[package] = importlib.metadata.version(package)
+        if is_exported or dtype is Dtype.BF16:  # AMX and AVX512-BF16 add up in different orders, emulation in a third
+            facts["bf16_instructions"] = sorted(FAST_BF16 & read_cpu_flags())
+        if packed:
+            facts["linear"] = "packed"
+    for package in ("torch", "transformers", "sentence-transformers", *_BACK_END_PACKAGES.get(backend, ())):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):  # onnxruntime-gpu has another name
+            facts[package] = importlib.metadata.version(package)
     return facts
 
 
@@ -272,8 +299,8 @@ def import_torch() -> Any:
     return torch
 
 
-def missing_extra(package: str, error: ImportError) -> HnmineError:
-    """The error to raise when a package of the extra `dense` cannot be imported."""
+def missing_extra(package: str, error: ImportError, *, extra: str = "dense") -> HnmineError:
+    """The error to raise when a package of an extra cannot be imported."""
     return MissingDependencyError(
-        f"{package} is needed for this and cannot be imported: {error}", remedy="pip install 'hnmine[dense]'"
+        f"{package} is needed for this and cannot be imported: {error}", remedy=f"pip install 'hnmine[{extra}]'"
     )

@@ -21,6 +21,7 @@ _ARRAYS = {
     "counts": np.int32,
     "lengths": np.int32,
     "impacts": np.float32,
+    "peaks": np.float32,
     "absent": np.float32,
 }
 _CACHED_TOKENS = 1 << 20
@@ -30,7 +31,8 @@ def write_postings(directory: Path, postings: Postings, impacts: Float32s, absen
     """Write an index's arrays as `.npy` files into a directory and return the files' names.
 
     Equal input gives equal bytes. The vocabulary is two arrays: the sorted tokens' UTF-8 bytes end to end, and where
-    each begins (one more entry than tokens), so that it is searched where it lies, without reading it first.
+    each begins (one more entry than tokens), so that it is searched where it lies, without reading it first. `peaks`
+    has the highest impact of every token.
     """
     tokens = [token.encode() for token in postings.vocabulary]
     arrays: dict[str, npt.NDArray[Any]] = {
@@ -41,6 +43,7 @@ def write_postings(directory: Path, postings: Postings, impacts: Float32s, absen
         "counts": postings.counts,
         "lengths": postings.lengths,
         "impacts": impacts,
+        "peaks": np.maximum.reduceat(impacts, postings.offsets[:-1]) if len(impacts) else np.empty(0, np.float32),
         "absent": absent,
     }
     names = [f"{name}.npy" for name in _ARRAYS]
@@ -82,6 +85,7 @@ def open_postings(directory: Path, *, documents: int) -> dict[str, npt.NDArray[A
         "counts": postings,
         "lengths": documents,
         "impacts": postings,
+        "peaks": tokens,
         "absent": tokens,
     }
     if sizes != expected:

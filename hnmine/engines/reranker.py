@@ -13,15 +13,18 @@ import numpy.typing as npt
 
 from hnmine.engines.batching import token_batches
 from hnmine.engines.inference import (
+    arithmetic_facts,
     autocast,
+    fitting_memory,
     import_sentence_transformers,
     limit_length,
     load_model,
     model_family,
     resolve_arithmetic,
+    resolve_batch_tokens,
     token_lengths,
 )
-from hnmine.engines.models import ResolvedModel, import_torch, machine_facts, model_fingerprint
+from hnmine.engines.models import ResolvedModel, import_torch, model_fingerprint
 from hnmine.engines.retriever import Scores
 from hnmine.errors import UsageError
 from hnmine.options import Backend, ScoreOptions
@@ -68,7 +71,7 @@ class CrossEncoderReranker(Reranker):
     @cached_property
     def _model(self) -> Any:
         refused = f"--reranker {self._resolved.name}: "
-        if model_family(self._resolved.path) in ("encoder", "sparse-encoder", "masked-lm"):
+        if model_family(self._resolved.path) in ("encoder", "sparse-encoder", "late", "masked-lm"):
             raise UsageError(
                 refused + "this is not a cross-encoder; it would score with random numbers",
                 expected="a model with a trained classification head, or a language model reranker",
@@ -97,14 +100,13 @@ class CrossEncoderReranker(Reranker):
 
     def describe(self) -> dict[str, Any]:
         """Everything that decides a score, as JSON values for the plan; no names, no paths."""
-        device, dtype = self._arithmetic
         return {
             "fingerprint": model_fingerprint(Path(self._resolved.path), backend=self._options.backend),
             "max_length": self.max_length,
             "labels": int(self._model.num_labels),
             "scale": self.scale.value,
-            "batch_tokens": self._options.batch_tokens,
-            "machine": machine_facts(device, dtype, backend=self._options.backend),
+            "batch_tokens": resolve_batch_tokens(self._options),
+            "machine": arithmetic_facts(self._options),
         }
 
     def score(self, pairs: Sequence[tuple[str, str]]) -> Scores:
@@ -117,14 +119,16 @@ class CrossEncoderReranker(Reranker):
         scores = np.empty(len(distinct), np.float32)
         _ = self.max_length  # sets the limit before the first forward pass
         identity = import_torch().nn.Identity()
+        lengths = self._lengths(distinct)
         with autocast(*self._arithmetic):
-            for batch in token_batches(self._lengths(distinct), self._options.batch_tokens):
-                logits = self._model.predict(
-                    [distinct[row] for row in batch],
-                    activation_fn=identity,
-                    batch_size=len(batch),
-                    show_progress_bar=False,
-                )
+            for batch in token_batches(lengths, resolve_batch_tokens(self._options)):
+                with fitting_memory(len(batch), int(lengths[batch[0]])):
+                    logits = self._model.predict(
+                        [distinct[row] for row in batch],
+                        activation_fn=identity,
+                        batch_size=len(batch),
+                        show_progress_bar=False,
+                    )
                 logits = np.asarray(logits, np.float32).reshape(len(batch), -1)
                 scores[batch] = logits[:, 0] if logits.shape[1] == 1 else logits[:, 1] - logits[:, 0]
         result: Scores = scores[np.array([place[pair] for pair in pairs], np.int64)]

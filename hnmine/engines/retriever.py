@@ -13,12 +13,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from hnmine.core.pool import Pairs
 from hnmine.schema import Scale
 
 OVERFETCH = 32
 """Rows a kernel brings beyond k, so that near ties at the cut are decided by the pair kernel."""
 
 Rows = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
 Scores = npt.NDArray[np.float32]
 
 
@@ -40,6 +42,11 @@ class Ragged:
     offsets: Rows
     rows: Rows
     scores: Scores
+
+    @property
+    def owner(self) -> Rows:
+        """The query number of each row."""
+        return np.repeat(np.arange(len(self.offsets) - 1), np.diff(self.offsets))
 
     def lengths(self) -> Rows:
         """How many documents each query has."""
@@ -64,23 +71,35 @@ class Retriever(ABC):
         """Number of documents in the index."""
         return len(self.tie_order)
 
-    def search(self, queries: Queries, k: int) -> Ragged:
+    def search(self, queries: Queries, k: int, among: Bools | None = None, always: Pairs | None = None) -> Ragged:
         """The k best documents of each query, by (score descending, doc_id ascending).
 
         Never more than `size` rows a query, never a row twice, never padding; rows that do not match (BM25 score 0,
         NaN, infinities) are left out, so a query may have fewer than k. Scores are those of `pair_scores`.
+
+        `among` (bool[size]) lets in these documents only, and beside them the pairs `always` (owner = position in
+        `queries`): exactly what is left of a search of everything when all others are struck from its list.
         """
-        wanted = min(self.size, k + OVERFETCH)
-        if not len(queries) or wanted <= 0:
-            return Ragged(
-                offsets=np.zeros(len(queries) + 1, np.int64), rows=np.empty(0, np.int64), scores=np.empty(0, np.float32)
-            )
-        found, kernel_scores = self._search(queries, wanted)
-        real = (found >= 0) & np.isfinite(kernel_scores)
-        counts = real.sum(axis=1)
-        owner = np.repeat(np.arange(len(queries)), counts)
-        rows = found[real].astype(np.int64, copy=False)
-        offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        allowed = self.size if among is None else int(np.count_nonzero(among))
+        wanted = min(allowed, k + OVERFETCH)
+        owner, rows = np.empty(0, np.int64), np.empty(0, np.int64)
+        if len(queries) and wanted > 0:
+            if among is None or allowed == self.size:
+                found, kernel_scores = self._search(queries, wanted)
+            else:
+                found, kernel_scores = self._search_among(queries, wanted, among)
+            real = (found >= 0) & np.isfinite(kernel_scores)
+            owner = np.repeat(np.arange(len(queries)), real.sum(axis=1))
+            rows = found[real].astype(np.int64, copy=False)
+        if always is not None and len(always.rows):
+            match = self._matched(queries, always)
+            keys = np.concatenate([owner * self.size + rows, (always.owner * self.size + always.rows)[match]])
+            owner, rows = np.divmod(np.unique(keys), self.size)
+        return self._ranked(queries, k, owner, rows)
+
+    def _ranked(self, queries: Queries, k: int, owner: Rows, rows: Rows) -> Ragged:
+        """The first k of each query's given rows (ascending owners) by their pair scores; those that match, that is."""
+        offsets = np.searchsorted(owner, np.arange(len(queries) + 1)).astype(np.int64)
         scores = self.pair_scores(queries, offsets, rows)
         good = np.isfinite(scores) & self._is_hit(scores)
         owner, rows, scores = owner[good], rows[good], scores[good]
@@ -96,12 +115,41 @@ class Retriever(ABC):
             scores=scores[keep],
         )
 
+    def _matched(self, queries: Queries, pairs: Pairs) -> Bools:
+        # Which pairs a kernel would find at all, were it to look deep enough.
+        return np.ones(len(pairs.rows), np.bool_)
+
     def _is_hit(self, scores: Scores) -> npt.NDArray[np.bool_]:
         return np.ones(len(scores), np.bool_)
 
     @abstractmethod
     def _search(self, queries: Queries, k: int) -> tuple[Rows, Scores]:
         """Kernel: (rows, scores), each of shape (len(queries), k), any order; row -1 where there is nothing."""
+
+    def _search_among(self, queries: Queries, k: int, among: Bools) -> tuple[Rows, Scores]:
+        """Kernel as `_search`, of the documents of `among` alone (fewer than all); rows may be longer than k.
+
+        This one searches everything, deeper until enough of `among` is found; a back end that can leave the others
+        out from the start overrides it.
+        """
+        depth = min(self.size, int(np.ceil(k * self.size / np.count_nonzero(among))) + OVERFETCH)
+        kept: list[tuple[Rows, Scores]] = [(np.empty(0, np.int64), np.empty(0, np.float32))] * len(queries)
+        left = np.arange(len(queries))
+        while len(left):
+            part = Queries(rows=queries.rows[left], texts=[queries.texts[place] for place in left.tolist()])
+            found, scores = self._search(part, depth)
+            real = (found >= 0) & np.isfinite(scores)
+            good = real & among[found]
+            done = (good.sum(axis=1) >= k) | (real.sum(axis=1) < depth) | (depth >= self.size)
+            for place in np.flatnonzero(done):
+                kept[left[place]] = (found[place][good[place]], scores[place][good[place]])
+            left, depth = left[~done], min(self.size, 4 * depth)
+        width = max((len(rows) for rows, _ in kept), default=0)
+        rows = np.full((len(queries), width), -1, np.int64)
+        best = np.full((len(queries), width), -np.inf, np.float32)
+        for query, (own, own_scores) in enumerate(kept):
+            rows[query, : len(own)], best[query, : len(own)] = own, own_scores
+        return rows, best
 
     @abstractmethod
     def pair_scores(self, queries: Queries, offsets: Rows, rows: Rows) -> Scores:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from hnmine.core.sparse import SparsePostings, SparseRows
 from hnmine.engines.kernels import compiled, in_threads
-from hnmine.engines.retriever import Queries, Retriever, Rows, Scores
+from hnmine.engines.retriever import Bools, Queries, Retriever, Rows, Scores
 from hnmine.errors import ArtefactError
 from hnmine.files.tables import write_array
 from hnmine.schema import Scale
@@ -72,6 +72,12 @@ class SparseIndex(Retriever):
         return scores > 0
 
     def _search(self, queries: Queries, k: int) -> tuple[Rows, Scores]:
+        return self._found(queries, k, None)
+
+    def _search_among(self, queries: Queries, k: int, among: Bools) -> tuple[Rows, Scores]:
+        return self._found(queries, k, among)
+
+    def _found(self, queries: Queries, k: int, among: Bools | None) -> tuple[Rows, Scores]:
         rows = np.full((len(queries), k), -1, np.int64)
         best = np.zeros((len(queries), k), np.float32)
         wanted = self._queries.take(queries.rows)
@@ -82,6 +88,8 @@ class SparseIndex(Retriever):
                 own = slice(wanted.offsets[query], wanted.offsets[query + 1])
                 sums = np.zeros(self.size, np.float64)
                 add(*self._postings, wanted.terms[own], wanted.weights[own], sums)
+                if among is not None:
+                    sums[~among] = 0
                 found, scores = self._top(sums.astype(np.float32), k)
                 rows[query, : len(found)], best[query, : len(found)] = found, scores
 

@@ -33,6 +33,7 @@ class SparseTextEncoder(TextModel):
     refused: ClassVar[dict[str, tuple[str, str]]] = {
         "cross-encoder": ("a cross-encoder, which gives no vectors", "pass it to --reranker"),
         "encoder": ("not a sparse encoder", "hnmine index dense, if it is an embedding model"),
+        "late": ("a late-interaction model, not a sparse encoder", "hnmine index late"),
     }
 
     @cached_property
@@ -52,11 +53,13 @@ class SparseTextEncoder(TextModel):
         place = {text: row for row, text in enumerate(dict.fromkeys(texts))}
         distinct = list(place)
         rows, terms, weights = [np.empty(0, np.int64)], [np.empty(0, np.int32)], [np.empty(0, np.float32)]
-        outputs, cut = self.batches(distinct, side)
-        for batch, found in outputs:
+        cut = np.zeros(len(distinct), np.bool_)
+        for batch in self.batches(distinct, side):
+            found = batch.output
+            cut[batch.rows] = batch.cut
             entries = found.to_sparse().coalesce() if not found.is_sparse else found.coalesce()
             own, columns = entries.indices().cpu().numpy()
-            rows.append(batch[own])
+            rows.append(batch.rows[own])
             terms.append(columns.astype(np.int32))
             weights.append(entries.values().float().cpu().numpy())
         vectors = SparseRows.gather(

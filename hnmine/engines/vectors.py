@@ -28,7 +28,7 @@ class VectorStore:
         """Raises `ArtefactError` if a shard is missing, unreadable, or of another shape than the first."""
         if not paths:
             raise ArtefactError("a dense index without vectors", expected="at least one .npy shard")
-        self._shards = [_open_shard(path) for path in paths]
+        self._shards = [open_shard(path) for path in paths]
         self.dimension = int(self._shards[0].shape[1])
         for path, shard in zip(paths, self._shards, strict=True):
             if shard.shape[1] != self.dimension:
@@ -68,7 +68,8 @@ class VectorStore:
             yield start, self.read(start, min(start + size, len(self)))
 
 
-def _open_shard(path: Path) -> npt.NDArray[Any]:
+def open_shard(path: Path) -> npt.NDArray[Any]:
+    """One memory-mapped `.npy` file: rows of float16 or float32; raises `ArtefactError` for anything else."""
     try:
         array = _load_npy(path)
     except (OSError, ValueError) as error:

@@ -61,10 +61,14 @@ class StopFlag:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Execution:
-    """How a stage is carried out; none of it changes a byte of the result."""
+    """How a stage is carried out; none of it changes a byte of the result.
+
+    `strict_plan`: rather fail than carry out a plan that is not the one asked for, because that does not fit.
+    """
 
     shard: tuple[int, int] = (0, 1)
     overwrite: bool = False
+    strict_plan: bool = False
     progress: Progress = field(default_factory=Silent)
     stop: StopFlag = field(default_factory=StopFlag)
 

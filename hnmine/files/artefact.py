@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from hnmine.errors import ArtefactError, UsageError
-from hnmine.files.atomic import PENDING, remove_pending, storage_errors, write_text
+from hnmine.files.atomic import PENDING, create_text, remove_pending, storage_errors, write_text
+from hnmine.files.verified import Verified
 from hnmine.hashing import canonical_json, digest_bytes, digest_file
-from hnmine.schema import FORMAT_VERSION, Kind
+from hnmine.schema import FORMAT_VERSION, READABLE_VERSIONS, Kind
 
 PLAN = "plan.json"
 MANIFEST = "manifest.json"
@@ -50,13 +51,28 @@ _ABSENT = object()
 def sum_counts(counts: Iterable[Mapping[str, Any]]) -> Json:
     """Add up nested counters: numbers are added, mappings are merged, absent is 0. Keys come out sorted."""
     total: Json = {}
+    nested: dict[str, list[Mapping[str, Any]]] = {}
     for one in counts:
         for key, value in one.items():
-            if isinstance(value, Mapping):
-                total[key] = sum_counts([total.get(key, {}), value])
+            if isinstance(value, dict):
+                nested.setdefault(key, []).append(value)
             else:
                 total[key] = total.get(key, 0) + value
+    total |= {key: sum_counts(values) for key, values in nested.items()}
     return dict(sorted(total.items()))
+
+
+def full_plan(kind: Kind, plan: Mapping[str, Any]) -> Json:
+    """A plan as it is written."""
+    return {"kind": str(kind), "format": FORMAT_VERSION, **plan}
+
+
+def read_plan(path: Path) -> Json | None:
+    """The plan of the artefact at `path`, finished or not; None if there is none that can be read."""
+    try:
+        return _read_json(path / PLAN) if (path / PLAN).is_file() else None
+    except ArtefactError:
+        return None
 
 
 class Draft:
@@ -72,17 +88,17 @@ class Draft:
 
         An existing artefact of an equal plan is resumed (or, if it is finished, left as it is: see `is_closed`). One of
         another plan is refused with the list of differences, unless `overwrite`, which removes it, and a damaged one
-        too. A directory that holds anything but an artefact is never touched.
+        too. A directory that holds anything but an artefact is never touched. Of several processes that start at the
+        same moment the first one's plan stands, and those with another are refused even with `overwrite`.
         """
-        full: Json = {"kind": str(kind), "format": FORMAT_VERSION, **plan}
-        text = pretty_json(full)
+        text = pretty_json(full_plan(kind, plan))
         existing = path / PLAN
         if path.exists() and not path.is_dir():
             raise UsageError(f"{path} is a file", expected="a directory to write the artefact to")
         if path.is_dir():
             # Another worker may be writing the plan at this moment: its pending file is nobody else's to remove.
             names = {entry.name for entry in path.iterdir() if not entry.name.startswith(PENDING)}
-            if names and PLAN not in names:
+            if names and PLAN not in names and not existing.exists():
                 raise UsageError(
                     f"{path} is not empty and holds no hnmine artefact",
                     expected="a new or empty directory, or an artefact to resume",
@@ -91,19 +107,14 @@ class Draft:
         if existing.exists():
             changed = existing.read_text(encoding="utf-8") != text
             if changed and not overwrite:
-                found = differences(_read_json(existing), json.loads(text))
-                shown = "\n".join(f"  {line}" for line in found[:10])
-                raise ArtefactError(
-                    f"{path} was made with another plan:\n{shown}",
-                    expected="the same parameters, inputs, models and machine class as before",
-                    remedy="restore them, choose another -o, or start anew with --overwrite",
-                )
+                raise _of_another_plan(path, text)
             if changed or (overwrite and _is_damaged(path)):
                 remove_artefact(path)
         if not existing.exists():
             with storage_errors(path):
                 path.mkdir(parents=True, exist_ok=True)
-            write_text(existing, text)
+            if not create_text(existing, text) and existing.read_text(encoding="utf-8") != text:
+                raise _of_another_plan(path, text)
         return cls(path, json.loads(text))
 
     @classmethod
@@ -155,7 +166,7 @@ class Draft:
         """Declare a block finished: `files` maps each part it wrote (relative name) to its row count."""
         entries = {name: self.describe(name, rows) for name, rows in sorted(files.items())}
         receipt = {"files": entries, "counts": dict(counts or {}), **more}
-        write_text(self.receipt_path(block), pretty_json(receipt))
+        write_text(self.receipt_path(block), canonical_json(receipt))  # nobody reads it, and counts can be many
 
     def describe(self, name: str, rows: int) -> Json:
         """Hash, size and row count of one file of the artefact."""
@@ -186,7 +197,7 @@ class Draft:
                 )
         manifest = {
             "kind": self.plan["kind"],
-            "format": FORMAT_VERSION,
+            "format": self.plan["format"],
             "plan": digest_file(self.path / PLAN),
             "files": dict(sorted(files.items())),
             "counts": counts,
@@ -226,19 +237,20 @@ class Artefact:
         self.manifest = manifest
 
     @classmethod
-    def open(cls, path: Path, *kinds: Kind, verify: bool = True) -> Artefact:
+    def open(cls, path: Path, *kinds: Kind, verify: bool = True, anew: bool = False) -> Artefact:
         """Open the artefact at `path`; refuse another kind or version, an unfinished or a corrupt one.
 
-        `verify` hashes every file against the manifest; without it only sizes are compared.
+        `verify` compares every file's hash with the manifest; without it only sizes are compared. Files that were
+        hashed before and have not changed since are believed (`hnmine.files.verified`), unless `anew`.
         """
         if not (path / PLAN).is_file():
             wanted = " or ".join(kinds) or "artefact"
             raise ArtefactError(f"{path} holds no hnmine {wanted} (no {PLAN})", expected="a directory hnmine wrote")
         plan = _read_json(path / PLAN)
-        if plan.get("format") != FORMAT_VERSION:
+        if plan.get("format") not in READABLE_VERSIONS:
             raise ArtefactError(
                 f"{path} has format version {plan.get('format')}",
-                expected=f"version {FORMAT_VERSION}",
+                expected=f"version {' or '.join(map(str, sorted(READABLE_VERSIONS)))}",
                 remedy="make it again with this version of hnmine",
             )
         if kinds and plan.get("kind") not in kinds:
@@ -251,13 +263,16 @@ class Artefact:
         manifest = _read_json(path / MANIFEST)
         if manifest.get("plan") != digest_file(path / PLAN):
             raise ArtefactError(f"{path / PLAN} was changed after the artefact was finished", remedy="make it again")
+        verified = Verified(path, anew=anew) if verify else None
         for name, entry in manifest["files"].items():
             file = path / name
             if not file.is_file():
                 raise ArtefactError(f"{file} is missing", remedy="make the artefact again with --overwrite")
-            damaged = file.stat().st_size != entry["bytes"] or (verify and digest_file(file) != entry["sha256"])
-            if damaged:
+            is_sound = file.stat().st_size == entry["bytes"]
+            if not is_sound or (verified is not None and not verified.holds(file, name, entry["sha256"])):
                 raise ArtefactError(f"{file} is corrupt: it does not match the manifest", remedy="make it again")
+        if verified is not None:
+            verified.remember()
         return cls(path, plan, manifest)
 
     @property
@@ -313,12 +328,22 @@ class Artefact:
         return found
 
 
+def _of_another_plan(path: Path, text: str) -> ArtefactError:
+    found = differences(_read_json(path / PLAN), json.loads(text))
+    shown = "\n".join(f"  {line}" for line in found[:10])
+    return ArtefactError(
+        f"{path} was made with another plan:\n{shown}",
+        expected="the same parameters, inputs, models and machine class as before",
+        remedy="restore them, choose another -o, or start anew with --overwrite",
+    )
+
+
 def _is_damaged(path: Path) -> bool:
     """Whether `path` is finished and yet cannot be opened."""
     if not (path / MANIFEST).exists():
         return False
     try:
-        Artefact.open(path)
+        Artefact.open(path, anew=True)
     except ArtefactError:
         return True
     return False

@@ -10,7 +10,7 @@ import errno
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from hnmine.errors import StorageError
@@ -73,6 +73,41 @@ def write_text(path: Path, text: str) -> None:
     """Write `text` (UTF-8) to `path`, all or nothing."""
     with replacing(path) as pending:
         pending.write_text(text, encoding="utf-8", newline="")
+
+
+def create_text(path: Path, text: str) -> bool:
+    """Write `text` (UTF-8) to `path` if there is no such file, all or nothing; False if another writer was first.
+
+    Of any number of processes that try at the same time exactly one succeeds, on network file systems too.
+    """
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pending = path.with_name(f"{PENDING}{secrets.token_hex(6)}-{path.name}")
+        try:
+            _write_new(pending, text)
+            with suppress(FileExistsError):
+                try:
+                    os.link(pending, path)  # unlike a rename it never replaces
+                except OSError as error:
+                    if error.errno not in _NO_LINKS:
+                        raise
+                    _write_new(path, text)
+                return True
+            return False
+        finally:
+            pending.unlink(missing_ok=True)
+
+
+_NO_LINKS = {errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK}
+"""What a file system without hard links says."""
+
+
+def _write_new(path: Path, text: str) -> None:
+    descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+    with open(descriptor, "w", encoding="utf-8", newline="") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(descriptor)
 
 
 @contextmanager

@@ -5,48 +5,66 @@ Parts hold whole queries, contiguous, in the collection's order; rows of a query
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from hnmine.errors import UsageError
 from hnmine.files.artefact import Artefact
 from hnmine.files.tables import read_table
-from hnmine.hashing import keyed_hash
+from hnmine.hashing import keyed_hashes
 from hnmine.schema import HAS_ANSWER, QUERY_ID, Scale, rank_column, score_column
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoreInfo:
-    """One score of the table: its name, scale, and what made it (`bm25`, `dense`, `sparse`, `run`, `reranker`)."""
+    """One score of the table: name, scale, and what made it (`bm25`, `dense`, `sparse`, `late`, `run`, `reranker`)."""
 
     name: str
     scale: Scale
     origin: str
+    until: Mapping[str, Any] = field(default_factory=dict)
+    """Of a partial score: what `score --until` recorded of the rules that needed no more rows."""
 
-    def to_plan(self) -> dict[str, str]:
+    @property
+    def is_partial(self) -> bool:
+        """Whether rows have no such score because certain rules did not need it."""
+        return bool(self.until)
+
+    def to_plan(self) -> dict[str, Any]:
         """As JSON values, for the plan."""
-        return {"name": self.name, "scale": str(self.scale), "origin": self.origin}
+        plain: dict[str, Any] = {"name": self.name, "scale": str(self.scale), "origin": self.origin}
+        return {**plain, "until": dict(self.until)} if self.is_partial else plain
 
 
 class CandidatesTable:
-    """A finished candidates or decisions artefact, seen as a list of queries, each with its rows."""
+    """A finished candidates or decisions artefact, seen as a list of queries, each with its rows.
 
-    def __init__(self, artefact: Artefact) -> None:
+    `adding` is a score that is still to be made: the table is shown as if it had it, with a value for no row.
+    """
+
+    def __init__(self, artefact: Artefact, *, adding: ScoreInfo | None = None) -> None:
         self.artefact = artefact
         self.scores = [
-            ScoreInfo(name=s["name"], scale=Scale(s["scale"]), origin=s["origin"]) for s in artefact.plan["scores"]
+            ScoreInfo(name=s["name"], scale=Scale(s["scale"]), origin=s["origin"], until=s.get("until", {}))
+            for s in artefact.plan["scores"]
         ]
+        self._adding = adding
+        if adding is not None:
+            self.scores.append(adding)
         self._parts = artefact.files()
-        self._held: tuple[int, pa.Table] | None = None
+        self._groups = _RowGroups(self._parts)
         ids: list[str] = []
         places: list[npt.NDArray[np.int64]] = []
         for index, path in enumerate(self._parts):
-            column = read_table([path], [QUERY_ID])[QUERY_ID]
+            column = read_table([path], [QUERY_ID])[QUERY_ID].combine_chunks()
             offsets = query_offsets(column)
             if len(offsets) > 1:
                 ids += column.take(pa.array(offsets[:-1])).to_pylist()
@@ -61,7 +79,8 @@ class CandidatesTable:
     @property
     def column_names(self) -> list[str]:
         """The columns of the table, in order."""
-        return list(pq.read_schema(self._parts[0]).names)
+        own = list(pq.read_schema(self._parts[0]).names)
+        return own if self._adding is None else [*own, score_column(self._adding.name)]
 
     def has_values(self, column: str) -> bool:
         """Whether any row has a value in the column."""
@@ -70,7 +89,8 @@ class CandidatesTable:
     @property
     def null_scores(self) -> dict[str, int]:
         """How many rows have no score, by score name."""
-        return dict(self.artefact.counts["null_scores"])
+        own = dict(self.artefact.counts["null_scores"])
+        return own if self._adding is None else {**own, self._adding.name: self.artefact.counts["candidates"]}
 
     def sample(self, limit: int | None, seed: int) -> npt.NDArray[np.int64]:
         """The positions of the queries that a keyed sample keeps; all of them without a limit."""
@@ -81,25 +101,104 @@ class CandidatesTable:
         chosen = self._places[queries]
         return int((chosen[:, 2] - chosen[:, 1]).sum())
 
-    def read(self, queries: npt.NDArray[np.int64]) -> pa.Table:
-        """All rows of the queries at the given (ascending) positions, in order."""
-        pieces = []
-        for part, start, stop in self._places[queries].tolist():
-            if self._held is None or self._held[0] != part:
-                self._held = (part, read_table([self._parts[part]]))
-            pieces.append(self._held[1].slice(start, stop - start))
+    def offsets(self, queries: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Where the rows of each of the queries begin in `read(queries)`, and where the last ends."""
+        chosen = self._places[queries]
+        return np.concatenate([[0], np.cumsum(chosen[:, 2] - chosen[:, 1])]).astype(np.int64)
+
+    def pieces(self, queries: npt.NDArray[np.int64], rows: int) -> Iterator[npt.NDArray[np.int64]]:
+        """The queries a few at a time, `rows` rows together or a little more; one empty piece if there are none."""
+        offsets = self.offsets(queries)
+        first = 0
+        while first < len(queries) or first == 0:
+            last = int(np.searchsorted(offsets[1:], offsets[first] + rows)) + 1
+            yield queries[first:last]
+            first = last
+
+    def read(self, queries: npt.NDArray[np.int64], columns: Sequence[str] | None = None) -> pa.Table:
+        """All rows of the queries at the given (ascending) positions, in order; all columns unless some are named."""
+        pieces = [
+            piece
+            for part, start, stop in _runs(self._places[queries])
+            for piece in self._groups.read(part, start, stop, columns)
+        ]
         if not pieces:
-            return read_table(self._parts[:1]).slice(0, 0)
-        return pa.concat_tables(pieces).combine_chunks()
+            table = read_table(self._parts[:1], columns).slice(0, 0)
+        else:
+            table = pa.concat_tables(pieces)
+            table = table if len(pieces) <= 2 else table.combine_chunks()  # a copy that two pieces are not worth
+        if self._adding is None:
+            return table
+        return table.append_column(score_column(self._adding.name), pa.nulls(table.num_rows, pa.float32()))
 
 
-def query_offsets(column: pa.ChunkedArray) -> npt.NDArray[np.int64]:
+class _RowGroups:
+    """Rows of Parquet files by number, read a row group at a time; the last one is held, for readers that go on."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self._paths = paths
+        self._open: tuple[int, pq.ParquetFile, npt.NDArray[np.int64]] | None = None
+        self._held: tuple[tuple[int, int, tuple[str, ...] | None], pa.Table] | None = None
+
+    def read(self, part: int, start: int, stop: int, columns: Sequence[str] | None) -> Iterator[pa.Table]:
+        """Rows `start` to `stop` (exclusive) of a file, in tables that follow on each other."""
+        if self._open is None or self._open[0] != part:
+            file = pq.ParquetFile(self._paths[part])
+            sizes = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
+            self._open = (part, file, np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64))
+        _, file, starts = self._open
+        first = int(np.searchsorted(starts, start, side="right")) - 1
+        for group in range(first, int(np.searchsorted(starts, stop))):
+            key = (part, group, None if columns is None else tuple(columns))
+            if self._held is None or self._held[0] != key:
+                self._held = (key, file.read_row_group(group, columns=columns, use_threads=False))
+            whole = self._held[1]
+            low = max(start - int(starts[group]), 0)
+            rows = whole.slice(low, stop - int(starts[group]) - low)
+            # A few rows are copied: a slice would hold on to the whole group, and a sample reads from many.
+            yield rows if 4 * rows.num_rows > whole.num_rows else rows.take(pa.array(np.arange(rows.num_rows)))
+
+
+def _runs(places: npt.NDArray[np.int64]) -> list[list[int]]:
+    """Places (part, start, stop) of queries, those that follow on each other in one."""
+    if not len(places):
+        return []
+    follows = (places[1:, 0] == places[:-1, 0]) & (places[1:, 1] == places[:-1, 2])
+    first = np.concatenate([[True], ~follows])
+    last = np.concatenate([~follows, [True]])
+    runs: list[list[int]] = np.concatenate([places[first, :2], places[last, 2:]], axis=1).tolist()
+    return runs
+
+
+def query_offsets(column: pa.ChunkedArray | pa.Array) -> npt.NDArray[np.int64]:
     """Where each query's rows begin in a column of contiguous query ids, and where the last ends."""
-    codes = column.combine_chunks().dictionary_encode().indices.to_numpy() if len(column) else np.empty(0, np.int64)
-    if not len(codes):
+    ids = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    ids = ids.indices if pa.types.is_dictionary(ids.type) else ids
+    if not len(ids):
         return np.zeros(1, np.int64)
-    starts = np.flatnonzero(np.concatenate([[True], codes[1:] != codes[:-1]]))
-    return np.concatenate([starts, [len(codes)]]).astype(np.int64)
+    is_new = pc.not_equal(ids.slice(1), ids.slice(0, len(ids) - 1)).to_numpy(zero_copy_only=False)
+    return np.concatenate([[0], np.flatnonzero(is_new) + 1, [len(ids)]]).astype(np.int64)
+
+
+class Sources:
+    """The column that says of each row which sources brought it."""
+
+    def __init__(self, column: pa.ChunkedArray) -> None:
+        lists = column.combine_chunks()
+        self._names = lists.flatten()
+        self._rows = pc.list_parent_indices(lists).to_numpy()
+        self._lengths = pc.list_value_length(lists).to_numpy()
+
+    def name(self, source: str) -> npt.NDArray[np.bool_]:
+        """Which rows name `source` among their sources."""
+        hits = pc.equal(self._names, source).to_numpy(zero_copy_only=False)
+        found: npt.NDArray[np.bool_] = np.zeros(len(self._lengths), np.bool_)
+        found[self._rows[np.asarray(hits, np.bool_)]] = True
+        return found
+
+    def are(self, source: str) -> npt.NDArray[np.bool_]:
+        """Which rows have `source` for their only one."""
+        return np.asarray(self.name(source) & (self._lengths == 1), np.bool_)
 
 
 def floats(table: pa.Table, name: str) -> npt.NDArray[np.float64]:
@@ -154,7 +253,7 @@ def keyed_sample(ids: list[str], limit: int | None, seed: int) -> npt.NDArray[np
         raise UsageError(f"--limit {limit}: at least 1")
     keep = np.ones(len(ids), np.bool_)
     if limit is not None and limit < len(ids):
-        draws = np.fromiter((keyed_hash(seed, "limit", i) for i in ids), np.uint64, len(ids))
+        draws = np.array(keyed_hashes(seed, "limit", last=ids), np.uint64)
         keep[:] = False
         keep[np.argsort(draws, kind="stable")[:limit]] = True
     return keep

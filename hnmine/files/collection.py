@@ -6,6 +6,7 @@ Texts stay on disk behind a memory map; ids, keys and judgments are Arrow and Nu
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -100,8 +101,12 @@ class Collection:
 
     def column_names(self, table: Literal["documents", "queries"]) -> list[str]:
         """The columns of a table, metadata included."""
+        return list(self.schema(table).names)
+
+    def schema(self, table: Literal["documents", "queries"]) -> pa.Schema:
+        """The columns of a table with their types, which all parts share; none of queries that are not there."""
         files = self.artefact.files(f"{table}/")
-        return list(pq.read_schema(files[0]).names) if files else []
+        return pq.read_schema(files[0]) if files else pa.schema([])
 
     def column(self, table: Literal["documents", "queries"], name: str) -> pa.ChunkedArray:
         """One column of a table in row order, held in memory."""
@@ -141,6 +146,14 @@ class Collection:
         """The full text (title, separator, text) of each given document, in the given order, as an Arrow array."""
         return join_titles(self.documents.take(rows), self._separator)
 
+    def document_dictionary(self, rows: Rows) -> pa.DictionaryArray:
+        """The full text of each given document, in the given order; each text is there once however often it comes."""
+        return _once_each(rows, self.document_text_array)
+
+    def query_dictionary(self, rows: Rows) -> pa.DictionaryArray:
+        """The text of each given query, in the given order; each is there once however often it comes."""
+        return _once_each(rows, lambda own: self.queries.take(own)[TEXT].combine_chunks())
+
     def document_texts(self, rows: Rows) -> list[str]:
         """The full text of each given document, in the given order."""
         texts: list[str] = self.document_text_array(rows).to_pylist()
@@ -155,6 +168,11 @@ class Collection:
         """The text of each given query, in the given order."""
         texts: list[str] = self.queries.take(rows)[TEXT].to_pylist()
         return texts
+
+
+def _once_each(rows: Rows, texts: Callable[[Rows], pa.Array]) -> pa.DictionaryArray:
+    unique, place = np.unique(rows, return_inverse=True)
+    return pa.DictionaryArray.from_arrays(pa.array(place.astype(np.int32)), texts(unique))
 
 
 def join_titles(table: pa.Table, separator: str) -> pa.Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hnmine.files.atomic import replacing
+from hnmine.schema import DOC_ID, QUERY_ID
 
 ROW_GROUP = 65_536
 """Rows a row group: also the step in which parts are read back."""
+DICTIONARY_BYTES = 1 << 26
+"""How large a dictionary may be: long texts that come again in a row group, too, are written once."""
 
 
 def part_name(index: int, table: str = "", suffix: str = ".parquet") -> str:
@@ -23,11 +27,82 @@ def part_name(index: int, table: str = "", suffix: str = ".parquet") -> str:
     return f"{table}/{name}" if table else name
 
 
-def write_table(path: Path, table: pa.Table) -> int:
-    """Write one Parquet file, all or nothing; returns its row count."""
+class TableWriter:
+    """Writes one Parquet file, table after table of equal schemas; `rows` counts what was written."""
+
+    def __init__(self, path: Path, *, as_strings: bool) -> None:
+        self._path = path
+        self._as_strings = as_strings
+        self._writer: pq.ParquetWriter | None = None
+        self.rows = 0
+
+    def write(self, table: pa.Table) -> None:
+        """Append the rows, as row groups of their own."""
+        if self._as_strings:
+            table = decoded(table)
+        if self._writer is None:
+            self._writer = pq.ParquetWriter(
+                self._path,
+                table.schema,
+                compression="zstd",
+                use_dictionary=repeating_columns(table.schema),
+                dictionary_pagesize_limit=DICTIONARY_BYTES,
+                write_statistics=[QUERY_ID],  # those of other columns, which are in no order, let no reader skip a row
+            )
+        self._writer.write_table(table, row_group_size=ROW_GROUP)
+        self.rows += table.num_rows
+
+    def close(self) -> None:
+        """Write the footer."""
+        if self._writer is not None:
+            self._writer.close()
+
+
+@contextmanager
+def writing(path: Path, *, as_strings: bool = False) -> Iterator[TableWriter]:
+    """A writer of one Parquet file that appears, all or nothing, at the end.
+
+    With `as_strings`, dictionary columns are strings to whoever reads the file.
+    """
     with replacing(path) as pending:
-        pq.write_table(table, pending, compression="zstd", row_group_size=ROW_GROUP, write_statistics=True)
+        writer = TableWriter(pending, as_strings=as_strings)
+        try:
+            yield writer
+        finally:
+            writer.close()
+
+
+def write_table(path: Path, table: pa.Table, *, as_strings: bool = False) -> int:
+    """Write one Parquet file, all or nothing; returns its row count. `as_strings` as for `writing`."""
+    with writing(path, as_strings=as_strings) as writer:
+        writer.write(table)
     return int(table.num_rows)
+
+
+def decoded(table: pa.Table) -> pa.Table:
+    """The table with its dictionary columns as what they stand for.
+
+    Written as dictionaries, equal tables gave files of different bytes in different processes (pyarrow 26, zstd).
+    """
+    kinds = [f.with_type(f.type.value_type) if pa.types.is_dictionary(f.type) else f for f in table.schema]
+    return table.cast(pa.schema(kinds))
+
+
+def repeating_columns(schema: pa.Schema) -> list[str]:
+    """The Parquet columns that are written through a dictionary: strings and lists of strings, but no document ids.
+
+    Trying one on scores, keys and ids, which hardly repeat within a row group, is half the time of writing and makes
+    larger files.
+    """
+    names = []
+    for column in schema:
+        name, values = column.name, column.type
+        while pa.types.is_list(values) or pa.types.is_large_list(values):
+            name, values = f"{name}.list.element", values.value_type
+        values = values.value_type if pa.types.is_dictionary(values) else values
+        if (pa.types.is_string(values) or pa.types.is_large_string(values)) and name != DOC_ID:
+            names.append(name)
+    return names
 
 
 def write_array(path: Path, array: npt.NDArray[Any]) -> int:

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hnmine.core.audit import Hashes, counts_by, is_among, lowest_by, pair_hashes
-from hnmine.core.evidence import repeats
+from hnmine.core.grouped import repeats
 from hnmine.errors import ProblemLog, UsageError
 from hnmine.files.artefact import Artefact, Json
 from hnmine.files.candidates import CandidatesTable, floats, query_offsets

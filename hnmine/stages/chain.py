@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from hnmine.core.condition import Condition
+from hnmine.engines.http_json import is_remote
 from hnmine.engines.models import check_model
+from hnmine.engines.remote_encoder import RemoteEncoder
 from hnmine.errors import HnmineError, UsageError
 from hnmine.execute.local import Execution
 from hnmine.files.artefact import MANIFEST, Artefact
@@ -40,6 +43,7 @@ from hnmine.stages.places import (
     refuse_foreign,
     training_places,
 )
+from hnmine.stages.rule_inputs import check_collection, check_source
 from hnmine.stages.score import Score, score_name
 from hnmine.stages.stage import Outcome, Preview, Stage
 
@@ -83,7 +87,8 @@ class Chain:
         dense = self.options.dense or DenseOptions()
         if dense.vectors:
             return "vectors"
-        base = dense.model.rstrip("/").rsplit("/", 1)[-1]
+        model = (dense.remote_model or "remote") if is_remote(dense.model) else dense.model
+        base = model.rstrip("/").rsplit("/", 1)[-1]
         return "minilm" if base.lower() == "all-minilm-l6-v2" else base
 
     def steps(self) -> Iterator[Step]:
@@ -109,14 +114,18 @@ class Chain:
             return [named_index(str(path)) for path in indexes] + [named_index(spec) for spec in options.indexes]
 
         candidates = directory / CANDIDATES
-        yield Step(name="mine", path=candidates, make=lambda: Mine(Collection.open(collection), opened(), options.mine))
+        yield Step(
+            name="mine", path=candidates, make=lambda: Mine(Collection.open(collection), opened(), self.mining())
+        )
         if options.score is not None:
             score, mined = options.score, candidates
             candidates = directory / SCORED
             yield Step(
                 name="score",
                 path=candidates,
-                make=lambda: Score(Collection.open(collection), Artefact.open(mined, Kind.CANDIDATES), score),
+                make=lambda: Score(
+                    Collection.open(collection), Artefact.open(mined, Kind.CANDIDATES), score, rules=options.filter
+                ),
             )
         judged = candidates
         yield Step(
@@ -136,9 +145,18 @@ class Chain:
             ),
         )
 
+    def mining(self) -> MineOptions:
+        """The options of `mine`; a condition of the rules narrows the search already.
+
+        All that a condition on what the search found would leave is found so too, and where the condition is selective
+        much more. Ranks then count the documents that satisfy it.
+        """
+        options = self.options
+        return replace(options.mine, where=options.mine.where or options.filter.where)
+
     def check(self, how: Execution) -> None:
         """Raise every error that can be told before the first stage: contradicting options, missing sources, packages
-        and models.
+        and models, and columns if DATA is a collection.
         """
         options, errors = self.options, list[HnmineError]()
         checks: list[Callable[[], object]] = [
@@ -146,11 +164,21 @@ class Chain:
             self._check_sources,
             self._check_names,
             lambda: self._check_target(how),
+            self._check_until,
         ]
+        if options.mine.where is not None:
+            where = options.mine.where
+            checks.append(lambda: Condition(where))
+        if (existing := find_collection(self.data)) is not None:
+            collection = Collection.open(existing)
+            checks.append(lambda: check_collection(collection, options.filter, options.mine))
         if options.dense is not None and not options.dense.vectors:
             dense = options.dense
-            checks.append(lambda: check_model(dense.model, dense.revision, dense.backend, "sentence-transformers"))
-        if options.score is not None:
+            if is_remote(dense.model):
+                checks.append(lambda: RemoteEncoder(dense).dimension)
+            else:
+                checks.append(lambda: check_model(dense.model, dense.revision, dense.backend, "sentence-transformers"))
+        if options.score is not None and not is_remote(options.score.reranker):
             score = options.score
             checks.append(lambda: check_model(score.reranker, score.revision, score.backend, "cross-encoder"))
         for one in checks:
@@ -178,6 +206,15 @@ class Chain:
         if self.options.score is not None:
             check_name(score_name(self.options.score))
 
+    def _check_until(self) -> None:
+        score, rules = self.options.score, self.options.filter
+        wanted = rules.num_negatives * rules.epochs
+        if score is not None and score.until is not None and score.until < wanted:
+            raise UsageError(
+                f"until = {score.until} in [score]: scoring would end before there are {wanted} negatives a query",
+                expected=f"at least {wanted} (--num-negatives, times --epochs)",
+            )
+
     def _check_target(self, how: Execution) -> None:
         if self.file is None:
             return
@@ -186,11 +223,18 @@ class Chain:
         refuse_foreign(self.file, self.directory / EXPORT, overwrite=how.overwrite)
 
     def run(self, how: Execution, report: Callable[[str, Outcome], None]) -> list[tuple[str, Outcome]]:
-        """Carry out every step; `report` hears of each as it ends. What can be checked is checked before the first."""
+        """Carry out every step; `report` hears of each as it ends. What can be checked is checked before the first,
+        and the columns that conditions name at the latest when DATA was read.
+        """
         self.check(how)
         outcomes = []
         for step in self.steps():
-            outcome = step.make().run(step.path, how)
+            stage = step.make()
+            if isinstance(stage, Ingest):
+                check_source(stage.source, self.options.filter, self.options.mine)
+            outcome = stage.run(step.path, how)
+            if isinstance(stage, Ingest):
+                check_collection(Collection.open(step.path), self.options.filter, self.options.mine)
             report(step.name, outcome)
             outcomes.append((step.name, outcome))
         return outcomes

@@ -8,12 +8,14 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hnmine.errors import HnmineError
+from hnmine.errors import ArtefactError, HnmineError
+from hnmine.files.artefact import Artefact
 from hnmine.options import DenseOptions, Dtype
+from hnmine.stages.places import artefacts_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +38,23 @@ _EXTRAS = {
 
 def examine(cache: Path) -> list[Finding]:
     """Look at Python, packages, the default model, arithmetic, memory, disk and the cache directory."""
-    return [*_python(), *_packages(), *_arithmetic(), *_model(), *_storage(cache)]
+    return [*_python(), *_packages(), *_late(), *_arithmetic(), *_model(), *_storage(cache)]
+
+
+def examine_files(places: Sequence[Path]) -> list[Finding]:
+    """Hash every file of the artefacts, and of those in run directories, whatever is remembered of them."""
+    findings = []
+    for place in places:
+        for path in artefacts_of(place):
+            try:
+                found = Artefact.open(path, anew=True)
+            except ArtefactError as error:
+                findings.append(Finding(name=str(path), ok=False, text=error.what))
+            else:
+                sizes = [entry["bytes"] for entry in found.manifest["files"].values()]
+                text = f"{found.kind}: {len(sizes):,} files, {sum(sizes):,} bytes as they were written"
+                findings.append(Finding(name=str(path), ok=True, text=text))
+    return findings
 
 
 def _python() -> Iterator[Finding]:
@@ -54,6 +72,16 @@ def _packages() -> Iterator[Finding]:
             yield Finding(name=name, ok=False, text=f"not installed: pip install 'hnmine[{extra}]'")
             continue
         yield Finding(name=name, ok=True, text=_version(name, module))
+
+
+def _late() -> Iterator[Finding]:
+    """Whether there is a `MultiVectorEncoder`, told from the version: to import it takes seconds."""
+    if importlib.util.find_spec("sentence_transformers") is None:
+        return
+    version = _version("sentence-transformers", "sentence_transformers")
+    ok = version.partition(".")[0].isdecimal() and int(version.partition(".")[0]) >= 6
+    text = "sentence-transformers runs ColBERT models" if ok else f"{version} is too old: pip install 'hnmine[late]'"
+    yield Finding(name="late interaction", ok=ok, text=text)
 
 
 def _version(name: str, module: str) -> str:

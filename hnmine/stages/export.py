@@ -14,24 +14,22 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from hnmine.core.layout import Layout, end_to_end
+from hnmine.core.layout import Layout, end_to_end, repeated
 from hnmine.errors import InputError, UsageError
 from hnmine.execute.local import Block, Execution
 from hnmine.files.artefact import Artefact, Draft, Json, sum_counts
-from hnmine.files.atomic import replacing
 from hnmine.files.candidates import CandidatesTable
 from hnmine.files.collection import Collection
-from hnmine.files.tables import ROW_GROUP, write_table
+from hnmine.files.tables import write_rows, write_table, writing
 from hnmine.hashing import keyed_hash
-from hnmine.options import ExportOptions, Format, as_plain
-from hnmine.schema import DOC_ID, Kind
+from hnmine.options import ExportOptions, Pad, as_plain
+from hnmine.schema import DOC_ID, P_FALSE_NEGATIVE, Kind
 from hnmine.stages.formats import FORMATS
 from hnmine.stages.picked import Picked, join, read_picked
 from hnmine.stages.places import refuse_foreign
 from hnmine.stages.stage import Outcome, Stage, block_size, cut, require_made_from
-from hnmine.stages.training_rows import missing_scores, provenance_table, training_table
+from hnmine.stages.training_rows import missing_scores, missing_weights, provenance_table, training_table
 
 TEXTS_PER_BLOCK = 131_072
 
@@ -65,6 +63,11 @@ class Export(Stage):
         wanted = int(decisions.plan["options"]["num_negatives"])
         self.width = min(wanted, options.negatives or wanted)
         queries, form = self.table.sample(options.limit, options.seed), FORMATS[options.format]
+        if options.pad is not Pad.NONE and not form.is_fixed:
+            raise UsageError(
+                f"--pad {options.pad}: rows of --format {options.format} have no fixed width to be filled up to",
+                expected=f"--format {', '.join(name for name, known in FORMATS.items() if known.is_fixed)}",
+            )
         parts, layouts, self.pairs_left_out = [], [], 0
         for epoch in self._epochs():
             part = read_picked(
@@ -75,17 +78,22 @@ class Export(Stage):
                 negatives=options.negatives,
                 epoch=epoch,
             )
-            layout, left_out = form.lay_out(part.chosen, width=self.width, keys=self._keys(part))
+            layout, left_out = form.lay_out(
+                part.chosen, width=self.width, keys=self._keys(part), pad=options.pad is Pad.REPEAT
+            )
             parts.append(part)
             layouts.append((part.chosen, layout))
             self.pairs_left_out += left_out
         self.picked, self.layout = join(parts), end_to_end(layouts)
         self._check()
-        self.block_rows = options.rows_per_file or block_size(max(1_024, TEXTS_PER_BLOCK // (self.width + 2)))
+        texts = len(self.layout) + len(self.layout.places)
+        usual = max(1_024, TEXTS_PER_BLOCK * len(self.layout) // max(texts, 1))
+        self.block_rows = options.rows_per_file or block_size(usual)
 
     def _check(self) -> None:
         if not (self.layout.places < 0).any():
-            least = self.width if self.options.format is Format.N_TUPLE else 1
+            is_full = FORMATS[self.options.format].is_fixed and self.options.pad is Pad.NONE
+            least = self.width if is_full else 1
             raise InputError(
                 "there is nothing to export: no query has a positive and enough negatives",
                 expected=f"queries with at least {least} negative(s)",
@@ -96,6 +104,13 @@ class Export(Stage):
             raise InputError(
                 f"--scores: {missing:,} chosen texts have no score under {self.table.artefact.plan['judge_by']}",
                 remedy="filter again with --judge-by a score that every row has",
+            )
+        missing = missing_weights(self.picked, self.layout) if self.options.weight else 0
+        if missing:
+            raise InputError(
+                f"--weight: {missing:,} chosen negatives have no {P_FALSE_NEGATIVE} in {self.table.artefact.path}",
+                expected=f"decisions with the column {P_FALSE_NEGATIVE}",
+                remedy="decide again: `hnmine filter CANDIDATES -o DIR` estimates it for every row",
             )
 
     def _epochs(self) -> list[int]:
@@ -142,13 +157,20 @@ class Export(Stage):
 
     def work(self, block: Block, draft: Draft) -> None:
         """Write the rows of one block, and their provenance."""
-        name = f"train-{block.index:05d}-of-{len(self.blocks()):05d}.parquet"
         layout = self._rows_of(block)
-        files = {
-            f"data/{name}": write_table(draft.path / "data" / name, self._training(layout)),
-            f"ids/{name}": write_table(draft.path / "ids" / name, provenance_table(self.picked, layout)),
-        }
+        tables = {"data": self._training(layout), "ids": provenance_table(self.picked, layout)}
+        name = f"train-{block.index:05d}-of-{len(self.blocks()):05d}"
+        files = {}
+        for folder, table in tables.items():
+            if self.file is None:
+                part = f"{folder}/{name}.parquet"
+                files[part] = write_table(draft.path / part, table, as_strings=True)
+            else:  # what `close` joins, and nobody else reads: quick to write and to read
+                part = f"{folder}/{name}.arrow"
+                files[part] = write_rows(draft.path / part, table)
         counts: Json = {"rows": len(layout)}
+        if self.options.pad is not Pad.NONE:
+            counts["repeated"] = int(repeated(layout).sum())
         if block.index == 0:
             counts |= {
                 "pairs_left_out": self.pairs_left_out,
@@ -161,8 +183,16 @@ class Export(Stage):
         return self.layout.between(start, start + block.size)
 
     def _training(self, layout: Layout) -> pa.Table:
-        form, scores = self.options.format, self.options.scores
-        return training_table(self.collection, self.picked, layout, form, width=self.width, scores=scores)
+        asked = self.options
+        return training_table(
+            self.collection,
+            self.picked,
+            layout,
+            asked.format,
+            width=self.width,
+            scores=asked.scores,
+            weight=asked.weight,
+        )
 
     def stream(self) -> Iterator[str]:
         """Every row as one line of JSON, in the file's order: what `-o -` writes."""
@@ -193,11 +223,7 @@ def sibling(file: Path) -> Path:
 
 def _join(parts: Sequence[Path], target: Path) -> int:
     """Write the rows of all parts into one Parquet file, part by part."""
-    rows = 0
-    schema = pq.read_schema(parts[0])
-    with replacing(target) as pending, pq.ParquetWriter(pending, schema, compression="zstd") as writer:
+    with writing(target, as_strings=True) as writer:
         for part in parts:
-            table = pq.read_table(part)
-            writer.write_table(table, row_group_size=ROW_GROUP)
-            rows += table.num_rows
-    return rows
+            writer.write(pa.ipc.open_file(pa.memory_map(str(part))).read_all())
+    return writer.rows

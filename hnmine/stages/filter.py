@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -11,21 +13,26 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hnmine.core import picks
-from hnmine.core.decide import Decisions, decide
-from hnmine.core.evidence import Evidence, anchor_scores
-from hnmine.core.rules import LADDER, Rule, build, default_margins
+from hnmine.core.decide import NOT_SCORED, Decisions, decide
+from hnmine.core.evidence import Evidence, Floats, anchor_scores
+from hnmine.core.fusion import reciprocal_rank_fusion
+from hnmine.core.grouped import place_within
+from hnmine.core.guard import LEAST_QUERIES
+from hnmine.core.rules import LADDER, Rule, asks_for_truth, build, in_force
 from hnmine.core.rules.guard import MaxFnProbability
 from hnmine.core.spread import grid_counts, quantiles
+from hnmine.core.tokens import Tokens
+from hnmine.core.until import Rung, Walk, require_consistent, split
 from hnmine.errors import UsageError
 from hnmine.execute.local import Block
-from hnmine.files.artefact import Artefact, Draft, Json
+from hnmine.files.artefact import Artefact, Draft, Json, sum_counts
 from hnmine.files.candidates import (
     CandidatesTable,
     ScoreInfo,
+    Sources,
     floats,
     has_answer,
     keyed_sample,
-    names_of,
     nullable_floats,
     query_offsets,
     ranks,
@@ -33,14 +40,15 @@ from hnmine.files.candidates import (
     whole_numbers,
 )
 from hnmine.files.collection import Collection, rows_of
-from hnmine.files.tables import part_name, write_table
-from hnmine.hashing import keyed_hash
+from hnmine.files.tables import part_name, writing
+from hnmine.hashing import keyed_hashes
 from hnmine.options import Existing, FilterOptions, Short, as_plain, nearest
 from hnmine.schema import (
     CURATED_SOURCE,
     DOC_ID,
     EPOCH,
     EXISTING_SOURCE,
+    FUSED,
     IS_POSITIVE,
     P_FALSE_NEGATIVE,
     PICK_RANK,
@@ -57,20 +65,28 @@ from hnmine.schema import (
     Verdict,
     centroid_rank_column,
     cluster_column,
+    rank_column,
+    score_column,
+    scored_column,
 )
+from hnmine.stages.deepen import mined_with
 from hnmine.stages.mine import default_rank_by
 from hnmine.stages.rule_inputs import RuleColumns, check_rules, dense_index, require_evidence
 from hnmine.stages.stage import Stage, block_size, cut, require_made_from
+from hnmine.stages.until import partial_score, require_same_rules
 
 BLOCK = 4_096
-CLUSTER, CENTROID_RANK = cluster_column(""), centroid_rank_column("")
+PIECE = 32_768
+"""Rows decided at a time: their arrays stay in the processor's cache. What is decided does not depend on it."""
+CLUSTER, CENTROID_RANK, RANK = cluster_column(""), centroid_rank_column(""), rank_column("")
 
 
 class Filter(Stage):
     """Turns candidates into decisions.
 
     `first_rules` are asked before those of the options. `like` is a filter of the same candidates with other options,
-    whose table, and what rules learned from it alone, are taken over.
+    whose table, and what rules learned from it alone, are taken over. `adding` is a score that is still to be made:
+    `score --until` asks what it needs (`walk`).
     """
 
     kind = Kind.DECISIONS
@@ -85,41 +101,66 @@ class Filter(Stage):
         *,
         first_rules: Sequence[Rule] = (),
         like: Filter | None = None,
+        adding: ScoreInfo | None = None,
     ) -> None:
         check(options)
         require_made_from(collection.artefact, candidates)
         self.collection = collection
-        self.table: CandidatesTable = like.table if like else CandidatesTable(candidates)
+        self.table: CandidatesTable = like.table if like else CandidatesTable(candidates, adding=adding)
         self.options = options
         self.block = block_size(BLOCK)
         self.judge = self._named(options.judge_by, "--judge-by") or default_judge(self.table)
-        rank_by = self._named(options.rank_by, "--rank-by")
-        if rank_by is None:
-            name = default_rank_by(self.table.scores)
-            rank_by = self.table.score(name) if name else None
-        self.rank_by = rank_by
+        self.retrievers = [c.removeprefix(RANK) for c in self.table.column_names if c.startswith(RANK)]
+        self.is_fused = options.rank_by == FUSED and self.table.score(FUSED) is None
+        self.rank_by = self._rank_by()
+        self.guide = self._named(options.guide, "--guide")
+        self.partial = partial_score(self.judge, self.guide, self.rank_by)
         self.scale = self.judge.scale if self.judge else Scale.DOT
         self.pick = picks.build(
             options,
-            rank_by=rank_by.name if rank_by else None,
+            rank_by=self.rank_by.name if self.rank_by else None,
             origins={score.name: score.origin for score in self.table.scores},
             clusters=[name.removeprefix(CLUSTER) for name in self.table.column_names if name.startswith(CLUSTER)],
         )
         self.first_rules = first_rules
         self.chosen = self.table.sample(options.limit, options.seed)
         self.fitted: dict[str, Json] = like.shareable() if like else {}
+        if self.partial is not None and self.partial != adding:
+            self.fitted = dict(self.partial.until["fitted"])  # of all queries that there were, whatever --limit says
         dense = dense_index(self.table, self.judge, self.rank_by)
-        self._named(options.guide, "--guide")
-        require_evidence(options, self.table, collection, dense=dense, rank_by=rank_by)
+        require_evidence(options, self.table, collection, dense=dense, rank_by=self.rank_by)
+        self.columns = RuleColumns(collection, [])
+        self.guard = MaxFnProbability(1.0)
+        self._fit([self.guard])
+        named = replace(options, guide=self.guide.name) if self.guide else options
+        self.in_force = in_force(named, self.scale, estimated=self.guard.is_estimated)
+        if self.partial is not None and self.partial != adding:
+            require_same_rules(self, self.partial)
         rungs = [
-            [*first_rules, *build(options, self.scale, shrink=shrink, dense=dense)]
+            [*first_rules, *build(self.in_force, self.scale, shrink=shrink, dense=dense)]
             for shrink in (1.0, *(shrink for shrink, _ in LADDER))
         ]
+        self.parted: list[Rung] = []
+        if self.partial is not None:
+            require_consistent(self.pick)
+            judge_name = self.judge.name if self.judge else None
+            self.parted = [split(rung, self.partial.name, judge=judge_name) for rung in rungs]
+            rungs = [rung.rules for rung in self.parted]
         self.columns = RuleColumns(collection, rungs[0])
         self.rules, *relaxed = [self._fit(rung) for rung in rungs]
         self.relaxed = [(step, rules) for (_, step), rules in zip(LADDER, relaxed, strict=True)]
-        self.guard = MaxFnProbability(1.0)
-        self._fit([self.guard])
+
+    def _rank_by(self) -> ScoreInfo | None:
+        if not self.is_fused:
+            name = default_rank_by(self.table.scores)
+            return self._named(self.options.rank_by, "--rank-by") or (self.table.score(name) if name else None)
+        if len(self.retrievers) < 2:
+            raise UsageError(
+                f"--rank-by {FUSED}: the candidates are of {', '.join(self.retrievers) or 'no retriever'}",
+                expected="two or more retrievers, whose ranks are fused",
+                remedy="mine with several --index or --run",
+            )
+        return ScoreInfo(name=FUSED, scale=Scale.DOT, origin="fusion")
 
     def _named(self, name: str | None, flag: str) -> ScoreInfo | None:
         if name is None:
@@ -141,7 +182,8 @@ class Filter(Stage):
                 for rung in rule.before:
                     self._fit(list(rung))
                 if rule.reason not in self.fitted:
-                    self.fitted[rule.reason] = rule.fit(self._blocks_of_evidence(rule.fit_queries))
+                    blocks = self.blocks_of_evidence(rule.fit_queries, rule.fit_columns)
+                    self.fitted[rule.reason] = rule.fit(evidence for _, evidence in blocks)
                 rule.restore(self.fitted[rule.reason])
         return rules
 
@@ -150,16 +192,25 @@ class Filter(Stage):
         own = {rule.reason for rule in self.rules if rule.needs_fit and rule.before}
         return {reason: state for reason, state in self.fitted.items() if reason not in own}
 
-    def blocks_of_evidence(self, limit: int | None = None) -> Iterator[tuple[pa.Table, Evidence]]:
-        """Every block of the table with its evidence, rows in rank-by order; of a keyed sample of `limit` queries."""
+    def blocks_of_evidence(
+        self, limit: int | None = None, columns: Sequence[str] | None = None
+    ) -> Iterator[tuple[pa.Table, Evidence]]:
+        """Every block of the table with its evidence, rows in rank-by order.
+
+        Of a keyed sample of `limit` queries, and of the columns that begin with one of `columns`, if they are given;
+        evidence of other columns says that nothing is known.
+        """
         ids = [self.table.query_ids[i] for i in self.chosen.tolist()]
         chosen = self.chosen[keyed_sample(ids, limit, 0)]
+        named: list[str] | None = None
+        if columns is not None:
+            order = (QUERY_ID, DOC_ID, RANK) if self._is_reordered else ()
+            wanted = (RELEVANCE, IS_POSITIVE, SOURCES, *columns, *order)
+            named = [name for name in self.table.column_names if name.startswith(wanted)]
         for start in range(0, len(chosen), BLOCK):
-            table = self._in_order(self.table.read(chosen[start : start + BLOCK]))
-            yield table, self._evidence(table)
-
-    def _blocks_of_evidence(self, limit: int | None) -> Iterator[Evidence]:
-        return (evidence for _, evidence in self.blocks_of_evidence(limit))
+            block = chosen[start : start + BLOCK]
+            table, _ = self.in_order(self.table.read(block, named))
+            yield table, self.evidence(table, block)
 
     def inputs(self) -> Mapping[str, Artefact]:
         """The collection and the candidates."""
@@ -167,16 +218,19 @@ class Filter(Stage):
 
     def parameters(self) -> Json:
         """The rules in force, which score they compare, and how negatives are picked."""
-        relative, absolute = default_margins(self.options, self.scale)
         return {
             "options": as_plain(self.options),
             "scores": [s.to_plan() for s in self.table.scores],
             "judge_by": self.judge.name if self.judge else None,
             "rank_by": self.rank_by.name if self.rank_by else None,
-            "margins": {"relative": relative, "absolute": absolute},
+            "in_force": {
+                name: getattr(self.in_force, name)
+                for name in ("relative_margin", "absolute_margin", "max_fn_probability")
+            },
             "rules": [rule.reason for rule in self.rules],
             "pick": self.pick.settings(),
             **({"fitted": self.fitted} if self.fitted else {}),
+            **({"mined": mined} if (mined := mined_with(self.table.artefact.plan)) else {}),
             **({"first_rules": [vars(rule) for rule in self.first_rules]} if self.first_rules else {}),
             "block": self.block,
         }
@@ -191,47 +245,77 @@ class Filter(Stage):
 
     def notes(self) -> Json:
         """Which score decides, which one orders, by what margin; and why a reranker is passed over."""
-        relative, absolute = default_margins(self.options, self.scale)
-        margins = [f"{kind} {m:g}" for kind, m in (("relative", relative), ("absolute", absolute)) if m is not None]
-        asked = self.options.no_margin or (self.options.relative_margin, self.options.absolute_margin) != (None, None)
+        default = "" if asks_for_truth(self.options) else self._why_default()
         notes: Json = {
             "judged by": f"{self.judge.name} ({self.judge.scale})" if self.judge else "nothing: there are no scores",
             "ranked by": self.rank_by.name if self.rank_by else "nothing: there are no ranks",
-            "margin": (" and ".join(margins) or "none") + ("" if asked else f" (the default for {self.scale} scores)"),
+            "false negatives": (" and ".join(_ceilings(self.in_force)) or "no margin") + default,
+            **({"fused": f"the ranks of {', '.join(self.retrievers)}"} if self.is_fused else {}),
         }
         for score in self.table.scores:
             missing = self.table.null_scores.get(score.name, 0)
-            if score.origin == "reranker" and missing and score != self.judge:
-                notes[f"not judged by {score.name}"] = (
-                    f"{missing:,} rows have no such score (--judge-by {score.name} judges by it, and drops those rows)"
+            if score.origin == "reranker" and missing and score not in (self.judge, self.guide):
+                notes[f"not judged by {score.name}"] = f"{missing:,} rows have no such score " + (
+                    "(score --until made it, for the rules of its plan)"
+                    if score.is_partial
+                    else f"(--judge-by {score.name} judges by it, and drops those rows)"
                 )
         return notes
 
+    def _why_default(self) -> str:
+        if self.in_force.max_fn_probability is not None:
+            return " (the default)"
+        few = "" if self.guard.is_estimated else f", under {LEAST_QUERIES} queries to estimate by"
+        return f" (the default for {self.scale} scores{few})"
+
     def work(self, block: Block, draft: Draft) -> None:
-        """Decide one block of queries."""
+        """Decide one block of queries, a piece at a time."""
         start = block.index * self.block
-        table = self._in_order(self.table.read(self.chosen[start : start + block.size]))
-        evidence = self._evidence(table)
+        name = part_name(block.index)
+        counts: list[Json] = []
+        scores: dict[str, list[Floats]] = {}
+        with writing(draft.path / name, as_strings=True) as writer:
+            for queries in self.table.pieces(self.chosen[start : start + block.size], PIECE):
+                decided = self._decided(self.in_order(self.table.read(queries))[0], queries)
+                writer.write(decided.table)
+                counts.append(decided.counts)
+                for what, values in decided.scores.items():
+                    scores.setdefault(what, []).append(values)
+        grids = {what: grid_counts(np.concatenate(values), self.scale) for what, values in scores.items()}
+        draft.commit(block.name, {name: writer.rows}, {**sum_counts(counts), "grids": grids})
+
+    def _decided(self, table: pa.Table, queries: npt.NDArray[np.int64]) -> _Decided:
+        """The rows of some queries, in order, with what was decided about them."""
+        evidence = self.evidence(table, queries)
         decisions = self.decide(table, evidence, self.rules)
+        if self.partial is not None:
+            reading = sorted({rule.reason for rule in self.parted[0].reading})
+            is_scored = table[scored_column(self.partial.name)].to_numpy(zero_copy_only=False)
+            decisions.reason[np.isin(decisions.reason, reading) & ~is_scored] = NOT_SCORED
         negative = decisions.verdict == Verdict.NEGATIVE.value
         epoch = (decisions.pick_rank - 1) % self.options.epochs + 1
         decided = (
-            table.append_column(VERDICT, pa.array(decisions.verdict, pa.string()))
-            .append_column(REASON, pa.array(decisions.reason, pa.string()))
+            table.append_column(VERDICT, _words(decisions.verdict))
+            .append_column(REASON, _words(decisions.reason))
             .append_column(PICK_RANK, pa.array(decisions.pick_rank, pa.int32(), mask=decisions.pick_rank == 0))
             .append_column(EPOCH, pa.array(epoch, pa.int32(), mask=~negative))
-            .append_column(STEP, pa.array(decisions.step, pa.string()))
+            .append_column(STEP, _words(decisions.step))
             .append_column(P_FALSE_NEGATIVE, nullable_floats(self.guard.probability(evidence)))
         )
-        name = part_name(block.index)
-        counts = self._count(evidence, decisions)
-        counts["null_scores"] = {s.name: int(np.isnan(floats(table, s.name)).sum()) for s in self.table.scores}
-        draft.commit(block.name, {name: write_table(draft.path / name, decided)}, counts)
+        null_scores = {s.name: int(np.isnan(evidence.scores[s.name]).sum()) for s in self.table.scores}
+        rows = np.flatnonzero(negative)
+        scores = {
+            "positives": evidence.judge[evidence.is_positive],
+            "negatives": evidence.judge[rows],
+            "gap": anchor_scores(evidence, self.options.anchor)[evidence.owner[rows]] - evidence.judge[rows],
+        }
+        counts = {**self._count(evidence, decisions), "null_scores": null_scores}
+        return _Decided(table=decided, counts=counts, scores=scores)
 
     def decide(self, table: pa.Table, evidence: Evidence, rules: Sequence[Rule]) -> Decisions:
         """Decide one block: by the given rules, then by the ladder, the pick and the counts of the options."""
         return decide(
-            evidence,
+            self._weighted(evidence),
             rules,
             self.relaxed,
             num_negatives=self.options.num_negatives * self.options.epochs,
@@ -240,46 +324,91 @@ class Filter(Stage):
             draw=self._draw(table),
         )
 
-    def _in_order(self, table: pa.Table) -> pa.Table:
-        """Rows by (query, rank-by score descending, doc_id): the table's own order unless --rank-by changed."""
-        if self.rank_by is None or self.rank_by.name == self.table.artefact.plan["rank_by"]:
-            return table
+    def _weighted(self, evidence: Evidence) -> Evidence:
+        """With the weights of the draws, if `--fn-weight` asks for them."""
+        if not self.options.fn_weight:
+            return evidence
+        return replace(evidence, trust=1.0 - self.guard.probability(evidence))
+
+    @property
+    def _is_reordered(self) -> bool:
+        """Whether rows must stand otherwise than in the candidates."""
+        return self.rank_by is not None and self.rank_by.name != self.table.artefact.plan["rank_by"]
+
+    def walk(self, partial: ScoreInfo, table: pa.Table, evidence: Evidence) -> Walk:
+        """What of the partial score the choice needs in a block of queries."""
+        steps = ("", *(step for _, step in LADDER))
+        return Walk(
+            self._weighted(evidence),
+            partial.name,
+            list(zip(steps, self.parted, strict=True)),
+            is_judge=self.judge is not None and partial.name == self.judge.name,
+            enough=int(partial.until["enough"]),
+            pick=self.pick,
+            short=self.options.short,
+            draw=self._draw(table),
+        )
+
+    def in_order(self, table: pa.Table) -> tuple[pa.Table, npt.NDArray[np.int64]]:
+        """Rows by (query, rank-by score descending, doc_id), and which row of `table` each is.
+
+        That is the table's own order unless --rank-by changed. A fused order comes with its ranks, in a column of its
+        own.
+        """
+        if not self._is_reordered:
+            return table, np.arange(table.num_rows)
         offsets = query_offsets(table[QUERY_ID])
         owner = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
-        values = floats(table, self.rank_by.name)
+        if self.is_fused:
+            values = reciprocal_rank_fusion((ranks(table, name) for name in self.retrievers), table.num_rows)
+        else:
+            values = floats(table, self.rank_by.name if self.rank_by else "")
         by_id = pc.rank(table[DOC_ID], tiebreaker="dense").to_numpy()
         order = np.lexsort((by_id, -np.where(np.isfinite(values), values, -np.inf), owner))
-        return table.take(pa.array(order))
+        ordered = table.take(pa.array(order))
+        if not self.is_fused:
+            return ordered, order
+        place = place_within(owner, values[order] > 0) + 1
+        return ordered.append_column(rank_column(FUSED), pa.array(place, pa.int32(), mask=place == 0)), order
 
-    def _evidence(self, table: pa.Table) -> Evidence:
-        offsets = query_offsets(table[QUERY_ID])
-        rows = rows_of(self.collection.query_ids, table[QUERY_ID].take(pa.array(offsets[:-1])))
+    @cached_property
+    def _query_rows(self) -> npt.NDArray[np.int64]:
+        """The collection's row of each query of the table."""
+        return rows_of(self.collection.query_ids, pa.array(self.table.query_ids, pa.string()))
+
+    def evidence(self, table: pa.Table, queries: npt.NDArray[np.int64]) -> Evidence:
+        """What rules and picks see of the rows of the queries at the given positions, in order."""
+        offsets = self.table.offsets(queries)
+        rows = self._query_rows[queries]
+        size = table.num_rows
         relevance = table[RELEVANCE]
         is_judged = np.asarray(relevance.is_valid().to_numpy(), np.bool_)
         grade = relevance.fill_null(0).to_numpy()
         is_positive = np.asarray(table[IS_POSITIVE].to_numpy(zero_copy_only=False), np.bool_)
-        lengths = pc.list_value_length(table[SOURCES]).to_numpy()
-        size = len(is_positive)
-        existing = _has_source(table, EXISTING_SOURCE)
+        sources = Sources(table[SOURCES])
+        existing = sources.name(EXISTING_SOURCE)
+        named = table.column_names
+        scores = {s.name: floats(table, s.name) for s in self.table.scores if score_column(s.name) in named}
         return Evidence(
             offsets=offsets,
-            judge=floats(table, self.judge.name) if self.judge else np.full(size, np.nan),
+            judge=scores[self.judge.name] if self.judge else np.full(size, np.nan),
             rank=ranks(table, self.rank_by.name) if self.rank_by else np.zeros(size, np.int64),
             is_positive=is_positive,
             is_judged=is_judged,
             is_low_grade=is_judged & ~is_positive & (grade > 0),
-            text_key=table[TEXT_KEY].to_numpy(),
+            text_key=table[TEXT_KEY].to_numpy() if TEXT_KEY in named else np.zeros(size, np.uint64),
             query_key=self.collection.query_text_keys[rows],
-            is_random=_has_source(table, RANDOM_SOURCE) & (lengths == 1),
-            is_curated=_has_source(table, CURATED_SOURCE) | (existing & (self.options.existing is Existing.KEEP)),
+            is_random=sources.are(RANDOM_SOURCE),
+            is_curated=sources.name(CURATED_SOURCE) | (existing & (self.options.existing is Existing.KEEP)),
             is_existing=existing,
-            scores={s.name: floats(table, s.name) for s in self.table.scores},
-            ranks={name: ranks(table, name) for name in names_of(table, "rank_")},
+            scores=scores,
+            ranks={name: ranks(table, name) for name in self.retrievers},
             sim_positive=similarities(table, "sim_positive_"),
             sim_better=similarities(table, "sim_better_"),
             clusters=whole_numbers(table, CLUSTER),
             centroid_ranks=whole_numbers(table, CENTROID_RANK),
             has_answer=has_answer(table),
+            partial=frozenset(s.name for s in self.table.scores if s.is_partial),
             columns=self.columns.of(table, rows, offsets),
         )
 
@@ -287,32 +416,31 @@ class Filter(Stage):
         """A keyed random number a row, when something is chosen at random."""
         if not self.pick.is_random and self.options.short is not Short.RANDOM:
             return np.zeros(table.num_rows, np.uint64)
-        pairs = zip(table[QUERY_ID].to_pylist(), table[DOC_ID].to_pylist(), strict=True)
-        return np.fromiter((keyed_hash(self.options.seed, "pick", q, d) for q, d in pairs), np.uint64, table.num_rows)
+        offsets = query_offsets(table[QUERY_ID])
+        queries = table[QUERY_ID].take(pa.array(offsets[:-1])).to_pylist()
+        documents = table[DOC_ID].to_pylist()
+        drawn: list[int] = []
+        for query, (start, stop) in zip(queries, itertools.pairwise(offsets.tolist()), strict=True):
+            drawn += keyed_hashes(self.options.seed, "pick", query, last=documents[start:stop])
+        return np.array(drawn, np.uint64)
 
     def _count(self, evidence: Evidence, decisions: Decisions) -> Json:
         owner = evidence.owner
         queries = len(evidence.offsets) - 1
         negative = decisions.verdict == Verdict.NEGATIVE.value
-        positive = evidence.is_positive
         per_query = np.bincount(owner[negative], minlength=queries)
         short = per_query < self.options.num_negatives * self.options.epochs
-        gaps = anchor_scores(evidence, self.options.anchor)[owner] - evidence.judge
         dropped = decisions.verdict == Verdict.DROPPED.value
         return {
             "queries": queries,
             "candidates": len(owner),
-            "verdicts": dict(Counter(decisions.verdict.tolist())),
-            "reasons": dict(Counter(decisions.reason.tolist())),
-            "steps": dict(Counter(decisions.step[negative].tolist())),
+            "verdicts": decisions.verdict.counts(),
+            "reasons": decisions.reason.counts(),
+            "spared": dict(decisions.spared),
+            "steps": decisions.step.counts(negative),
             "negatives_per_query": {str(n): int(c) for n, c in enumerate(np.bincount(per_query)) if c},
             "queries_short": int(short.sum()),
-            "reasons_of_short_queries": dict(Counter(decisions.reason[dropped & short[owner]].tolist())),
-            "grids": {
-                "positives": grid_counts(evidence.judge[positive], self.scale),
-                "negatives": grid_counts(evidence.judge[negative], self.scale),
-                "gap": grid_counts(gaps[negative], self.scale),
-            },
+            "reasons_of_short_queries": decisions.reason.counts(dropped & short[owner]),
         }
 
     @classmethod
@@ -327,6 +455,16 @@ class Filter(Stage):
         counts["negatives_per_query"] = dict(sorted(counts["negatives_per_query"].items(), key=lambda i: int(i[0])))
         counts["advice"] = advice(counts)
         return counts
+
+
+def _ceilings(options: FilterOptions) -> list[str]:
+    """What is compared with the positive or estimated, in words."""
+    words = {
+        "relative margin": options.relative_margin,
+        "absolute margin": options.absolute_margin,
+        "estimated probability at most": options.max_fn_probability,
+    }
+    return [f"{name} {value:g}" for name, value in words.items() if value is not None]
 
 
 def advice(counts: Json) -> str:
@@ -395,21 +533,24 @@ def _check_pick(options: FilterOptions) -> list[str]:
 
 
 def default_judge(table: CandidatesTable) -> ScoreInfo | None:
-    """The score that rules compare when nobody says: the reranker's if every row has one, else dense, else BM25."""
+    """The score that rules compare when nobody says: the reranker's if every row has one that needs it, else dense,
+    else BM25.
+    """
     for score in reversed(table.scores):
-        if score.origin == "reranker" and not table.null_scores.get(score.name):
+        if score.origin == "reranker" and (score.is_partial or not table.null_scores.get(score.name)):
             return score
     name = default_rank_by(table.scores)
     return table.score(name) if name else None
 
 
-def _has_source(table: pa.Table, source: str) -> npt.NDArray[np.bool_]:
-    """Which rows name `source` among their sources."""
-    column = table[SOURCES].combine_chunks()
-    if isinstance(column, pa.ChunkedArray):
-        column = pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], pa.list_(pa.string()))
-    parents = pc.list_parent_indices(column).to_numpy()
-    hits = pc.equal(column.flatten(), source).to_numpy(zero_copy_only=False)
-    found = np.zeros(len(column), np.bool_)
-    found[parents[np.asarray(hits, np.bool_)]] = True
-    return found
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Decided:
+    """What was decided about a few queries: their rows, counters, and the scores whose spread is told."""
+
+    table: pa.Table
+    counts: Json
+    scores: dict[str, Floats]
+
+
+def _words(tokens: Tokens) -> pa.Array:
+    return pa.DictionaryArray.from_arrays(pa.array(tokens.codes), pa.array(tokens.words, pa.string()))

@@ -16,7 +16,7 @@ import pyarrow as pa
 from hnmine.core.bm25 import Counts, check_parameters, combine, count, impacts
 from hnmine.engines.analysis import Analyser, detect_language, normalise_language
 from hnmine.engines.arithmetic import numpy_facts
-from hnmine.engines.bm25 import Bm25sIndex, RankBm25Index, write_postings
+from hnmine.engines.bm25 import Bm25sIndex, MaxScoreIndex, RankBm25Index, write_postings
 from hnmine.engines.retriever import Retriever, Rows
 from hnmine.execute.local import Block
 from hnmine.files.artefact import Artefact, Draft, Json, sum_counts
@@ -112,7 +112,8 @@ def open_bm25(artefact: Artefact, *, name: str, tie_order: Rows) -> Retriever:
     options = artefact.plan["options"]
     analyser = Analyser(artefact.plan["analyser"]["language"])
     directory: Path = artefact.path / POSTINGS
-    if Bm25Engine(options["engine"]) is Bm25Engine.RANK_BM25:
+    engine = Bm25Engine(options["engine"])
+    if engine is Bm25Engine.RANK_BM25:
         return RankBm25Index(
             directory,
             analyser=analyser,
@@ -123,7 +124,8 @@ def open_bm25(artefact: Artefact, *, name: str, tie_order: Rows) -> Retriever:
             b=options["b"],
             delta=options["delta"],
         )
-    return Bm25sIndex(directory, analyser=analyser, name=name, tie_order=tie_order)
+    kind = Bm25sIndex if engine is Bm25Engine.BM25S else MaxScoreIndex
+    return kind(directory, analyser=analyser, name=name, tie_order=tie_order)
 
 
 def _to_table(counts: Counts) -> pa.Table:

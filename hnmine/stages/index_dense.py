@@ -13,24 +13,28 @@ import numpy.typing as npt
 
 from hnmine.engines.dense import DenseIndex
 from hnmine.engines.encoder import Encoder, SentenceTransformerEncoder
+from hnmine.engines.http_json import is_remote
 from hnmine.engines.models import resolve_model
+from hnmine.engines.remote_encoder import RemoteEncoder
 from hnmine.engines.retriever import Rows
 from hnmine.engines.vectors import open_vectors, scale_of
-from hnmine.errors import InputError, UsageError
+from hnmine.errors import InputError, PlanDoesNotFit, UsageError
 from hnmine.execute.local import Block
 from hnmine.files.artefact import Artefact, Draft, Json
 from hnmine.files.collection import Collection
 from hnmine.files.tables import write_array
 from hnmine.hashing import digest_file
-from hnmine.options import DenseOptions, Store, as_plain
+from hnmine.options import Backend, DenseOptions, Dtype, Store, as_plain
 from hnmine.schema import Kind, Scale, Side
-from hnmine.stages.stage import Stage, block_size, cut
+from hnmine.stages.encoding import EncodingStage
+from hnmine.stages.stage import block_size, cut
 
 BLOCK = 8_192
+_GOOD_AGREEMENT, _POOR_AGREEMENT = 0.999, 0.99
 _NUMPY = {Store.FP16: np.float16, Store.FP32: np.float32}
 
 
-class IndexDense(Stage):
+class IndexDense(EncodingStage):
     """Builds a dense index over a collection, with a model or from ready-made vectors.
 
     `encoder` is an encoder that is there already, in place of the model that the options name.
@@ -45,13 +49,20 @@ class IndexDense(Stage):
         self.options = options
         self.block = block_size(BLOCK)
         self._ready: dict[Side, npt.NDArray[np.floating]] = {}
-        self._encoder = encoder
+        self._encoder: Encoder | None = encoder
         self._notes: Json = {}
+        self._is_checked = False
         if options.query_vectors and not options.vectors:
             raise UsageError("--query-vectors goes with --vectors")
         if options.vectors:
             self._read_vectors(options)
+        elif encoder is None and is_remote(options.model):
+            remote = RemoteEncoder(options)
+            self._encoder = remote
+            self._notes = {"model": f"{remote.model} at {options.model}, known by its name alone"}
         elif encoder is None:
+            if options.remote_model is not None:
+                raise UsageError("--remote-model goes with a URL as --model")
             resolved = resolve_model(options.model, revision=options.revision, backend=options.backend)
             self._encoder = SentenceTransformerEncoder(resolved, options)
             self._notes = {"model": f"{resolved.name} from {resolved.origin}"}
@@ -83,7 +94,7 @@ class IndexDense(Stage):
     def parameters(self) -> Json:
         """The model by its bytes (or the vectors' files), and everything that moves floating point."""
         # Where a model was found and how many texts a call takes are not the user's decision; describe() has the rest.
-        hidden = {"model", "vectors", "query_vectors", "device"}
+        hidden = {"model", "remote_model", "vectors", "query_vectors", "device"}
         options = {k: v for k, v in as_plain(self.options).items() if k not in hidden}
         if self._encoder is not None:
             source: Json = {"model": self._encoder.describe()}
@@ -104,11 +115,12 @@ class IndexDense(Stage):
         return {"documents": len(self.collection.documents), "queries": len(self.collection.queries)}
 
     def notes(self) -> Json:
-        """Which model was taken, and from where."""
+        """Which model was taken, from where, and how far reduced arithmetic moves its vectors."""
         return self._notes
 
     def work(self, block: Block, draft: Draft) -> None:
         """Encode one block and write its vectors."""
+        self._check_arithmetic()
         side_name, number = block.name.rsplit("-", 1)
         side = Side.DOCUMENT if side_name == "documents" else Side.QUERY
         start = int(number) * self.block
@@ -126,6 +138,37 @@ class IndexDense(Stage):
             {name: write_array(draft.path / name, stored)},
             {side_name: len(stored), f"truncated_{side_name}": truncated},
         )
+
+    def _check_arithmetic(self) -> None:
+        """Compare reduced arithmetic with fp32 on a few documents, once a process: note it, refuse what is wrong.
+
+        The documents depend on the collection alone, so all workers see the same. Raises `PlanDoesNotFit` below a
+        cosine of 0.99, unless this arithmetic was asked for by name.
+        """
+        encoder = self._encoder
+        if self._is_checked or not isinstance(encoder, SentenceTransformerEncoder) or encoder.is_exact:
+            return
+        self._is_checked = True
+        texts = self._spread_texts()
+        least = encoder.agreement(texts)
+        note = "not compared with fp32, which does not run here"
+        if least is not None:
+            note = f"least cosine to fp32 {least:.5f} on {len(texts)} documents"
+            is_asked_for = self.options.dtype is not Dtype.AUTO or self.options.backend is not Backend.TORCH
+            if least < _POOR_AGREEMENT and not is_asked_for:
+                what = f"{encoder.arithmetic}: {note}"
+                raise PlanDoesNotFit(what, changes={"dtype": "fp32"}, remedy="--dtype fp32")
+            if least < _GOOD_AGREEMENT:
+                note += "; these vectors are poor: --backend torch --dtype fp32 gives the model's own"
+        self._notes = {**self._notes, encoder.arithmetic: note}
+
+    def _spread_texts(self) -> list[str]:
+        """At most 32 documents (at most one in 64, but 4), from the shortest to the longest of 512 evenly spaced."""
+        total = len(self.collection.documents)
+        rows = np.unique(np.linspace(0, total, min(512, total), endpoint=False).astype(np.int64))
+        texts = sorted(self.collection.document_texts(rows), key=len)
+        wanted = min(len(texts), 32, max(4, total // 64))
+        return [texts[place] for place in np.linspace(0, len(texts) - 1, wanted).astype(np.int64)] if texts else []
 
     def _vectors(self, side: Side, start: int, stop: int) -> tuple[npt.NDArray[np.floating], int]:
         if self._encoder is None:

@@ -23,12 +23,13 @@ from hnmine.files.collection import Collection
 from hnmine.files.tables import read_table, write_table
 from hnmine.options import SparseOptions, as_plain
 from hnmine.schema import Kind, Side
-from hnmine.stages.stage import Stage, block_size, cut
+from hnmine.stages.encoding import EncodingStage
+from hnmine.stages.stage import block_size, cut
 
 BLOCK = 8_192
 
 
-class IndexSparse(Stage):
+class IndexSparse(EncodingStage):
     """Builds a learned sparse index over a collection."""
 
     kind = Kind.SPARSE_INDEX

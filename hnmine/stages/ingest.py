@@ -40,6 +40,8 @@ from hnmine.schema import DOC_ID, QUERY_ID, TEXT, TEXT_KEY, TITLE, Kind
 from hnmine.stages.stage import Outcome, Preview, block_size, machine, now, peak_memory
 
 BLOCK = 65_536
+LEFT_OUT = ("documents_not_in_sample", "judgments_repeated", "queries_not_in_sample", "queries_not_judged")
+"""The tokens of the counter `left_out`."""
 
 
 class Ingest:
@@ -116,6 +118,7 @@ class Ingest:
             blocks_done_now=done_now,
             seconds=time.monotonic() - began,
             peak_memory=peak_memory(),
+            notes=dict(self.source.notes()),
         )
 
     def _write(self, draft: Draft, how: Execution) -> tuple[list[str], int, Json]:

@@ -20,20 +20,28 @@ from hnmine.files.candidates import CandidatesTable, floats, names_of, query_off
 from hnmine.files.collection import rows_of
 from hnmine.hashing import keyed_hash
 from hnmine.options import nearest
-from hnmine.schema import DOC_ID, IS_POSITIVE, P_FALSE_NEGATIVE, PICK_RANK, QUERY_ID, REASON, VERDICT, Kind, Verdict
-from hnmine.stages.places import collection_of, is_artefact, open_artefact
-
-_PARTS = ("collection", "indexes/*", "candidates", "scored", "decisions", "export")
+from hnmine.schema import (
+    DOC_ID,
+    FUSED,
+    IS_POSITIVE,
+    P_FALSE_NEGATIVE,
+    PICK_RANK,
+    QUERY_ID,
+    REASON,
+    VERDICT,
+    Kind,
+    Verdict,
+    rank_column,
+    score_column,
+)
+from hnmine.stages.places import artefacts_of, collection_of, is_artefact, open_artefact
 
 
 def overview(path: Path) -> Json:
     """What an artefact (or every artefact of a run directory) is, holds and was made from."""
     if is_artefact(path):
         return _describe(Artefact.open(path))
-    found = [p for pattern in _PARTS for p in sorted(path.glob(pattern)) if is_artefact(p)]
-    if not found:
-        return _describe(open_artefact(path))
-    return {"run": str(path), "artefacts": [_describe(Artefact.open(p)) for p in found]}
+    return {"run": str(path), "artefacts": [_describe(Artefact.open(p)) for p in artefacts_of(path)]}
 
 
 def _describe(artefact: Artefact) -> Json:
@@ -89,7 +97,7 @@ def _why(artefact: Artefact, table: CandidatesTable, rows: pa.Table) -> list[dic
     nobody = np.zeros(rows.num_rows, np.bool_)
     signals = Signals(
         offsets=query_offsets(rows[QUERY_ID]),
-        scores={s.name: floats(rows, s.name) for s in table.scores},
+        scores={s.name: floats(rows, s.name) for s in table.scores if not s.is_partial},
         ranked=frozenset(names_of(rows, "rank_")),
         sim_positive=similarities(rows, "sim_positive_"),
         is_positive=positive,
@@ -202,6 +210,8 @@ def _facts(row: dict[str, Any]) -> Iterator[str]:
     for name in (key.removeprefix("score_") for key in row if key.startswith("score_")):
         score, rank = row[f"score_{name}"], row.get(f"rank_{name}")
         yield f"{name} {'-' if score is None else f'{score:.3f}'}" + (f" #{rank}" if rank else "")
+    if row.get(rank_column(FUSED)) is not None and score_column(FUSED) not in row:
+        yield f"{FUSED} #{row[rank_column(FUSED)]}"
     if row.get(P_FALSE_NEGATIVE) is not None:
         why = ", ".join(f"{name} {value:+.1f}" for name, value in row.get(WHY, {}).items())
         yield f"false negative {row[P_FALSE_NEGATIVE]:.0%}" + (f" ({why})" if why else "")

@@ -47,20 +47,31 @@ from hnmine.schema import (
     sim_better_column,
     sim_positive_column,
 )
-from hnmine.stages.deepen import Deepening
+from hnmine.stages.deepen import Deepening, settings
 from hnmine.stages.exclusions import draw_space, find_exclusions
 from hnmine.stages.index_bm25 import open_bm25
 from hnmine.stages.index_dense import open_dense
+from hnmine.stages.index_late import open_late
 from hnmine.stages.index_sparse import open_sparse
 from hnmine.stages.places import open_artefact
+from hnmine.stages.prefilter import Allowed, Prefilter
 from hnmine.stages.runs import RunSource, read_run
 from hnmine.stages.stage import Stage, block_size, cut, require_made_from
 
 BLOCK = 4_096
+TOP_K = 100
+"""Candidates a retriever brings when nobody says."""
+LATE_BLOCK = 512
+"""With a late-interaction index, whose exact search costs a thousand times a dense one's."""
 JUDGED = "judged"
-"""Internal source: every judged document of a query is in the table, whoever found it."""
-_ORIGINS = {Kind.BM25_INDEX: "bm25", Kind.DENSE_INDEX: "dense", Kind.SPARSE_INDEX: "sparse"}
-_SCALES = {Kind.BM25_INDEX: Scale.BM25, Kind.SPARSE_INDEX: Scale.DOT}
+"""Internal source: every judged document of a query (that a condition lets in) is in the table, whoever found it."""
+_ORIGINS = {
+    Kind.BM25_INDEX: "bm25",
+    Kind.DENSE_INDEX: "dense",
+    Kind.SPARSE_INDEX: "sparse",
+    Kind.LATE_INDEX: "late",
+}
+_SCALES = {Kind.BM25_INDEX: Scale.BM25, Kind.SPARSE_INDEX: Scale.DOT, Kind.LATE_INDEX: Scale.DOT}
 """Of the kinds whose plan does not say."""
 _ANSWER_ROWS = 8_192
 """Pairs whose texts are in memory at a time when answers are looked for."""
@@ -99,9 +110,10 @@ class Mine(Stage):
     def __init__(self, collection: Collection, indexes: Sequence[NamedIndex], options: MineOptions) -> None:
         self.collection = collection
         self.options = options
-        self.block = block_size(BLOCK)
         self.indexes = list(indexes)
-        if options.top_k < 1:
+        is_slow = any(index.artefact.kind is Kind.LATE_INDEX for index in self.indexes)
+        self.block = block_size(LATE_BLOCK if is_slow else BLOCK)
+        if options.top_k is not None and options.top_k < 1:
             raise UsageError(f"--top-k {options.top_k}: at least 1")
         if options.random < 0:
             raise UsageError(f"--random {options.random}: at least 0")
@@ -121,6 +133,8 @@ class Mine(Stage):
         self.scores = self._score_infos()
         self.rank_by = self._rank_by()
         self.excluded = find_exclusions(collection, options)
+        self.condition = Prefilter(collection, options.where) if options.where is not None else None
+        self.top_k = TOP_K if options.top_k is None else options.top_k
         self.deepening = self._deepening()
         self.query_rows = self.deepening.query_rows if self.deepening else self._queries_with_positives()
         self._retrievers: list[Retriever] | None = None
@@ -155,8 +169,10 @@ class Mine(Stage):
             )
         decisions = open_artefact(Path(self.options.deepen_from), Kind.DECISIONS)
         require_made_from(self.collection.artefact, decisions)
-        found = Deepening(decisions, self.collection, self.options.min_relevance)
-        found.check(self.scores, self.rank_by)
+        found = Deepening(decisions, self.collection)
+        inputs = {name: artefact.fingerprint for name, artefact in self._index_inputs().items()}
+        found.check(self.scores, self.rank_by, settings(self.parameters()["options"], inputs))
+        self.top_k = found.depth(self.options.top_k, len(self.collection.documents))
         return found
 
     def _queries_with_positives(self) -> Rows:
@@ -176,7 +192,12 @@ class Mine(Stage):
     def retrievers(self) -> list[Retriever]:
         """The opened indexes; opened once, when the first block needs them."""
         if self._retrievers is None:
-            openers = {Kind.BM25_INDEX: open_bm25, Kind.DENSE_INDEX: open_dense, Kind.SPARSE_INDEX: open_sparse}
+            openers = {
+                Kind.BM25_INDEX: open_bm25,
+                Kind.DENSE_INDEX: open_dense,
+                Kind.SPARSE_INDEX: open_sparse,
+                Kind.LATE_INDEX: open_late,
+            }
             tie_order = self.collection.tie_order
             self._retrievers = [
                 openers[i.artefact.kind](i.artefact, name=i.name, tie_order=tie_order) for i in self.indexes
@@ -186,13 +207,16 @@ class Mine(Stage):
     def inputs(self) -> Mapping[str, Artefact]:
         """The collection and the indexes, by name."""
         earlier = {"decisions": self.deepening.artefact} if self.deepening else {}
-        indexes = {f"index:{i.name}": i.artefact for i in self.indexes}
-        return {"collection": self.collection.artefact, **indexes, **earlier}
+        return {"collection": self.collection.artefact, **self._index_inputs(), **earlier}
+
+    def _index_inputs(self) -> dict[str, Artefact]:
+        return {f"index:{index.name}": index.artefact for index in self.indexes}
 
     def parameters(self) -> Json:
         """Depth, sources, order, and which queries are mined."""
         runs = {run.name: digest_file(run.path) for run in self.runs}
-        options = {**as_plain(self.options), "run": runs, "rank_by": self.rank_by, "deepen_from": None}
+        options = {**as_plain(self.options), "top_k": self.top_k, "run": runs, "rank_by": self.rank_by}
+        options["deepen_from"] = None
         for name in ("exclude_queries", "exclude_documents"):
             del options[name]  # the file's hash is below; its place is nobody's business
         return {
@@ -205,13 +229,13 @@ class Mine(Stage):
         }
 
     def blocks(self) -> Sequence[Block]:
-        """Blocks of 4,096 queries."""
+        """Blocks of 4,096 queries, or of 512 with a late-interaction index."""
         return cut(len(self.query_rows), self.block, "candidates")
 
     def sizes(self) -> Json:
         """Queries, and the most candidate rows there can be."""
         sources = len(self.indexes) + len(self.runs)
-        rows = len(self.query_rows) * (sources * self.options.top_k + self.options.random)
+        rows = len(self.query_rows) * (sources * self.top_k + self.options.random)
         return {
             "queries": len(self.query_rows),
             "documents": len(self.collection.documents),
@@ -232,28 +256,35 @@ class Mine(Stage):
         queries = Queries(rows=query_rows, texts=self.collection.query_texts(query_rows))
         documents = len(self.collection.documents)
         judged = self.excluded.allowed_documents(self.collection.qrels.of(query_rows))
-        depth, kept_out = self.excluded.depth(self.options.top_k), 0
+        known = judged.grades >= self.options.min_relevance
+        positives = Pairs(owner=judged.query_rows[known], rows=judged.doc_rows[known])
+        allowed = Allowed(self.condition, query_rows, positives)
+        judged = allowed.judged(judged)
+        depth, kept_out = self.excluded.depth(self.top_k), 0
         sources: dict[str, Pairs] = {JUDGED: Pairs(owner=judged.query_rows, rows=judged.doc_rows)}
         source_ranks: dict[str, npt.NDArray[np.int32]] = {}
         run_scores: dict[str, npt.NDArray[np.float32]] = {}
         if len(self.collection.existing_negatives.query_rows):
             existing = self.excluded.allowed_documents(self.collection.existing_negatives.of(query_rows))
+            existing = allowed.judged(existing)
             sources[EXISTING_SOURCE] = Pairs(owner=existing.query_rows, rows=existing.doc_rows)
         for retriever in self.retrievers():
-            hits = retriever.search(queries, depth)
+            hits = allowed.search(retriever, queries, depth)
             found = Pairs.ragged(hits.offsets, hits.rows)
-            sources[retriever.name], _, out = self.excluded.first(found, self.options.top_k)
+            sources[retriever.name], _, out = self.excluded.first(found, self.top_k)
             kept_out += out
             source_ranks[retriever.name] = ranks_of(sources[retriever.name].owner)
         for run in self.runs:
-            pairs, own_scores = run.of(query_rows, depth)
-            sources[run.name], left, out = self.excluded.first(pairs, self.options.top_k)
+            pairs, own_scores = run.of(query_rows, depth if self.condition is None else documents)
+            places = allowed.first(pairs, depth)
+            pairs, own_scores = Pairs(owner=pairs.owner[places], rows=pairs.rows[places]), own_scores[places]
+            sources[run.name], left, out = self.excluded.first(pairs, self.top_k)
             run_scores[run.name] = own_scores[left]
             source_ranks[run.name] = ranks_of(sources[run.name].owner)
             kept_out += out
         query_ids = self.collection.query_ids.take(pa.array(query_rows))
         if self.options.random:
-            sources[RANDOM_SOURCE] = self._draw(query_ids.to_pylist(), judged.query_rows, judged.doc_rows)
+            sources[RANDOM_SOURCE] = self._draw(query_ids.to_pylist(), judged.query_rows, judged.doc_rows, allowed)
         pool = unite(sources, len(query_rows), documents)
         scores = {r.name: r.pair_scores(queries, pool.offsets, pool.rows) for r in self.retrievers()}
         scores |= {name: np.asarray(pool.gather(name, own, np.nan), np.float32) for name, own in run_scores.items()}
@@ -288,23 +319,22 @@ class Mine(Stage):
         }
         if self.excluded.documents is not None:
             counts["excluded_hits"] = kept_out
+        if self.condition is not None:
+            others = np.bincount(pool.owner[~is_positive], minlength=len(query_rows))
+            counts["queries_without_candidates"] = int((others == 0).sum())
         return pa.table(columns), counts
 
-    def _draw(self, query_ids: list[str], judged_owner: Rows, judged_rows: Rows) -> Pairs:
+    def _draw(self, query_ids: list[str], judged_owner: Rows, judged_rows: Rows, allowed: Allowed) -> Pairs:
         """Keyed random documents of each query, its judged documents excluded."""
-        free = draw_space(self.excluded.documents, len(self.collection.documents))
+        everything = draw_space(self.excluded.documents, len(self.collection.documents))
         bounds = np.searchsorted(judged_owner, np.arange(len(query_ids) + 1))
-        drawn = [
-            free[
-                draw_documents(
-                    keyed_hash(self.options.seed, "random", query_id),
-                    np.searchsorted(free, judged_rows[bounds[i] : bounds[i + 1]]),
-                    len(free),
-                    self.options.random,
-                )
-            ]
-            for i, query_id in enumerate(query_ids)
-        ]
+        drawn = [np.empty(0, np.int64)] * len(query_ids)
+        for group, free in allowed.spaces(everything):
+            for i in group.tolist():
+                seed = keyed_hash(self.options.seed, "random", query_ids[i])
+                judged = judged_rows[bounds[i] : bounds[i + 1]]
+                taken = np.searchsorted(free, judged[np.isin(judged, free)])
+                drawn[i] = free[draw_documents(seed, taken, len(free), self.options.random)]
         owner = np.repeat(np.arange(len(drawn)), [len(d) for d in drawn])
         return Pairs(owner=owner, rows=np.concatenate(drawn) if drawn else np.empty(0, np.int64))
 
@@ -390,10 +420,10 @@ class Mine(Stage):
 
 
 def default_rank_by(scores: Sequence[ScoreInfo]) -> str | None:
-    """The score that orders candidates when nobody says: the first dense index's, else the first sparse one's,
-    else BM25's, else the first run's.
+    """The score that orders candidates when nobody says: the first dense index's, else the first
+    late-interaction one's, else the first sparse one's, else BM25's, else the first run's.
     """
-    for origin in ("dense", "sparse", "bm25", "run"):
+    for origin in ("dense", "late", "sparse", "bm25", "run"):
         for score in scores:
             if score.origin == origin:
                 return score.name

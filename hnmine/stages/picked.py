@@ -13,11 +13,24 @@ import pyarrow.compute as pc
 
 from hnmine.core.layout import Chosen
 from hnmine.core.rules.consistency import Inconsistent
-from hnmine.files.candidates import CandidatesTable, floats, query_offsets, ranks
+from hnmine.files.candidates import CandidatesTable, floats, ranks
 from hnmine.files.collection import Collection, rows_of
-from hnmine.schema import DOC_ID, EPOCH, PICK_RANK, QUERY_ID, REASON, SOURCES, STEP, VERDICT, Verdict
+from hnmine.schema import (
+    DOC_ID,
+    EPOCH,
+    IS_POSITIVE,
+    P_FALSE_NEGATIVE,
+    PICK_RANK,
+    REASON,
+    SOURCES,
+    STEP,
+    VERDICT,
+    Verdict,
+    rank_column,
+    score_column,
+)
 
-READ_BLOCK = 4_096
+READ_ROWS = 65_536
 Ints = npt.NDArray[np.int64]
 
 
@@ -25,7 +38,8 @@ Ints = npt.NDArray[np.int64]
 class Texts:
     """Documents in a list: their rows in the collection, and the table of what is known about them.
 
-    `about` has doc_id, sources, step, score (the judge's; NaN where missing) and rank (0 where missing).
+    `about` has doc_id, sources, step, score (the judge's; NaN where missing), rank (0 where missing) and weight (1 for
+    a positive, for others 1 - p_false_negative; NaN where that is unknown).
     """
 
     rows: Ints
@@ -61,6 +75,10 @@ class Picked:
     def scores(self, places: Ints) -> npt.NDArray[np.float64]:
         """The judge's score at each place of a layout; NaN where it is missing."""
         return _at(places, self.positives.column("score"), self.negatives.column("score"))
+
+    def weights(self, places: Ints) -> npt.NDArray[np.float64]:
+        """The weight at each place of a layout; NaN where nothing was estimated."""
+        return _at(places, self.positives.column("weight"), self.negatives.column("weight"))
 
     def about(self, places: Ints) -> pa.Table:
         """What is known about the document at each place of a layout."""
@@ -144,27 +162,24 @@ def _read(
     """
     judge = decisions.artefact.plan["judge_by"]
     rank_by = decisions.artefact.plan["rank_by"]
-    query_rows: list[Ints] = []
+    is_doubted = Inconsistent.reason in decisions.artefact.plan["rules"]
+    told = [VERDICT, PICK_RANK, EPOCH, IS_POSITIVE, *([REASON] if is_doubted else [])]
+    known = [DOC_ID, SOURCES, STEP, P_FALSE_NEGATIVE, score_column(judge or ""), rank_column(rank_by or "")]
+    columns = [name for name in decisions.column_names if name in (*told, *known)]
     counts: dict[bool, list[Ints]] = {True: [], False: []}
     kept: dict[bool, list[pa.Table]] = {True: [], False: []}
-    for start in range(0, max(len(queries), 1), READ_BLOCK):
-        block = queries[start : start + READ_BLOCK]
-        table = decisions.read(block)
-        offsets = query_offsets(table[QUERY_ID])
-        owner = np.repeat(np.arange(len(block)), np.diff(offsets))
-        about = (
-            table.select([DOC_ID, SOURCES, STEP])
-            .append_column("score", pa.array(floats(table, judge) if judge else np.full(len(owner), np.nan)))
-            .append_column("rank", pa.array(ranks(table, rank_by) if rank_by else np.zeros(len(owner), np.int64)))
-        )
+    for block in decisions.pieces(queries, READ_ROWS):
+        table = decisions.read(block, columns)
+        owner = np.repeat(np.arange(len(block)), np.diff(decisions.offsets(block)))
         doubtful = np.zeros(len(block), np.bool_)
-        doubtful[owner[pc.equal(table[REASON], Inconsistent.reason).to_numpy()]] = True
+        if is_doubted:
+            doubtful[owner[pc.equal(table[REASON], Inconsistent.reason).to_numpy()]] = True
         positive, negative = (rows[~doubtful[owner[rows]]] for rows in select(table, owner))
         for is_positive, rows in ((True, positive), (False, negative)):
             counts[is_positive].append(np.bincount(owner[rows], minlength=len(block)))
-            kept[is_positive].append(about.take(pa.array(rows)))
-        query_rows.append(rows_of(collection.query_ids, table[QUERY_ID].take(pa.array(offsets[:-1]))))
-    rows_found = np.concatenate(query_rows)
+            kept[is_positive].append(_about(table.take(pa.array(rows)), judge=judge, rank_by=rank_by))
+    ids = pa.array([decisions.query_ids[query] for query in queries.tolist()], pa.string())
+    rows_found = rows_of(collection.query_ids, ids)
     texts = {}
     for is_positive, tables in kept.items():
         joined = pa.concat_tables(tables).combine_chunks()
@@ -172,11 +187,31 @@ def _read(
     return Picked(
         query_rows=rows_found,
         epochs=np.full(len(rows_found), epoch),
-        query_ids=collection.query_ids.take(pa.array(rows_found)).to_pylist(),
+        query_ids=ids.to_pylist(),
         chosen=Chosen(positive_offsets=_offsets(counts[True]), negative_offsets=_offsets(counts[False])),
         positives=texts[True],
         negatives=texts[False],
     )
+
+
+def _about(table: pa.Table, *, judge: str | None, rank_by: str | None) -> pa.Table:
+    """The columns of `Texts.about` for the rows of a table of decisions."""
+    size = table.num_rows
+    return (
+        table.select([DOC_ID, SOURCES, STEP])
+        .append_column("score", pa.array(floats(table, judge) if judge else np.full(size, np.nan)))
+        .append_column("rank", pa.array(ranks(table, rank_by) if rank_by else np.zeros(size, np.int64)))
+        .append_column("weight", pa.array(_weights(table)))
+    )
+
+
+def _weights(table: pa.Table) -> npt.NDArray[np.float64]:
+    """1 for a positive, else 1 - p_false_negative; NaN where decisions of another making say nothing about it."""
+    estimate = np.full(table.num_rows, np.nan)
+    if P_FALSE_NEGATIVE in table.column_names:
+        estimate = np.asarray(table[P_FALSE_NEGATIVE].to_numpy(zero_copy_only=False), np.float64)
+    is_positive = np.asarray(table[IS_POSITIVE].to_numpy(zero_copy_only=False), np.bool_)
+    return np.where(is_positive, 1.0, 1.0 - estimate)
 
 
 def _with(table: pa.Table, *verdicts: Verdict) -> Ints:

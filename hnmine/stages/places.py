@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from hnmine.errors import ArtefactError, UsageError
@@ -12,7 +11,7 @@ from hnmine.files.atomic import locked
 from hnmine.files.collection import Collection
 from hnmine.hashing import digest_json
 from hnmine.options import InputOptions
-from hnmine.schema import Kind
+from hnmine.schema import FORMAT_VERSION, Kind
 from hnmine.stages.ingest import Ingest
 
 COLLECTION = "collection"
@@ -29,14 +28,6 @@ _IN_RUN = {
     Kind.EXPORT: (EXPORT,),
 }
 """Where a run directory keeps each kind; the first that is finished is meant."""
-
-
-def default_cache() -> Path:
-    """`HNMINE_CACHE`, else `XDG_CACHE_HOME/hnmine`, else `~/.cache/hnmine`."""
-    if explicit := os.environ.get("HNMINE_CACHE"):
-        return Path(explicit)
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "hnmine"
 
 
 _OTHER_FILES = (".jsonl", ".json", ".csv", ".tsv", ".txt", ".arrow", ".pq")
@@ -80,6 +71,15 @@ def locate(path: Path, *kinds: Kind) -> Path:
     raise ArtefactError(f"{path} is not a directory with {wanted}", expected="a directory hnmine wrote", remedy=remedy)
 
 
+def artefacts_of(path: Path) -> list[Path]:
+    """The artefact at `path`, or all of the run directory `path`; `ArtefactError` if there is none."""
+    if is_artefact(path):
+        return [path]
+    parts = (COLLECTION, f"{INDEXES}/*", CANDIDATES, SCORED, DECISIONS, EXPORT)
+    found = [place for part in parts for place in sorted(path.glob(part)) if is_artefact(place)]
+    return found or [locate(path)]
+
+
 def open_artefact(path: Path, *kinds: Kind) -> Artefact:
     """Open the artefact meant by `path`, or by the run directory `path`."""
     return Artefact.open(locate(path, *kinds), *kinds)
@@ -117,9 +117,11 @@ def open_collection(data: str, options: InputOptions, cache: Path, how: Executio
     if place is not None:
         return Collection.open(place)
     ingest = Ingest(data, options)
-    target = cache / "collections" / digest_json(ingest.plan())[:24]
+    target = cache / "collections" / digest_json([FORMAT_VERSION, ingest.plan()])[:24]
     if not (target / MANIFEST).exists():
         how.progress.say(f"ingesting {data} into the cache: {target}")
+        for note, value in ingest.source.notes().items():
+            how.progress.say(f"  {note}: {value}")
     single = Execution(progress=how.progress, stop=how.stop)
     with locked(target.with_suffix(".lock")):  # the shards of one job start together and want the same collection
         ingest.run(target, single)

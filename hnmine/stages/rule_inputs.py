@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from hnmine.core.condition import Condition
 from hnmine.core.evidence import Column
 from hnmine.core.rules.band import parse_band
 from hnmine.core.rules.base import Rule
+from hnmine.core.rules.group import SameGroup
 from hnmine.core.rules.where import Where
 from hnmine.errors import UsageError
 from hnmine.files.candidates import CandidatesTable, ScoreInfo
 from hnmine.files.collection import Collection, rows_of
-from hnmine.options import Existing, FilterOptions, nearest
+from hnmine.options import Existing, FilterOptions, MineOptions, nearest
 from hnmine.schema import (
     ANSWERS,
     DOC_ID,
@@ -99,7 +102,8 @@ def require_evidence(
         problems.append(
             f"--existing {options.existing}: no negatives came with the data (--negative-columns of ingest)"
         )
-    if options.consistency_top and (rank_by is None or rank_column(rank_by.name) not in columns):
+    has_ranks = rank_by is not None and (rank_by.origin == "fusion" or rank_column(rank_by.name) in columns)
+    if options.consistency_top and not has_ranks:
         named = rank_by.name if rank_by else "nothing"
         problems.append(f"--consistency-top needs ranks, and --rank-by {named} has none: name an index or a run")
     depth = table.artefact.plan["options"].get("top_k")
@@ -118,29 +122,15 @@ class RuleColumns:
         """Load the columns; raises `UsageError` for one that is not there, or for a condition that its types forbid."""
         self._collection = collection
         self._names = list(dict.fromkeys(name for rule in rules for name in rule.columns))
-        self._loaded: dict[str, pa.ChunkedArray] = {}
-        for name in self._names:
-            side, _, column = name.partition(".")
-            table: Literal["documents", "queries"] = "documents" if side == "document" else "queries"
-            known = collection.column_names(table)
-            if column not in known:
-                guess = nearest(column, known)
-                raise UsageError(
-                    f"{name}: the {table} have no column {column!r}" + (f"; did you mean {guess!r}?" if guess else ""),
-                    expected=f"one of {', '.join(known)}",
-                )
-            if name not in _OWN:
-                self._loaded[name] = collection.column(table, column)
+        check_columns(collection, self._names)
         for rule in rules:
             if isinstance(rule, Where):
-                rule.condition.holds({name: self._example(name) for name in rule.columns}, 1)
-
-    def _example(self, name: str) -> Column:
-        """One row of the column's type, so that types that do not fit are told before any work."""
-        kind = pa.string() if name in _OWN else self._loaded[name].type
-        if pa.types.is_null(kind):
-            return as_column(pa.nulls(1))
-        return as_column(pa.array(["" if pa.types.is_string(kind) else 0]).cast(kind))
+                check_condition(collection, rule.condition)
+        self._loaded: dict[str, pa.ChunkedArray] = {}
+        for name in self._names:
+            if name not in _OWN:
+                table, column = _place(name)
+                self._loaded[name] = collection.column(table, column)
 
     def of(
         self, table: pa.Table, query_rows: npt.NDArray[np.int64], offsets: npt.NDArray[np.int64]
@@ -160,6 +150,82 @@ class RuleColumns:
                     rows[side] = np.repeat(query_rows, np.diff(offsets))
             found[name] = as_column(self._loaded[name].take(pa.array(rows[side])))
         return found
+
+
+def _place(name: str) -> tuple[Literal["documents", "queries"], str]:
+    """The table and the column that `document.NAME` or `query.NAME` means."""
+    side, _, column = name.partition(".")
+    return ("documents" if side == "document" else "queries"), column
+
+
+class HasColumns(Protocol):
+    """What knows the columns of its documents and queries: a collection, or a source that is still unread."""
+
+    def column_names(self, table: Literal["documents", "queries"]) -> list[str] | None:
+        """The columns of a table as a collection has them; None if they are not known yet."""
+
+
+def check_columns(data: HasColumns, names: Iterable[str]) -> None:
+    """Raise `UsageError` for the first of the columns (`document.NAME`, `query.NAME`) that is known not to be there."""
+    for name in names:
+        table, column = _place(name)
+        known = data.column_names(table)
+        if known is not None and column not in known:
+            guess = nearest(column, known)
+            raise UsageError(
+                f"{name}: the {table} have no column {column!r}" + (f"; did you mean {guess!r}?" if guess else ""),
+                expected=f"one of {', '.join(known)}",
+            )
+
+
+def check_condition(collection: Collection, condition: Condition) -> None:
+    """Raise `UsageError` if a condition names a column that is not there, or compares what cannot be compared."""
+    check_columns(collection, condition.columns)
+    examples = {}
+    for name in condition.columns:
+        table, column = _place(name)
+        kind = collection.schema(table).field(column).type
+        if pa.types.is_null(kind):
+            examples[name] = as_column(pa.nulls(1))
+        elif pa.types.is_boolean(kind) or pa.types.is_integer(kind) or pa.types.is_floating(kind):
+            examples[name] = as_column(pa.array([0]).cast(kind))
+        else:
+            examples[name] = as_column(pa.array([""]))
+    condition.holds(examples, 1)
+
+
+def check_collection(collection: Collection, *options: FilterOptions | MineOptions) -> None:
+    """Raise `UsageError` for every condition or group of the options that the collection has no columns for."""
+    _tell(
+        lambda text: check_condition(collection, Condition(text)),
+        lambda names: check_columns(collection, names),
+        options,
+    )
+
+
+def check_source(source: HasColumns, *options: FilterOptions | MineOptions) -> None:
+    """As `check_collection`, as far as data that is still unread can tell."""
+    _tell(
+        lambda text: check_columns(source, Condition(text).columns), lambda names: check_columns(source, names), options
+    )
+
+
+def _tell(
+    condition: Callable[[str], None],
+    columns: Callable[[Sequence[str]], None],
+    options: Sequence[FilterOptions | MineOptions],
+) -> None:
+    checks = [partial(condition, one.where) for one in options if one.where is not None]
+    groups = [one.group_by for one in options if isinstance(one, FilterOptions) and one.group_by is not None]
+    checks += [partial(columns, SameGroup(name).columns) for name in groups]
+    problems: dict[str, None] = {}
+    for check in checks:
+        try:
+            check()
+        except UsageError as error:
+            problems[error.render()] = None
+    if problems:
+        raise UsageError("\n".join(problems))
 
 
 def as_column(array: pa.Array | pa.ChunkedArray) -> Column:

@@ -6,6 +6,7 @@ anything is written and names everything that decides the bytes of the result.
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import os
 import platform
@@ -16,11 +17,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from types import MappingProxyType
+from typing import Any, ClassVar, Self
 
-from hnmine.errors import ArtefactError
+from hnmine.errors import ArtefactError, PlanDoesNotFit
 from hnmine.execute.local import Block, Execution, run_blocks
-from hnmine.files.artefact import Artefact, Draft, Json, sum_counts
+from hnmine.files.artefact import Artefact, Draft, Json, full_plan, read_plan, sum_counts
 from hnmine.schema import Kind
 
 
@@ -85,6 +87,9 @@ class Stage(ABC):
     label: ClassVar[str]
     unit: ClassVar[str]
 
+    changes: Mapping[str, Any] = MappingProxyType({})
+    """What had to be planned otherwise than the options say, because that did not fit this machine."""
+
     @abstractmethod
     def inputs(self) -> Mapping[str, Artefact]:
         """The artefacts this stage reads, by name."""
@@ -112,7 +117,13 @@ class Stage(ABC):
     def plan(self) -> Json:
         """The plan as it is compared and written."""
         fingerprints = {name: artefact.fingerprint for name, artefact in sorted(self.inputs().items())}
-        return {"inputs": fingerprints, "blocks": [block.name for block in self.blocks()], **self.parameters()}
+        changed = {"replanned": dict(self.changes)} if self.changes else {}
+        blocks = [block.name for block in self.blocks()]
+        return {"inputs": fingerprints, "blocks": blocks, **changed, **self.parameters()}
+
+    def replanned(self, changes: Json) -> Self | None:
+        """This stage with other values of some options, which its `changes` record; None if it cannot do that."""
+        return None
 
     @classmethod
     def close(cls, draft: Draft) -> Artefact:
@@ -129,6 +140,9 @@ class Stage(ABC):
 
     def preview(self, path: Path) -> Preview:
         """What `run` would do at `path`."""
+        stage = self._as_begun(path)
+        if stage is not self:
+            return stage.preview(path)
         names = [block.name for block in self.blocks()]
         draft = Draft(path, {})
         finished = len(names) if draft.is_closed else sum(draft.is_finished(name) for name in names)
@@ -144,13 +158,34 @@ class Stage(ABC):
     def run(self, path: Path, how: Execution) -> Outcome:
         """Carry the stage out at `path`: resume what is there, do this worker's blocks, close if all are done.
 
-        Raises `ArtefactError` if `path` holds an artefact of another plan (and `how.overwrite` is not set), and
-        `Preempted` after a signal, with the finished blocks saved.
+        If the plan does not fit this machine (memory, arithmetic), starts over with one that does, unless
+        `how.strict_plan` or other shards share it; the plan tells. Raises `ArtefactError` if `path` holds an artefact
+        of another plan (and `how.overwrite` is not set), `PlanDoesNotFit`, and `Preempted` after a signal, with the
+        finished blocks saved.
         """
         began = time.monotonic()
-        draft = Draft.begin(path, self.kind, self.plan(), overwrite=how.overwrite)
-        with draft.held(shared=how.shard[1] > 1):
-            return self._carry_out(draft, how, began)
+        stage = self._as_begun(path)
+        while True:
+            try:
+                draft = Draft.begin(path, stage.kind, stage.plan(), overwrite=how.overwrite)
+                with draft.held(shared=how.shard[1] > 1):
+                    return stage._carry_out(draft, how, began)
+            except PlanDoesNotFit as error:
+                fitting = None if how.strict_plan or how.shard[1] > 1 else stage.replanned(error.changes)
+                if fitting is None:
+                    raise
+                said = f"{self.label}: {error.what}; starting over with {_in_words(error.changes)}"
+            how.progress.say(said)
+            stage, how = fitting, dataclasses.replace(how, overwrite=True)
+
+    def _as_begun(self, path: Path) -> Self:
+        """This stage with the changes that an earlier run at `path` had to make, if it made any and nothing else."""
+        found = read_plan(path)
+        changes = (found or {}).get("replanned")
+        if not found or not changes or changes == dict(self.changes):
+            return self
+        other = self.replanned(changes)
+        return other if other is not None and found == full_plan(other.kind, other.plan()) else self
 
     def _carry_out(self, draft: Draft, how: Execution, began: float) -> Outcome:
         started, path = now(), draft.path
@@ -172,7 +207,7 @@ class Stage(ABC):
                 "seconds": round(time.monotonic() - began, 3),
                 "blocks_done": done_now,
                 "peak_memory_bytes": peak_memory(),
-                "notes": self.notes(),
+                "notes": self._all_notes(),
                 **machine(),
             }
             draft.write_run(record, inputs)
@@ -184,8 +219,15 @@ class Stage(ABC):
             blocks_done_now=done_now,
             seconds=time.monotonic() - began,
             peak_memory=peak_memory(),
-            notes=self.notes(),
+            notes=self._all_notes(),
         )
+
+    def _all_notes(self) -> Json:
+        return {**self.notes(), **({"planned otherwise": _in_words(self.changes)} if self.changes else {})}
+
+
+def _in_words(changes: Mapping[str, Any]) -> str:
+    return ", ".join(f"--{name.replace('_', '-')} {value}" for name, value in changes.items())
 
 
 def block_size(default: int) -> int:

@@ -32,8 +32,10 @@ DEFAULT_MARGINS: Mapping[Scale, tuple[str, tuple[float, ...]]] = {
     Scale.COSINE: ("relative_margin", (0.0, 0.02, 0.05, 0.1)),
     Scale.LOGIT: ("absolute_margin", (0.0, 1.0, 3.0, 5.0)),
 }
+DEFAULT_PROBABILITIES: Mapping[str, tuple[float | None, ...]] = {"max_fn_probability": (None, 0.02, 0.05, 0.1, 0.2)}
+"""Where probabilities can be estimated; each then beside no margin and those of the scale, without skips."""
 MOST_POINTS = 10_000
-_MARGINS = ("relative_margin", "absolute_margin")
+_MARGINS = ("relative_margin", "absolute_margin", "max_fn_probability")
 
 
 class Sweep:
@@ -71,11 +73,13 @@ class Sweep:
 
     def _default_axes(self) -> dict[str, tuple[Any, ...]]:
         margin, values = DEFAULT_MARGINS.get(self.scale, ("", ()))
+        if self.filter.guard.is_estimated:
+            return {**DEFAULT_PROBABILITIES, **({margin: (None, *values)} if margin else {})}
         fused = {name: v for name, v in DEFAULT_GRID.items() if self.filter.rank_by is not None}
         return {**({margin: values} if margin else {}), **fused}
 
     def _options(self, setting: Mapping[str, Any]) -> FilterOptions:
-        """The options of one point; `none` for the only margin means no margin, and not the default one."""
+        """The options of one point; `none` for all that tells false negatives means nothing, and not the default."""
         asked = [setting[name] for name in _MARGINS if name in setting]
         off = {"no_margin": True} if asked and all(value is None for value in asked) else {}
         return FilterOptions(**{**self.plain, **setting, **off})

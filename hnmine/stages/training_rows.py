@@ -7,34 +7,48 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from hnmine.core.layout import Layout
+from hnmine.core.decide import STEP_REPEATED
+from hnmine.core.layout import Layout, repeated
 from hnmine.files.collection import Collection
 from hnmine.options import Format
-from hnmine.schema import DOC_ID, EPOCH, QUERY_ID, SOURCES, STEP, TEXT
+from hnmine.schema import DOC_ID, EPOCH, QUERY_ID, SOURCES, STEP
 from hnmine.stages.formats import FORMATS, Rows
 from hnmine.stages.picked import Picked
 
 
 def training_table(
-    collection: Collection, picked: Picked, layout: Layout, form: Format, *, width: int, scores: bool
+    collection: Collection,
+    picked: Picked,
+    layout: Layout,
+    form: Format,
+    *,
+    width: int,
+    scores: bool,
+    weight: bool = False,
 ) -> pa.Table:
     """The rows of `layout` as the trainer reads them: texts in its order, then at most one label column.
 
-    The labels are 1 for a positive and 0 for a negative, or the judge's scores where `scores` asks for them.
+    The labels are 1 for a positive and 0 for a negative, or the judge's scores where `scores` asks for them. `weight`
+    asks for one more column, behind the others. Columns of texts are dictionaries.
     """
     rows = Rows(
-        queries=collection.queries.take(picked.query_rows[layout.query])[TEXT].combine_chunks(),
-        documents=collection.document_text_array(picked.documents(layout.places)),
+        queries=collection.query_dictionary(picked.query_rows[layout.query]),
+        documents=collection.document_dictionary(picked.documents(layout.places)),
         offsets=pa.array(layout.offsets, pa.int32()),
         labels=pa.array((layout.places >= 0).astype(np.int64)),
         scores=pa.array(picked.scores(layout.places).astype(np.float32)) if scores else None,
+        weights=pa.array(picked.weights(layout.places).astype(np.float32)) if weight else None,
     )
     return FORMATS[form].table(rows, width=width)
 
 
 def provenance_table(picked: Picked, layout: Layout) -> pa.Table:
-    """Ids, epochs, labels, scores, ranks, sources, steps of rows of `layout`; lists are in the order of the texts."""
+    """Ids, epochs, labels, scores, ranks, sources, steps of rows of `layout`; lists are in the order of the texts.
+
+    The step of a negative that stands in its row once more is `repeated`.
+    """
     about = picked.about(layout.places)
     score, rank = about["score"].to_numpy(), about["rank"].to_numpy()
     query_ids = pa.array(picked.query_ids, pa.string()).take(pa.array(layout.query))
@@ -44,7 +58,7 @@ def provenance_table(picked: Picked, layout: Layout) -> pa.Table:
         "scores": pa.array(score.astype(np.float32), mask=np.isnan(score)),
         "ranks": pa.array(rank.astype(np.int32), mask=rank == 0),
         SOURCES: about[SOURCES],
-        "steps": about[STEP],
+        "steps": pc.if_else(pa.array(repeated(layout)), STEP_REPEATED, about[STEP]),
     }
     offsets = pa.array(layout.offsets, pa.int32())
     lists = {name: pa.ListArray.from_arrays(offsets, _flat(values)) for name, values in columns.items()}
@@ -54,6 +68,12 @@ def provenance_table(picked: Picked, layout: Layout) -> pa.Table:
 def missing_scores(picked: Picked, layout: Layout) -> int:
     """How many texts of `layout` the judge gave no score."""
     missing: npt.NDArray[np.bool_] = np.isnan(picked.scores(layout.places))
+    return int(missing.sum())
+
+
+def missing_weights(picked: Picked, layout: Layout) -> int:
+    """How many negatives of `layout` have no estimate of being a false one."""
+    missing: npt.NDArray[np.bool_] = np.isnan(picked.weights(layout.places))
     return int(missing.sum())
 
 

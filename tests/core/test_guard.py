@@ -310,3 +310,5 @@ def test_the_rule_drops_what_is_above_and_spares_what_is_known() -> None:
     alive = np.ones(4, np.bool_)
     assert between.drops(rows(), alive).tolist() == [False, False, True, False]
     assert between.drops(rows(), np.zeros(4, np.bool_)).tolist() == [False, False, True, False]
+    # Row 1 stands before row 2 under every signal: without the judgment it would have gone, and that is counted.
+    assert between.against(rows(), alive).tolist() == [False, True, True, False]

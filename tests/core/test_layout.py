@@ -8,7 +8,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from hnmine.core.layout import Chosen, Keys, Layout, end_to_end, mix, row_per_pair
+from hnmine.core.layout import Chosen, Keys, Layout, end_to_end, mix, repeated, row_per_pair
 from hnmine.options import Format
 from hnmine.stages.formats import FORMATS
 
@@ -52,6 +52,24 @@ def test_n_tuples_leave_out_and_count_short_queries(width: int, expected: list[R
     layout, found = lay_out(CHOSEN, Format.N_TUPLE, width=width, keys=None)
     assert rows(layout) == expected
     assert found == left_out
+
+
+@pytest.mark.parametrize(
+    ("width", "expected"),
+    [
+        (1, [(0, (0, -1)), (0, (1, -1)), (1, (2, -4))]),
+        (3, [(0, (0, -1, -2, -3)), (0, (1, -1, -2, -3)), (1, (2, -4, -4, -4))]),
+        (5, [(0, (0, -1, -2, -3, -1, -1)), (0, (1, -1, -2, -3, -1, -1)), (1, (2, -4, -4, -4, -4, -4))]),
+    ],
+)
+def test_padded_n_tuples_repeat_the_first_negative_at_the_end(width: int, expected: list[Row]) -> None:
+    layout, left_out = FORMATS[Format.N_TUPLE].lay_out(CHOSEN, width=width, keys=None, pad=True)
+    assert rows(layout) == expected
+    assert left_out == 1, "a query without any negative"
+    again = repeated(layout).reshape(len(expected), width + 1)
+    distinct = {0: 3, 1: 1}  # negatives by query
+    for (query, _), row in zip(expected, again.tolist(), strict=True):
+        assert row == [place > min(distinct[query], width) for place in range(width + 1)]
 
 
 def test_lists_are_ragged() -> None:

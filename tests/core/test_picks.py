@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -298,6 +299,52 @@ def test_a_pick_by_clusters_needs_them() -> None:
         picks.build(FilterOptions(pick="diverse"), rank_by="minilm", origins={"minilm": "dense"})  # type: ignore[arg-type]
 
 
+def drawn_by(trust: list[float], pick: Picker, one: list[float], **about: Any) -> dict[tuple[int, int], float]:
+    """As `first_two`, each row with its trust."""
+    found = replace(many(one, **about), trust=np.tile(np.array(trust, np.float64), DRAWS))
+    draw = np.random.default_rng(9).integers(0, 2**64, len(found.judge), dtype=np.uint64)
+    places = pick.order(found, ~found.is_positive, draw).reshape(DRAWS, len(one))
+    pairs, counts = np.unique(np.stack([(places == 0).argmax(1), (places == 1).argmax(1)]), axis=1, return_counts=True)
+    return {(int(a), int(b)): c / DRAWS for a, b, c in zip(*pairs, counts, strict=True)}
+
+
+SCORES = [0.9, 0.8, 0.7, 0.1]
+TRUST = [np.nan, 0.2, 0.8, 1.0]
+
+
+def test_a_random_draw_with_trust_is_a_draw_by_trust() -> None:
+    assert_distributed(drawn_by(TRUST, Uniform(), SCORES), without_replacement([0.2, 0.8, 1.0]))
+
+
+def test_trust_multiplies_the_weights_of_the_pick() -> None:
+    softmax = (np.exp(np.array([0.8, 0.7, 0.1]) / 0.5) * TRUST[1:]).tolist()
+    assert_distributed(drawn_by(TRUST, Softmax("minilm", 0.5), SCORES), without_replacement(softmax))
+    # z of 0.8, 0.7 and 0.1 from the positive's 0.9, in deviations: 43/450 is their variance.
+    z = (np.array([0.8, 0.7, 0.1]) - 0.9) / (43 / 450) ** 0.5
+    gaussian = (np.exp(-0.5 * z**2) * TRUST[1:]).tolist()
+    assert_distributed(drawn_by(TRUST, SimansGaussian("minilm", Anchor.MIN), SCORES), without_replacement(gaussian))
+    laplace = (np.exp(-3 * np.abs(z)) * TRUST[1:]).tolist()
+    assert_distributed(drawn_by(TRUST, SimansLaplace("minilm", Anchor.MIN), SCORES), without_replacement(laplace))
+    # Surface 1/2, 5/6, 1/6 and 1 - meaning 1/6, 1/2, 5/6 of the three eligible rows.
+    about = {"scores_by_name": {"bm25": np.array([9.0, 5.0, 7.0, 3.0]), "minilm": np.array(SCORES)}}
+    debiased = [1 / 2 * 1 / 6 * 0.2, 5 / 6 * 1 / 2 * 0.8, 1 / 6 * 5 / 6 * 1.0]
+    assert_distributed(drawn_by(TRUST, Debiased("bm25", "minilm"), SCORES, **about), without_replacement(debiased))
+
+
+def test_trust_decides_within_the_bins_and_the_first_of_top_then_softmax_is_not_drawn() -> None:
+    # One bin of equal gaps, so a draw from all three; the best-placed is first whatever its trust.
+    equal = drawn_by(TRUST, MarginBins(Anchor.MIN), [0.9, 0.5, 0.5, 0.5])
+    assert_distributed(equal, without_replacement([0.2, 0.8, 1.0]))
+    weights = np.exp(np.array([0.7, 0.1]) / 0.5) * TRUST[2:]
+    expected = {(1, i + 2): w / weights.sum() for i, w in enumerate(weights.tolist())}
+    assert_distributed(drawn_by(TRUST, TopThenSoftmax("minilm", 0.5), SCORES), expected)
+
+
+def test_a_row_that_is_surely_relevant_is_drawn_last_and_still_drawn() -> None:
+    found = replace(scored([0.9, 0.8, 0.7, 0.6]), trust=np.array([np.nan, 0.0, 1e-3, 1.0]))
+    assert order(Uniform(), found) == [-1, 2, 1, 0]
+
+
 def build(quota: str | None = None, origins: dict[str, str] | None = None, **options: object) -> Picker:
     known = {"bm25": "bm25", "minilm": "dense", "e5": "dense", "judge": "reranker"} if origins is None else origins
     rank_by = next((name for name, origin in known.items() if origin == "dense"), None)
@@ -422,6 +469,34 @@ def test_what_says_it_is_random_is_and_what_does_not_is_not(pick: Picker) -> Non
     draws = [np.random.default_rng(seed).integers(0, 2**64, len(eligible), dtype=np.uint64) for seed in (1, 2)]
     same = np.array_equal(*(pick.order(found, eligible, draw) for draw in draws))
     assert same is not pick.is_random
+
+
+@pytest.mark.parametrize("pick", EVERY[: len(Pick)], ids=lambda pick: str(pick.settings()["token"]))
+def test_trust_has_a_say_in_the_picks_that_draw_rows_and_in_no_other(pick: Picker) -> None:
+    found = table(5, 40)
+    eligible = ~found.is_positive & ~found.is_random
+    draw = np.random.default_rng(1).integers(0, 2**64, len(eligible), dtype=np.uint64)
+    doubted = replace(found, trust=np.random.default_rng(2).random(len(eligible)))
+    same = np.array_equal(pick.order(found, eligible, draw), pick.order(doubted, eligible, draw))
+    assert same is not pick.draws_rows
+    places = pick.order(doubted, eligible, draw)
+    for i, (start, stop) in enumerate(itertools.pairwise(found.offsets.tolist())):
+        alone, rows = part(found, i, i + 1)
+        alone = replace(alone, trust=doubted.trust[rows])
+        assert pick.order(alone, eligible[rows], draw[rows]).tolist() == places[start:stop].tolist()
+
+
+@pytest.mark.parametrize("pick", Pick)
+def test_a_weight_for_a_pick_that_draws_nothing_is_refused(pick: Pick) -> None:
+    if build(pick=pick).draws_rows:
+        build(pick=pick, fn_weight=True)
+        return
+    with pytest.raises(UsageError, match=f"--fn-weight: --pick {pick} draws no rows") as refused:
+        build(pick=pick, fn_weight=True)
+    for other in Pick:
+        assert (other in str(refused.value.expected).removeprefix("--pick ").split(", ")) is build(
+            pick=other
+        ).draws_rows
 
 
 def test_tokens_are_distinct_and_those_of_the_option() -> None:

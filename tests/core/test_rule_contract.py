@@ -113,6 +113,7 @@ def block(lengths: list[int], *, seed: int = 0, numbers: float | None = None) ->
         sim_better={"dense": scores()},
         has_answer=draw.random(size) < 0.5,
         is_existing=kind == 4,
+        trust=draw.random(size),
         columns={
             "document.lang": Column(values=lang, is_null=draw.random(size) < 0.2),
             "document.doc_id": Column(
@@ -130,7 +131,7 @@ def arrays(value: Any) -> list[np.ndarray[Any, Any]]:
     if isinstance(value, np.ndarray):
         return [value]
     if isinstance(value, Evidence | Column):
-        return [a for f in fields(value) for a in arrays(getattr(value, f.name))]
+        return [a for f in fields(value) if f.init for a in arrays(getattr(value, f.name))]
     return [a for item in value.values() for a in arrays(item)] if isinstance(value, dict) else []
 
 
@@ -181,7 +182,9 @@ def test_a_query_is_decided_alone(place: int) -> None:
     together = rule.drops(whole, alive)
     for query, rows in ((0, slice(0, 12)), (1, slice(12, 21))):
         cut = {
-            f.name: _cut(getattr(whole, f.name), rows) for f in fields(whole) if f.name not in ("offsets", "query_key")
+            f.name: _cut(getattr(whole, f.name), rows)
+            for f in fields(whole)
+            if f.init and f.name not in ("offsets", "query_key", "partial")
         }
         alone = replace(
             whole, **cut, offsets=np.array([0, rows.stop - rows.start]), query_key=whole.query_key[query : query + 1]
@@ -220,3 +223,31 @@ def test_numbers_that_are_missing_are_no_warning_and_drop_only_where_that_is_the
     if rule.reason in ("no-score", "no-guide-score", "absolute-margin", "relative-margin", "inconsistent-query"):
         spared = evidence.is_positive | (evidence.is_certain if rule.is_guess else False)
         assert dropped[~spared].all()
+
+
+@each_rule
+def test_what_a_rule_says_it_reads_is_what_moves_it(place: int) -> None:
+    """`reads` and `counts_rows` are what `score --until` goes by: wrong, they would give other negatives."""
+    judge_moves = others_move = 0
+    for seed in range(8):
+        evidence = block([12, 9], seed=seed)
+        evidence = replace(evidence, scores={**evidence.scores, "ce": evidence.judge}, partial=frozenset({"ce"}))
+        draw = np.random.default_rng(seed)
+        rule = fitted(rules()[place], evidence)
+        alive = np.ones(21, np.bool_)
+        before = rule.drops(evidence, alive)
+
+        def moved(
+            judge: Any, alive: Any, evidence: Evidence = evidence, rule: Rule = rule, before: Any = before
+        ) -> Any:
+            changed = replace(evidence, judge=judge, scores={**evidence.scores, "ce": judge})
+            return rule.drops(changed, alive) != before
+
+        judge_moves += int((moved(draw.random(21), alive) | moved(np.full(21, np.nan), alive)).any())
+        own = draw.random(21) < 0.5
+        judge = np.where(own | evidence.is_positive, evidence.judge, draw.random(21))
+        others_move += int(moved(judge, alive & (own | evidence.is_positive))[own].any())
+    rule = rules()[place]
+    assert bool(judge_moves) == rule.reads("ce", judge="ce")
+    # The cap on reuse counts when it is fitted: a table in which fewer rows are alive has other hubs.
+    assert bool(others_move) == (rule.counts_rows and not (rule.needs_fit and rule.counts_rows))

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hnmine.core.decide import first_reason
+from hnmine.core.decide import first_reason, reasons_and_spared
 from hnmine.core.evidence import Evidence, anchor_scores
-from hnmine.core.rules import build, default_margins
+from hnmine.core.rules import build, in_force
 from hnmine.core.rules.base import Rule
 from hnmine.options import Anchor, FilterOptions
 from hnmine.schema import Scale
@@ -89,9 +89,40 @@ def test_absolute_margin() -> None:
     ],
 )
 def test_default_margin_of_each_scale(scale: Scale, expected: tuple[float | None, float | None]) -> None:
-    assert default_margins(FilterOptions(), scale) == expected
-    assert default_margins(FilterOptions(no_margin=True), scale) == (None, None)
-    assert default_margins(FilterOptions(absolute_margin=0.1), scale) == (None, 0.1)
+    def margins(**options: object) -> tuple[float | None, ...]:
+        found = in_force(FilterOptions(**options), scale, estimated=False)  # type: ignore[arg-type]
+        return found.relative_margin, found.absolute_margin, found.max_fn_probability
+
+    assert margins() == (*expected, None)
+    assert margins(no_margin=True) == (None, None, None)
+    assert margins(absolute_margin=0.1) == (None, 0.1, None)
+    assert margins(max_fn_probability=0.3) == (None, None, 0.3)
+
+
+@pytest.mark.parametrize("scale", list(Scale))
+def test_the_default_is_the_estimated_probability_where_there_is_one(scale: Scale) -> None:
+    def asked(**options: object) -> list[str]:
+        rules = build(FilterOptions(**options), scale, estimated=True)  # type: ignore[arg-type]
+        return [rule.reason for rule in rules if rule.reason in ("max-fn-probability", "relative-margin")]
+
+    if scale is Scale.LOGIT:  # a cross-encoder judges by itself
+        assert asked() == []
+        assert in_force(FilterOptions(), scale, estimated=True).absolute_margin == 3.0
+        return
+    found = in_force(FilterOptions(), scale, estimated=True)
+    assert (found.relative_margin, found.absolute_margin, found.max_fn_probability) == (None, None, 0.05)
+    assert asked() == ["max-fn-probability"]
+    assert asked(relative_margin=0.1) == ["relative-margin"]
+    assert asked(no_margin=True) == []
+    assert asked(relative_margin=0.1, max_fn_probability=0.2) == ["relative-margin", "max-fn-probability"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "rungs"), [(0.05, [0.05, 0.1, 0.5]), (0.3, [0.3, 0.5, 0.5]), (0.8, [0.8, 0.8, 0.8]), (0.0, [0, 0, 0.5])]
+)
+def test_the_probability_on_the_ladder(asked: float, rungs: list[float]) -> None:
+    found = [build(FilterOptions(max_fn_probability=asked), Scale.COSINE, shrink=s)[-1] for s in (1.0, 0.5, 0.0)]
+    assert [vars(rule)["most"] for rule in found] == pytest.approx(rungs)
 
 
 @pytest.mark.parametrize(("anchor", "expected"), [(Anchor.MIN, 0.2), (Anchor.MAX, 0.9), (Anchor.MEAN, 0.55)])
@@ -156,6 +187,26 @@ def test_rows_known_not_to_be_relevant_are_spared_by_rules_that_guess() -> None:
     assert reasons(found, min_score=0.945, no_margin=True) == ["", "", "min-score", "min-score"]
 
 
+def test_what_a_rule_spares_is_counted_for_every_rule_that_was_against_it() -> None:
+    # Ranks 1 to 5, C = 0.9 * 0.95 = 0.855. Row 1 (judged 0) and row 2 (curated) are in the first three ranks, above
+    # 0.93, and above C; row 4, curated too, is below all of them. Row 3 has no exemption: it falls to the first rule
+    # that is against it.
+    found = evidence([0.9, 0.95, 0.94, 0.92, 0.2], zero=[1], curated=[2, 4])
+    rules = build(FilterOptions(skip_top=3, relative_margin=0.05, max_score=0.945, min_score=0.3), Scale.COSINE)
+    reason, spared = reasons_and_spared(found, rules)
+    assert reason.tolist() == ["", "", "", "relative-margin", "min-score"]
+    assert spared == {"skip-top": 2, "relative-margin": 2, "max-score": 1}
+    nobody = evidence([0.9, 0.95, 0.94, 0.92, 0.2])
+    assert reasons_and_spared(nobody, rules)[1] == {}
+
+
+def test_a_row_that_a_rule_without_exemptions_dropped_before_is_not_spared_by_a_later_one() -> None:
+    found = evidence([0.9, 0.95, 0.94], curated=[1, 2], keys=[7, 7, 8])  # row 1 is a copy of the positive
+    reason, spared = reasons_and_spared(found, build(FilterOptions(relative_margin=0.05), Scale.COSINE))
+    assert reason.tolist() == ["", "same-text-as-positive", ""]
+    assert spared == {"relative-margin": 1}
+
+
 def test_max_and_min_score() -> None:
     found = evidence([0.9, 0.6, 0.5, 0.4, 0.3])
     expected = ["", "max-score", "", "", "min-score"]
@@ -192,6 +243,13 @@ def test_skip_fused_drops_the_head_of_the_fused_list_among_the_survivors() -> No
     assert sorted(fused, key=lambda row: -fused[row]) == [3, 4, 2, 5]
     assert reasons(found, skip_fused=1) == ["", "relative-margin", "", "skip-fused", "", ""]
     assert reasons(found, skip_fused=3) == ["", "relative-margin", "skip-fused", "skip-fused", "skip-fused", ""]
+
+
+def test_rerankers_have_no_vote_in_the_fused_list() -> None:
+    ranks = {"dense": np.array([1, 2, 3, 4])}
+    dense, second = np.array([0.9, 0.8, 0.7, 0.6]), np.array([5.0, np.nan, 1.0, 2.0])
+    heard = evidence([0.9, 0.8, 0.7, 0.6], ranks=ranks, scores_by_name={"dense": dense, "reranker": second})
+    assert reasons(heard, skip_fused=1, no_margin=True) == ["", "skip-fused", "", ""]
 
 
 def test_skip_fused_spares_what_is_known_and_survives_missing_signals() -> None:

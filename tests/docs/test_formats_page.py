@@ -108,6 +108,16 @@ def test_training_files(work: Path, form: str) -> None:
     check(documented(form), pq.read_table(work / f"{form}.parquet"))
 
 
+def test_weights(work: Path, tmp_path: Path) -> None:
+    for form, column, kind, _ in table("docs/formats.md", "Weights"):
+        name = form.strip("`")
+        hnmine.export(work, tmp_path / f"{name}.parquet", options=hnmine.ExportOptions(format=name, weight=True))
+        found = pq.read_table(tmp_path / f"{name}.parquet")
+        assert (found.schema[-1].name, str(found.schema[-1].type)) == (column.strip("`"), kind)
+        assert found.drop_columns([found.schema[-1].name]).equals(pq.read_table(work / f"{name}.parquet"))
+    assert len(table("docs/formats.md", "Weights")) == 4
+
+
 def test_n_tuple(work: Path) -> None:
     rows = documented("n-tuple")
     many = rows.pop()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import subprocess
 import sys
@@ -10,11 +11,12 @@ import pytest
 from markdown_blocks import ROOT
 
 import hnmine.core.rules as rules
-from hnmine import errors
+from hnmine import errors, presets
 from hnmine.core import decide
+from hnmine.core.guard import LEAST_QUERIES
 from hnmine.core.rules.base import Rule
 from hnmine.core.rules.rank import RankWindow
-from hnmine.options import FilterOptions
+from hnmine.options import FilterOptions, Pick
 from hnmine.schema import Scale, Verdict
 
 
@@ -35,7 +37,7 @@ def test_cli_reference_is_what_the_commands_say() -> None:
 
 def test_every_rule_is_on_the_page_in_the_order_in_which_rules_decide() -> None:
     written = re.findall(
-        r"(?m)^\| `([a-z-]+)` \|", page("docs/rules.md").split("## Picking")[0].split("## The rules")[1]
+        r"(?m)^\| `([a-z-]+)` \|", page("docs/filters.md").split("## Picking")[0].split("## The rules")[1]
     )
     everything = FilterOptions(
         skip_top=1,
@@ -68,14 +70,38 @@ def test_every_rule_is_on_the_page_in_the_order_in_which_rules_decide() -> None:
 
 
 def test_rules_page_says_which_rules_guess() -> None:
-    rows = re.findall(r"(?m)^\| `([a-z-]+)` \|.*\|$", page("docs/rules.md").split("## Picking")[0])
+    rows = re.findall(r"(?m)^\| `([a-z-]+)` \|.*\|$", page("docs/filters.md").split("## Picking")[0])
     spares = {
         line.split("`")[1]: line.rstrip("| ").replace("\\|", "").split("|")[5].strip().startswith("yes")
-        for line in page("docs/rules.md").split("## Picking")[0].splitlines()
+        for line in page("docs/filters.md").split("## Picking")[0].splitlines()
         if line.startswith("| `") and line.split("`")[1] in {rule.reason for rule in Rule.__subclasses__()}
     }
     assert spares == {rule.reason: rule.is_guess for rule in Rule.__subclasses__()}
     assert len(rows) >= len(spares)
+
+
+def rows_under(header: str) -> list[list[str]]:
+    """The cells of the table of docs/filters.md whose header line begins with `header`; the first column bare."""
+    lines = page("docs/filters.md").splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith(header)) + 2
+    rows = list(itertools.takewhile(lambda line: line.startswith("|"), lines[start:]))
+    cells = [[cell.strip() for cell in re.split(r"(?<!\\)\|", row)[1:-1]] for row in rows]
+    return [[re.findall(r"`([^`]+)`", first)[0], *rest] for first, *rest in cells]
+
+
+def test_every_pick_is_on_the_page_with_what_it_does() -> None:
+    rows = rows_under("| `--pick` |")
+    assert [token for token, *_ in rows] == [pick.value for pick in Pick]
+    assert all(what for _, what, _ in rows)
+
+
+def test_every_preset_is_on_the_page_as_its_file_says_it() -> None:
+    rows = rows_under("| `--preset` |")
+    assert [(name, what) for name, what, _ in rows] == [(name, presets.summary(name)) for name in presets.names()]
+    for name, _, source in rows:
+        papers = re.findall(r"https://[^)]+", source)
+        assert source
+        assert all(paper in presets.text(name) for paper in papers), name
 
 
 @pytest.mark.parametrize(
@@ -86,25 +112,30 @@ def test_rules_page_says_which_rules_guess() -> None:
         decide.NOT_NEEDED,
         decide.RANDOM_RESERVE,
         decide.SHORT_QUERY,
+        decide.NOT_SCORED,
         decide.STEP_RANDOM,
+        decide.STEP_REPEATED,
         *(step for _, step in rules.LADDER),
         *Verdict,
     ],
 )
 def test_every_token_of_a_decision_is_explained(token: str) -> None:
-    assert f"`{token}`" in page("docs/rules.md")
+    assert f"`{token}`" in page("docs/filters.md")
 
 
 def test_defaults_of_the_margins_are_those_of_the_page() -> None:
-    text = " ".join(page("docs/rules.md").split())
+    text = " ".join(page("docs/filters.md").split())
     said = {Scale.COSINE: "cosine → relative 0.05", Scale.LOGIT: "logit → absolute 3.0"}
     for scale in Scale:
-        relative, absolute = rules.default_margins(FilterOptions(), scale)
+        default = rules.in_force(FilterOptions(), scale, estimated=False)
+        relative, absolute = default.relative_margin, default.absolute_margin
         found = f"relative {relative}" if relative is not None else f"absolute {absolute}" if absolute else None
         if found:
             assert said.pop(scale) in text
             assert found in text
     assert not said
+    most = rules.in_force(FilterOptions(), Scale.COSINE, estimated=True).max_fn_probability
+    assert f"`--max-fn-probability {most}`. Where fewer than {LEAST_QUERIES} queries" in text
 
 
 def test_every_error_and_its_exit_code_is_on_the_page() -> None:

@@ -126,7 +126,19 @@ def test_a_condition_that_holds_is_6_and_the_work_is_done(chain: Chain, call: Ca
     assert call(*command, "--fail-if", "verdicts.negative<1").code == 0
     unknown = call(*command, "--fail-if", "yeild<1")
     assert unknown.code == 2
-    assert "yield" in unknown.stderr
+    assert "did you mean 'yield'?" in unknown.stderr
+    for known in ("reasons.skip-top", "reasons_of_short_queries.where", "steps.relaxed-half", "negatives_per_query.99"):
+        assert call(*command, "--fail-if", f"{known}>0").code == 0
+        assert call(*command, "--fail-if", f"{known}<1").code == 6
+    mistyped = call(*command, "--fail-if", "reasons.skip-tpo>0")
+    assert mistyped.code == 2
+    assert "did you mean 'reasons.skip-top'?" in mistyped.stderr
+    for nobodys in ("grades.1", "reasons.99", "left_out.queries_not_judged"):  # counters that a filter does not have
+        assert call(*command, "--fail-if", f"{nobodys}>0").code == 2
+    ingested = call(
+        *chain.command("ingest", tmp_path), "--fail-if", "left_out.judgments_repeated>0", "--fail-if", "grades.7>0"
+    )
+    assert ingested.code == 0, ingested.stderr
 
 
 def test_a_bug_keeps_its_traceback_and_is_1(chain: Chain, cli: Cli, tmp_path: Path) -> None:

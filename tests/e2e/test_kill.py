@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.harness import STAGES, Chain, Cli, contents, receipts, until
+from tests.e2e.harness import ROOT, STAGES, Chain, Cli, contents, receipts, until
 
 
 def finished_files(artefact: Path) -> dict[Path, tuple[int, int]]:
@@ -102,6 +102,30 @@ def test_ctrl_c_exits_130_and_running_again_goes_on(chain: Chain, cli: Cli, tmp_
     assert cli(*chain.command("filter", tmp_path)).code == 0
 
     assert contents(artefact) == contents(chain.path("filter"))
+
+
+def test_ctrl_c_while_the_program_starts_is_quiet_and_130(cli: Cli, tmp_path: Path) -> None:
+    """The signal comes in the middle of the imports."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, signal, sys\n"
+        "class Interrupt:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == os.environ['INTERRUPTED_IMPORT']:\n"
+        "            os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Interrupt())\n",
+        encoding="utf-8",
+    )
+    places = f"{tmp_path}:{ROOT}"
+    for module in ("typer", "hnmine.cli.flags"):
+        stopped = cli("presets", PYTHONPATH=places, INTERRUPTED_IMPORT=module)
+        assert (stopped.code, stopped.stdout, stopped.stderr) == (130, "", "")
+    heard = cli("presets", PYTHONPATH=places, INTERRUPTED_IMPORT="hnmine.presets.nothing")
+    assert heard.code == 0
+    command = ["ingest", tmp_path / "nowhere", "-o", tmp_path / "out"]
+    told = cli(*command, PYTHONPATH=places, INTERRUPTED_IMPORT="hnmine.stages.ingest")
+    assert (told.code, told.stdout) == (130, "")
+    assert told.stderr.startswith("interrupted; finished blocks are saved"), "a command that runs says so"
+    assert "Traceback" not in told.stderr
 
 
 def test_a_kill_after_the_manifest_leaves_no_rubbish_for_good(chain: Chain, cli: Cli, tmp_path: Path) -> None:

@@ -16,25 +16,28 @@ import rank_bm25
 from hnmine.core.bm25 import combine, count, impacts
 from hnmine.engines import bm25 as module
 from hnmine.engines.analysis import Analyser
-from hnmine.engines.bm25 import Bm25sIndex, RankBm25Index, write_postings
+from hnmine.engines.bm25 import Bm25sIndex, MaxScoreIndex, RankBm25Index, write_postings
 from hnmine.engines.retriever import Queries
 from hnmine.errors import ArtefactError, MissingDependencyError, UsageError
 from hnmine.schema import Scale
 
 BEIR = Path(__file__).parents[2] / "../shared/data/beir"
 METHODS = ["lucene", "robertson", "atire", "bm25l", "bm25+"]
-ENGINES = [("bm25s", method) for method in METHODS] + [("rank-bm25", m) for m in ("robertson", "bm25l", "bm25+")]
+FAST = {"maxscore": MaxScoreIndex, "bm25s": Bm25sIndex}
+ENGINES = [(engine, method) for engine in FAST for method in METHODS] + [
+    ("rank-bm25", m) for m in ("robertson", "bm25l", "bm25+")
+]
 K1, B, DELTA = 1.5, 0.75, 0.5
 
 
-def build(directory, texts, *, engine="bm25s", method="lucene", language="none", tie_order=None):
+def build(directory, texts, *, engine="maxscore", method="lucene", language="none", tie_order=None):
     analyser = Analyser(language)
     postings = combine([count(map(analyser.tokens, texts[:7])), count(map(analyser.tokens, texts[7:]))])
     directory.mkdir(exist_ok=True)
     write_postings(directory, postings, *impacts(postings, method, K1, B, DELTA))
     order = np.arange(len(texts)) if tie_order is None else tie_order
-    if engine == "bm25s":
-        return Bm25sIndex(directory, analyser=analyser, name="bm25", tie_order=order)
+    if engine in FAST:
+        return FAST[engine](directory, analyser=analyser, name="bm25", tie_order=order)
     return RankBm25Index(
         directory, analyser=analyser, name="bm25", tie_order=order, method=method, k1=K1, b=B, delta=DELTA
     )
@@ -127,10 +130,31 @@ def test_a_posting_of_the_next_word_is_not_taken_for_this_words(tmp_path, engine
     assert len(set(second[2:])) == len(set(second[:2])) == 1
 
 
+@pytest.mark.parametrize("length", [1, 4, 40])
+def test_maxscore_leaves_out_nothing_over_many_blocks(tmp_path, length):
+    # Zipfian words over five blocks of documents: common words are soon only completed, rare ones decide.
+    documents = corpus(seed=10, documents=100_000, words=3_000)
+    index = build(tmp_path, documents)
+    peer = build(tmp_path, documents, engine="bm25s")
+    draw = np.random.default_rng(11)
+    texts = [" ".join(f"w{int(word)}" for word in draw.zipf(1.3, size=length) % 3_000) for _ in range(60)]
+    for k in (1, 10, 300):
+        found, expected = index.search(queries(texts), k), peer.search(queries(texts), k)
+        assert found.offsets.tolist() == expected.offsets.tolist()
+        assert found.rows.tolist() == expected.rows.tolist()
+        assert found.scores.tobytes() == expected.scores.tobytes()
+
+
+def test_the_peak_of_a_token_is_its_highest_impact(tmp_path):
+    arrays = build(tmp_path, ["a a b", "a b c c c", "b"])._arrays
+    parts = zip(arrays["offsets"][:-1], arrays["offsets"][1:], strict=True)
+    assert arrays["peaks"].tolist() == [arrays["impacts"][start:stop].max() for start, stop in parts]
+
+
 def test_words_without_weight_make_no_hits(tmp_path):
     # Robertson's weight of a word in more than half of the documents is 0 here; rank-bm25's may be below 0.
     documents = ["a b"] * 3 + ["a"]
-    for engine in ("bm25s", "rank-bm25"):
+    for engine in (*FAST, "rank-bm25"):
         index = build(tmp_path / engine, documents, engine=engine, method="robertson")
         scores = all_scores(index, ["a b"])
         assert (scores <= 0).all()
@@ -236,14 +260,15 @@ def test_the_number_of_threads_changes_no_bit(tmp_path, monkeypatch):
         assert all_scores(index, texts).tobytes() == scores.tobytes()
 
 
-def test_searches_from_several_threads_at_once(tmp_path):
+@pytest.mark.parametrize("kind", FAST.values())
+def test_searches_from_several_threads_at_once(tmp_path, kind):
     documents = corpus()
     texts = corpus(seed=7, documents=200)
     expected = build(tmp_path, documents).search(queries(texts), 10).rows.tobytes()
     found = []
 
     def search():
-        index = Bm25sIndex(tmp_path, analyser=Analyser("none"), name="bm25", tie_order=np.arange(300))
+        index = kind(tmp_path, analyser=Analyser("none"), name="bm25", tie_order=np.arange(300))
         found.append(index.search(queries(texts), 10).rows.tobytes())
 
     threads = [threading.Thread(target=search) for _ in range(4)]
@@ -290,15 +315,10 @@ def test_the_cut_is_settled_exactly_when_the_kernel_cannot(tmp_path, monkeypatch
     expected = brute_force(index, texts, documents, 10)
     index.search(queries(texts), 10)
 
-    class Blunt:
-        def retrieve(self, bags, k, **_):
-            class Found:
-                documents = np.tile(np.arange(k), (len(bags), 1))
-                scores = np.ones((len(bags), k), np.float32)
+    def blunt(bags, k, among):
+        return np.tile(np.arange(k), (len(bags), 1)), np.ones((len(bags), k), np.float32)
 
-            return Found
-
-    index._retriever = Blunt()
+    index._kernel = blunt
     assert listed(index.search(queries(texts), 10)) == expected
 
 

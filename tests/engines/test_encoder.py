@@ -117,6 +117,15 @@ def test_the_plan_holds_the_literal_prompts_and_no_path(tiny_prompted_encoder, t
     assert encoder(tiny_prompted_encoder, batch_tokens=65).describe() != plain
 
 
+@pytest.mark.parametrize(("threads", "tokens"), [(1, 2048), (2, 2048), (3, 3072), (4, 4096), (64, 4096)])
+def test_batches_are_smaller_on_few_cores(tiny_encoder, monkeypatch, threads, tokens):
+    import torch
+
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    assert encoder(tiny_encoder, batch_tokens=None).describe()["batch_tokens"] == tokens
+    assert encoder(tiny_encoder, batch_tokens=77).describe()["batch_tokens"] == 77
+
+
 def test_two_models_of_one_name_give_two_plans(tiny_encoder, make_encoder):
     other = make_encoder("tiny", seed=1)
     assert encoder(other).describe()["fingerprint"] != encoder(tiny_encoder).describe()["fingerprint"]

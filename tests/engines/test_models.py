@@ -254,3 +254,14 @@ def test_machine_facts_are_json_and_name_what_moves_the_last_bits():
     assert facts["torch"] == torch.__version__
     assert set(facts["bf16_instructions"]) <= {"amx_bf16", "avx512_bf16"}
     assert "bf16_instructions" not in machine_facts("cpu", Dtype.FP32)
+
+
+def test_exported_models_have_the_arithmetic_of_their_back_end(monkeypatch):
+    monkeypatch.setattr("hnmine.engines.models.read_cpu_flags", lambda: frozenset({"avx512_bf16", "avx2"}))
+    own = machine_facts("cpu", Dtype.FP32, backend=Backend.OPENVINO)
+    assert (own["backend"], own["dtype"], own["bf16_instructions"]) == ("openvino", "own", ["avx512_bf16"])
+    plain = machine_facts("cpu", Dtype.FP32)
+    assert plain["dtype"] == "fp32"
+    assert "bf16_instructions" not in plain
+    assert "linear" not in plain
+    assert machine_facts("cpu", Dtype.FP32, packed=True)["linear"] == "packed"

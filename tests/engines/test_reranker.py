@@ -5,7 +5,7 @@ import pytest
 
 from hnmine.engines.models import resolve_model
 from hnmine.engines.reranker import CrossEncoderReranker
-from hnmine.errors import UsageError
+from hnmine.errors import PlanDoesNotFit, UsageError
 from hnmine.options import Dtype, ScoreOptions
 from hnmine.schema import Scale
 
@@ -186,3 +186,17 @@ def test_bf16_on_a_cpu_stays_close(tiny_cross_encoder):
     np.testing.assert_allclose(reduced, exact, atol=0.3)
     # The logits themselves are not bf16, whose last 16 bits are zero.
     assert (reduced.view(np.uint32) & 0xFFFF).all()
+
+
+def test_running_out_of_memory_says_which_batch_fits(tiny_cross_encoder, monkeypatch):
+    model = reranker(tiny_cross_encoder)
+    model.score([("a", "man")])
+
+    def predict(pairs, **how):
+        raise MemoryError
+
+    monkeypatch.setattr(model._model, "predict", predict)
+    with pytest.raises(PlanDoesNotFit, match=r"a batch of 2 texts of 5 tokens\n  try: --batch-tokens 5"):
+        model.score([("a", "man"), ("a", "horse")])
+    with pytest.raises(UsageError, match="a single text of 5 tokens"):
+        model.score([("a", "man")])

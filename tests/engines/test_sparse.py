@@ -227,7 +227,7 @@ def test_weights_that_are_not_finite_are_refused(tiny_sparse_encoder, monkeypatc
 
     own = encoder(tiny_sparse_encoder)
     broken = torch.tensor([[0.0, 1.0], [float("nan"), 0.0]])
-    monkeypatch.setattr(SparseTextEncoder, "forward", lambda self, texts, side: broken)
+    monkeypatch.setattr(SparseTextEncoder, "_run", lambda self, inputs, side: broken)
     with pytest.raises(InputError, match="not finite for the document 'b"):
         own.encode(["aa", "b"], Side.DOCUMENT)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import multiprocessing
 import os
 import stat
 from pathlib import Path
@@ -11,7 +13,7 @@ import pytest
 
 from hnmine.errors import ArtefactError, StorageError, UsageError
 from hnmine.files.artefact import Artefact, Draft, differences, sum_counts
-from hnmine.files.atomic import replacing, write_text
+from hnmine.files.atomic import create_text, replacing, write_text
 from hnmine.schema import Kind
 
 PLAN = {"inputs": {}, "options": {"top_k": 100}, "blocks": ["block-00000", "block-00001"]}
@@ -178,3 +180,66 @@ def test_differences_name_leaves() -> None:
 def test_counts_add_up_whatever_the_order() -> None:
     parts = [{"n": 1, "r": {"x": 2}}, {"r": {"y": 1, "x": 1}}, {"n": 4}]
     assert sum_counts(parts) == sum_counts(parts[::-1]) == {"n": 5, "r": {"x": 3, "y": 1}}
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_of_two_plans_that_begin_at_the_same_moment_the_first_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overwrite: bool
+) -> None:
+    """The other process begins after this one saw that there is no plan, and before it writes its own."""
+    other = {**PLAN, "options": {"top_k": 50}}
+    mkdir, begun = Path.mkdir, list[bool]()
+
+    def interrupted(path: Path, *args: object, **more: object) -> None:
+        if not begun and path.name == "a":
+            begun.append(True)
+            Draft.begin(tmp_path / "a", Kind.CANDIDATES, other)
+        mkdir(path, *args, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Path, "mkdir", lambda path, *a, **m: interrupted(path, *a, **m))
+    with pytest.raises(ArtefactError, match=r"options.top_k: 50 -> 100"):
+        Draft.begin(tmp_path / "a", Kind.CANDIDATES, PLAN, overwrite=overwrite)
+    assert json.loads((tmp_path / "a" / "plan.json").read_text())["options"] == {"top_k": 50}
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["plan.json"]
+
+
+def begin(path: str, top_k: int, start: object, results: object) -> None:
+    start.wait()  # type: ignore[attr-defined]
+    try:
+        Draft.begin(Path(path), Kind.CANDIDATES, {**PLAN, "options": {"top_k": top_k}})
+        results.put(("began", top_k))  # type: ignore[attr-defined]
+    except ArtefactError as error:
+        results.put(("refused", top_k, "another plan" in str(error)))  # type: ignore[attr-defined]
+
+
+def test_processes_that_race_end_with_one_plan(tmp_path: Path) -> None:
+    """Four processes, two plans: all of one plan begin, all of the other are refused."""
+    processes = multiprocessing.get_context("fork")
+    for attempt in range(10):
+        path = tmp_path / str(attempt)
+        start, results = processes.Barrier(4), processes.Queue()
+        workers = [
+            processes.Process(target=begin, args=(str(path), 10 + number % 2, start, results)) for number in range(4)
+        ]
+        for worker in workers:
+            worker.start()
+        told = [results.get(timeout=60) for _ in workers]
+        for worker in workers:
+            worker.join()
+        stands = json.loads((path / "plan.json").read_text())["options"]["top_k"]
+        assert sorted(told) == sorted([("began", stands)] * 2 + [("refused", 21 - stands, True)] * 2)
+        assert [entry.name for entry in path.iterdir()] == ["plan.json"]
+
+
+@pytest.mark.parametrize("code", [errno.EPERM, errno.EOPNOTSUPP])
+def test_a_file_system_without_hard_links_has_one_plan_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    def unsupported(*_: object) -> None:
+        raise OSError(code, "no links here")
+
+    monkeypatch.setattr(os, "link", unsupported)
+    assert create_text(tmp_path / "plan.json", "first")
+    assert not create_text(tmp_path / "plan.json", "second")
+    assert (tmp_path / "plan.json").read_text() == "first"
+    assert [path.name for path in tmp_path.iterdir()] == ["plan.json"]

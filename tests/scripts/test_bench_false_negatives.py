@@ -56,6 +56,46 @@ def test_the_ratio_pools_false_negatives(bench: Any) -> None:
 
 def test_a_default_must_deliver(bench: Any) -> None:
     peer = bench.Frontier([mined(bench, 10, 4, 0), mined(bench, 5, 4, 0)])
-    family = {(10, None): mined(bench, 10, 2, 0), (20, None): mined(bench, 9, 0, 0)}
+    family = {(10, None, None): mined(bench, 10, 2, 0), (20, None, None): mined(bench, 9, 0, 0)}
     found = {"a": {"family": family, "frontier": peer}}
-    assert bench.choose(found, ["a"]) == (10, None)  # the other one delivers 90 % only
+    assert bench.choose(found, ["a"]) == (10, None, None)  # the other one delivers 90 % only
+
+
+def test_what_is_easier_than_all_of_the_peers_is_not_compared(bench: Any) -> None:
+    # Ten negatives at gap 0.1, five (coverage 0.5) at 0.5. At coverage 0.75 as much of each setting: 3.5 over 15.
+    peer = bench.Frontier([mined(bench, 10, 4, 1), mined(bench, 5, 4, 2.5)])
+    gaps = [peer.easiest(coverage, np.ones(2)) for coverage in (1.0, 0.75, 0.5)]
+    assert gaps == pytest.approx([0.1, 3.5 / 15, 0.5])
+    assert bench.is_compared(mined(bench, 10, 0, 1.0), peer)
+    assert not bench.is_compared(mined(bench, 10, 0, 1.1), peer)
+    assert bench.is_compared(mined(bench, 5, 0, 2.4), peer)
+    family = {(10, None, None): mined(bench, 10, 2, 0), (20, None, None): mined(bench, 10, 0, 5)}
+    assert bench.choose({"a": {"family": family, "frontier": peer}}, ["a"]) == (10, None, None)
+
+
+def test_the_family_with_a_reranker_is_chosen_and_shown_by_itself(bench: Any) -> None:
+    peer = bench.Frontier([mined(bench, 10, 5, 0)])
+    # Without the reranker 10 is best on both collections; with it 20 is, on either one when the other is left out.
+    plain = {(10, None, None): mined(bench, 10, 3, 0), (20, None, None): mined(bench, 10, 4, 0)}
+    second = {(10, None, None): mined(bench, 10, 3, 0), (20, None, None): mined(bench, 10, 1, 0)}
+    data = {
+        "peers": {},
+        "ours": {bench.DEFAULT: mined(bench, 10, 4, 0), bench.DEFAULT_RERANKED: mined(bench, 10, 1, 0)},
+        "frontier": peer,
+        "family": plain,
+    }
+    found = {name: {**data, "reranked": second} for name in ("a", "b")}
+    assert bench.choose(found, ["a"]) == (10, None, None)
+    assert bench.choose(found, ["a"], bench.RERANKED) == (20, None, None)
+    report = bench.evaluate(found, 5)
+    assert report["leave_one_out"]["ratio"] == pytest.approx(0.6)
+    assert report["reranked"]["leave_one_out"]["ratio"] == pytest.approx(0.2)
+    assert [fold["skip_fused"] for fold in report["reranked"]["folds"]] == [20, 20]
+    report |= {"machine": {}, "date": "", "command": "", "reranker": {"commands": ["train", "bench"]}}
+    page = bench.markdown(report)
+    assert "| the same with the reranker | 0.200 | 0.200 to 0.200 |" in page
+    assert "By the default it is not met, by the choice made on the other collections met" in page  # 0.8 and 0.6
+    assert "a ratio of at most 0.4. By the default it is met" in page
+    assert "With a reranker" not in bench.markdown(
+        {key: value for key, value in report.items() if key != bench.RERANKED}
+    )

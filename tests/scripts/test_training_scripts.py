@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -92,20 +93,45 @@ def test_split_by_hash_keeps_texts_apart(beir: Path, tmp_path: Path) -> None:
     assert module.split(beir, {f"q{row}": str(row) for row in range(50)})[1].keys() == {f"q{r}" for r in range(40, 50)}
 
 
-def test_quality_counts_what_bm25_missed() -> None:
-    base = {"query_id": "q", "relevance": None, "is_positive": False}
-    rows = [
-        {**base, "doc_id": "a", "rank_bm25": 1, "score_bm25": 9.0, "score_reranker": -1.0},
-        {**base, "doc_id": "p", "rank_bm25": 2, "score_bm25": 8.0, "score_reranker": 2.0}
-        | {"relevance": 1, "is_positive": True},
-        {**base, "doc_id": "far", "rank_bm25": None, "score_bm25": 0.1, "score_reranker": 9.0}
-        | {"relevance": 1, "is_positive": True},
-    ]
-    found = script("train_reranker").quality(rows)
+def test_quality_of_each_order_and_of_their_fusion() -> None:
+    def row(
+        doc_id: str, ranks: tuple[int | None, int | None], reranker: float, relevance: int | None
+    ) -> dict[str, Any]:
+        scores = {"score_bm25": 9.0 - (ranks[0] or 9), "score_dense": 0.9 - (ranks[1] or 9) / 10}
+        known = {"query_id": "q", "doc_id": doc_id, "relevance": relevance, "is_positive": relevance is not None}
+        return {**known, "rank_bm25": ranks[0], "rank_dense": ranks[1], **scores, "score_reranker": reranker}
+
+    rows = [row("a", (1, 3), 3.0, None), row("p", (2, 1), 2.0, 1), row("b", (3, 2), -1.0, None)]
+    # Nobody brought the other positive, so it counts as missed, whatever its score.
+    found = script("train_reranker").quality([*rows, row("far", (None, None), 9.0, 1)])
     ideal = 1 + 1 / np.log2(3)
-    assert found["queries"] == 1
-    assert found["bm25"] == {"nDCG@10": round(1 / np.log2(3) / ideal, 4), "RR@10": 0.5}
-    assert found["reranked"] == {"nDCG@10": round(1 / ideal, 4), "RR@10": 1.0}
+    first = {"nDCG@10": round(1 / ideal, 4), "RR@10": 1.0}
+    second = {"nDCG@10": round(1 / np.log2(3) / ideal, 4), "RR@10": 0.5}
+    # Fused, k = 20: p = 1/22 + 1/21 before a = 1/21 + 1/23; with the reranker a = 2/21 + 1/23 before p = 2/22 + 1/21.
+    assert found == {
+        "queries": 1,
+        "bm25": second,
+        "dense": first,
+        "reranker": second,
+        "bm25 + dense": first,
+        "bm25 + dense + reranker": second,
+    }
+
+
+def test_titles_are_queries_for_their_own_documents_but_not_those_of_the_test(tmp_path: Path) -> None:
+    (tmp_path / "qrels").mkdir()
+    documents = [("d1", "One", "a"), ("d2", "", "b"), ("d3", "Three", "c")]
+    lines = [json.dumps({"_id": i, "title": title, "text": text}) for i, title, text in documents]
+    (tmp_path / "corpus.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (tmp_path / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nq\td3\t1\n", encoding="utf-8")
+    found = script("train_reranker").titles(tmp_path, tmp_path / "titles")
+    assert [json.loads(line) for line in (found / "queries.jsonl").read_text().splitlines()] == [
+        {"_id": "d1", "text": "One"}
+    ]
+    assert [json.loads(line)["text"] for line in (found / "corpus.jsonl").read_text().splitlines()] == ["a", "b", "c"]
+    assert (found / "qrels" / "train.tsv").read_text() == "query-id\tcorpus-id\tscore\nd1\td1\t1\n"
+    (tmp_path / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nq\td1\t1\nq\td3\t1\n")
+    assert script("train_reranker").titles(tmp_path, tmp_path / "none") is None
 
 
 @pytest.mark.slow
@@ -117,7 +143,8 @@ def test_reranker_is_trained_and_judges(beir: Path, tiny_encoder: Path, tmp_path
     ]
     held_out = outputs[0]["held_out"]["generated"]
     assert held_out["queries"] == 5
-    assert 0 < held_out["reranked"]["nDCG@10"] <= 1
+    assert outputs[0]["lists"]["generated"] == 20
+    assert 0 < held_out["bm25 + dense + reranker"]["nDCG@10"] <= 1
     weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("one", "two")]
     assert weights[0] == weights[1]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -10,7 +11,8 @@ import pytest
 
 import hnmine
 from hnmine.errors import UsageError
-from hnmine.files.artefact import Artefact
+from hnmine.files.artefact import Artefact, pretty_json
+from hnmine.hashing import digest_file
 
 WORDS = ["a", "man", "is", "eating", "food", "piece", "of", "bread", "the", "girl", "carries", "baby", "horse", "rides"]
 
@@ -84,5 +86,64 @@ def test_what_does_not_fit_is_refused(root: Path, tmp_path: Path) -> None:
             indexes=[f"other={root / 'bm25'}"],
             options=hnmine.MineOptions(deepen_from=given),
         )
-    with pytest.raises(UsageError, match="another --min-relevance than 2"):
+    with pytest.raises(UsageError, match=r"mined with --min-relevance 1, and this with --min-relevance 2"):
         mine(root, tmp_path / "c", deepen_from=given, min_relevance=2)
+    with pytest.raises(
+        UsageError, match=r"(?s)with --random 0, and this with --random 3.*no --where, and this with --where doc"
+    ):
+        mine(root, tmp_path / "d", deepen_from=given, random=3, where="document.doc_id > 'd'")
+    other = hnmine.index_bm25(
+        root / "collection", tmp_path / "bm25", options=hnmine.Bm25Options(k1=0.9, language="none")
+    )
+    how = hnmine.MineOptions(deepen_from=given)
+    with pytest.raises(UsageError, match="with another bm25: its content differs"):
+        hnmine.mine(root / "collection", tmp_path / "e", indexes=[other.path], options=how)
+    assert not any((tmp_path / name).exists() for name in "abcde")
+
+
+def test_the_seed_counts_where_something_was_drawn(root: Path, tmp_path: Path) -> None:
+    mine(root, tmp_path / "drawn", top_k=5, random=2, seed=1)
+    hnmine.filter(tmp_path / "drawn", tmp_path / "d", options=hnmine.FilterOptions(num_negatives=3))
+    with pytest.raises(UsageError, match="mined with --seed 1, and this with --seed 0"):
+        mine(root, tmp_path / "a", random=2, deepen_from=str(tmp_path / "d"))
+    mine(root, tmp_path / "a", random=2, seed=1, deepen_from=str(tmp_path / "d"))
+    mine(root, tmp_path / "b", seed=7, deepen_from=str(root / "decisions"))
+
+
+def test_the_depth_is_four_times_as_deep_and_never_less(root: Path, tmp_path: Path) -> None:
+    given = str(root / "decisions")
+    for depth in (4, 5):
+        with pytest.raises(UsageError, match=f"--top-k {depth}: --deepen-from was mined with --top-k 5 already"):
+            mine(root, tmp_path / "a", top_k=depth, deepen_from=given)
+    deeper = Artefact.open(mine(root, tmp_path / "a", deepen_from=given))
+    assert deeper.plan["options"]["top_k"] == 20
+    hnmine.filter(deeper.path, tmp_path / "again", options=hnmine.FilterOptions(num_negatives=40))
+    whole = Artefact.open(mine(root, tmp_path / "b", deepen_from=str(tmp_path / "again")))
+    assert whole.plan["options"]["top_k"] == 43, "there are no more documents"
+    hnmine.filter(whole.path, tmp_path / "over", options=hnmine.FilterOptions(num_negatives=42))
+    with pytest.raises(UsageError, match="and there are 43 documents"):
+        mine(root, tmp_path / "c", deepen_from=str(tmp_path / "over"))
+
+
+def test_decisions_that_do_not_say_how_they_were_mined_are_refused(root: Path, tmp_path: Path) -> None:
+    old = tmp_path / "old"
+    shutil.copytree(root / "decisions", old)
+    plan = json.loads((old / "plan.json").read_text())
+    del plan["mined"]
+    (old / "plan.json").write_text(pretty_json(plan))
+    manifest = json.loads((old / "manifest.json").read_text())
+    manifest["plan"] = digest_file(old / "plan.json")
+    (old / "manifest.json").write_text(pretty_json(manifest))
+    with pytest.raises(UsageError, match="does not say how its candidates were mined"):
+        mine(root, tmp_path / "a", deepen_from=str(old))
+
+
+def test_a_condition_is_kept(root: Path, tmp_path: Path) -> None:
+    where = "document.doc_id != 'd05'"
+    mine(root, tmp_path / "c", top_k=5, where=where)
+    hnmine.filter(tmp_path / "c", tmp_path / "d", options=hnmine.FilterOptions(num_negatives=3))
+    with pytest.raises(UsageError, match="and this with no --where"):
+        mine(root, tmp_path / "a", deepen_from=str(tmp_path / "d"))
+    deeper = mine(root, tmp_path / "a", deepen_from=str(tmp_path / "d"), where=where)
+    assert Artefact.open(deeper).counts["queries_without_candidates"] == 0
+    assert not any(row["doc_id"] == "d05" for rows in by_query(deeper).values() for row in rows)

@@ -10,6 +10,7 @@ import pytest
 
 import hnmine
 from hnmine.errors import InputError, UsageError
+from hnmine.execute.progress import Silent
 from hnmine.files.artefact import Artefact
 from hnmine.options import Existing
 
@@ -93,7 +94,7 @@ def test_they_are_candidates_and_a_positive_stays_one(root: Path) -> None:
 )
 def test_judged_picked_first_or_kept(root: Path, tmp_path: Path, existing: Existing, expected: int) -> None:
     options = hnmine.FilterOptions(num_negatives=4, relative_margin=0.05, existing=existing)
-    hnmine.filter(root / "candidates", tmp_path / "d", options=options)
+    outcome = hnmine.filter(root / "candidates", tmp_path / "d", options=options)
     by_id = texts(root)
     own = [r for r in table(tmp_path / "d") if r["query_id"] == table(tmp_path / "d")[0]["query_id"]]
     picked = sorted((r for r in own if r["verdict"] == "negative"), key=lambda r: r["pick_rank"])  # type: ignore[arg-type,return-value]
@@ -102,6 +103,10 @@ def test_judged_picked_first_or_kept(root: Path, tmp_path: Path, existing: Exist
     assert is_own == [True] * expected + [False] * (4 - expected), "first their own, mined ones top up"
     reason = {by_id[r["doc_id"]]: r["reason"] for r in own}["man eating food now"]
     assert reason == ("picked" if existing is Existing.KEEP else "relative-margin")
+    # "man eating food now" alone is above a ceiling: kept, it is spared, and the manifest says by which rule.
+    assert outcome.counts["spared"] == ({"relative-margin": 1} if existing is Existing.KEEP else {})
+    # "horse rides" is as long as the positive "a horse" and as near to "horse": it goes whatever --existing says.
+    assert outcome.counts["reasons"]["relative-margin"] == (1 if existing is Existing.KEEP else 2)
 
 
 def test_a_column_that_is_not_there_and_data_without_columns_are_refused(root: Path, tmp_path: Path) -> None:
@@ -120,3 +125,42 @@ def test_without_the_option_nothing_changes(root: Path, tmp_path: Path) -> None:
     hnmine.ingest(root / "pairs.jsonl", tmp_path / "c")
     assert not (tmp_path / "c" / "negatives").exists()
     assert len(table(tmp_path / "c" / "documents")) == 3
+
+
+@pytest.mark.parametrize(
+    ("columns", "named", "told"),
+    [
+        (["negative_1", "negative_2", "negative_3"], ["negative_1", "negative_2"], "negative_3 (metadata"),
+        (["negative_1", "negative_2", "negative_10"], ["negative_*"], None),
+        (["bad 1 a", "bad 22 a", "worse 2"], ["bad 1 a"], "bad 22 a (metadata"),
+        (["negative"], [], "negative (metadata"),
+        (["Hard_Negatives", "neg", "negation", "negatives_source"], [], "Hard_Negatives, neg (metadata"),
+        (["note", "lang"], [], None),
+    ],
+)
+def test_columns_that_look_like_negatives_and_were_not_named_are_told(
+    tmp_path: Path, columns: list[str], named: list[str], told: str | None
+) -> None:
+    head = ",".join(["anchor", "positive", *columns])
+    row = ",".join(["a", "b", *(f"text {n}" for n in range(len(columns)))])
+    (tmp_path / "pairs.csv").write_text(f"{head}\n{row}\n")
+    given = hnmine.InputOptions(negative_columns=tuple(named))
+    done = hnmine.ingest(tmp_path / "pairs.csv", tmp_path / "c", options=given)
+    again = hnmine.ingest(tmp_path / "pairs.csv", tmp_path / "c", options=given)
+    assert done.notes == again.notes == done.summary().get("notes", {})
+    assert bool(done.notes) == (told is not None)
+    if told is not None:
+        assert done.notes["not read as negatives"].startswith(told)
+
+
+def test_they_are_told_where_data_is_ingested_on_the_way(tmp_path: Path) -> None:
+    (tmp_path / "pairs.csv").write_text("anchor,positive,negative\nfig,a fig,a plum\n")
+    said: list[str] = []
+
+    class Listening(Silent):
+        def say(self, message: str) -> None:
+            said.append(message)
+
+    how = hnmine.Execution(progress=Listening())
+    hnmine.index_bm25(tmp_path / "pairs.csv", tmp_path / "bm25", cache_dir=tmp_path / "cache", how=how)
+    assert any("--negative-columns negative)" in message for message in said)

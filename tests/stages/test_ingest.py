@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+import re
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,6 +13,7 @@ import pytest
 
 import hnmine
 from hnmine.files.tables import common_schema
+from hnmine.stages import ingest
 
 
 def write(folder: Path, documents: list[dict[str, object]]) -> Path:
@@ -49,3 +52,9 @@ def test_common_schema() -> None:
     assert (
         common_schema([pa.schema([("a", pa.int64())]), pa.schema([("a", pa.string())])]).field("a").type == pa.string()
     )
+
+
+def test_the_tokens_of_what_is_left_out_are_listed() -> None:
+    source = Path(inspect.getfile(ingest)).read_text(encoding="utf-8")
+    used = {token for line in source.splitlines() if "self.left_out[" in line for token in re.findall(r'"(\w+)"', line)}
+    assert used == set(ingest.LEFT_OUT)

@@ -109,6 +109,14 @@ def test_an_inconsistent_query_exports_nothing_not_even_its_positive(candidates:
     assert exported == {"q1", "q2"}
 
 
+def test_a_guide_may_be_named_by_its_kind(candidates: Path, tmp_path: Path) -> None:
+    root = candidates.parent
+    hnmine.mine(root / "collection", tmp_path / "c", indexes=[f"lexical={root / 'indexes' / 'bm25'}"])
+    by_name = dropped(tmp_path / "c", tmp_path / "a", guide="lexical", guide_margin=0.1)
+    assert by_name.keys() == {"guide"}
+    assert dropped(tmp_path / "c", tmp_path / "b", guide="bm25", guide_margin=0.1) == by_name
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

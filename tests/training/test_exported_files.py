@@ -5,7 +5,9 @@ from __future__ import annotations
 import itertools
 from collections import Counter, defaultdict
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import datasets
@@ -13,7 +15,9 @@ import pyarrow.parquet as pq
 import pytest
 
 import hnmine
-from hnmine.errors import InputError
+from hnmine.errors import InputError, UsageError
+from hnmine.files.candidates import CandidatesTable
+from tests.training.conftest import hnmine as command_line
 
 FORMATS = ("triplet", "n-tuple", "labeled-pair", "labeled-list")
 CASES = [(form, options) for form in FORMATS for options in ((), ("--scores",))]
@@ -33,7 +37,8 @@ def read(path: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
 
 def texts_of(row: dict[str, Any]) -> tuple[str, list[str]]:
     """(query, documents) of a training row, whatever its format."""
-    query, *rest = [value for name, value in row.items() if name not in ("label", "labels", "score", "scores")]
+    others = ("label", "labels", "score", "scores", "weight", "weights")
+    query, *rest = [value for name, value in row.items() if name not in others]
     return query, rest[0] if isinstance(rest[0], list) else rest
 
 
@@ -93,6 +98,60 @@ def test_how_often_each_text_stands_in_a_file(exported: Export, mined: Any) -> N
     assert Counter(row["query_id"] for row in pairs) == {q: 3 + len(p) for q, p in mined.positives.items()}
 
 
+@pytest.fixture(scope="module")
+def doubted(mined: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
+    """Decisions of the command line with a ceiling on the estimate that half of the candidates are above."""
+    path = tmp_path_factory.mktemp("doubted") / "decisions"
+    ceiling = median(
+        p for p in pq.read_table(mined.path / "decisions" / "part-00000.parquet")["p_false_negative"].to_pylist() if p
+    )
+    command_line("filter", mined.path, "-o", path, "-n", 3, "--no-margin", "--max-fn-probability", ceiling)
+    return path, ceiling
+
+
+@pytest.mark.parametrize("scores", [(), ("--scores",)], ids=["", "scores"])
+@pytest.mark.parametrize(
+    ("form", "column"),
+    [("triplet", "weight"), ("n-tuple", "weights"), ("labeled-pair", "weight"), ("labeled-list", "weights")],
+)
+def test_a_weight_is_one_less_the_estimate_of_the_decisions(
+    doubted: tuple[Path, float], tmp_path: Path, form: str, column: str, scores: tuple[str, ...]
+) -> None:
+    decisions, ceiling = doubted
+    plain, weighted = tmp_path / "p.parquet", tmp_path / "w.parquet"
+    asked = hnmine.ExportOptions(format=form, scores=bool(scores))
+    hnmine.export(decisions, plain, options=asked)
+    hnmine.export(decisions, weighted, options=replace(asked, weight=True))
+    table = pq.read_table(weighted)
+    assert table.column_names[-1] == column
+    assert table.drop_columns([column]).equals(pq.read_table(plain)), "nothing else changes, the order neither"
+    decided = pq.read_table(decisions / "part-00000.parquet").to_pylist()
+    estimate = {(row["query_id"], row["doc_id"]): row["p_false_negative"] for row in decided}
+    seen = set()
+    for row, known in zip(*read(weighted), strict=True):
+        documents = zip(known["doc_ids"], known["labels"], strict=True)
+        expected = [1.0 if label else 1.0 - estimate[known["query_id"], doc_id] for doc_id, label in documents]
+        expected = expected[1:] if form == "triplet" else expected
+        found = row[column] if column == "weights" else [row[column]]
+        assert found == pytest.approx(expected, abs=1e-7)
+        seen.update(found)
+    negatives = {w for w in seen if w < 1.0}
+    assert len(negatives) > 20, "with one weight for all there is nothing to see"
+    assert min(negatives) >= 1.0 - ceiling - 1e-7, "what --max-fn-probability let through"
+
+
+def test_weights_of_decisions_without_estimates_are_refused_with_the_remedy(
+    mined: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = CandidatesTable.column_names.fget  # type: ignore[attr-defined]
+    without = property(lambda self: [name for name in names(self) if name != "p_false_negative"])
+    monkeypatch.setattr(CandidatesTable, "column_names", without)
+    with pytest.raises(InputError, match=r"--weight: 144 chosen negatives have no p_false_negative") as refused:
+        hnmine.export(mined.path, tmp_path / "t.parquet", options=hnmine.ExportOptions(weight=True, max_positives=1))
+    assert "hnmine filter" in refused.value.render()
+    hnmine.export(mined.path, tmp_path / "t.parquet")
+
+
 @pytest.mark.parametrize("form", FORMATS)
 def test_rows_of_a_query_are_not_clumped(exported: Export, form: str) -> None:
     ids = [row["query_id"] for row in read(exported(form))[1]]
@@ -143,6 +202,26 @@ def test_short_queries_give_no_n_tuple_and_are_counted(ragged: Path, mined: Any,
             "pairs_left_out": pairs - len(rows),
             "queries": len(wide),
         }
+
+
+def test_short_queries_are_padded_with_their_first_negative_and_counted(
+    ragged: Path, mined: Any, tmp_path: Path
+) -> None:
+    lists, _ = written(ragged, tmp_path / "l.parquet", format="labeled-list")
+    own = {(row["query_id"], row["doc_ids"][0]): row["doc_ids"][1:] for row in lists}
+    rows, counts = written(ragged, tmp_path / "t.parquet", format="n-tuple", pad="repeat")
+    assert {(row["query_id"], row["doc_ids"][0]): row["doc_ids"][1:] for row in rows} == {
+        key: [*negatives, *[negatives[0]] * (6 - len(negatives))] for key, negatives in own.items()
+    }
+    steps = {(row["query_id"], row["doc_ids"][0]): row["steps"][1:] for row in rows}
+    assert steps == {key: ["none"] * len(n) + ["repeated"] * (6 - len(n)) for key, n in own.items()}
+    assert counts["repeated"] == sum(6 - len(n) for n in own.values()) > 0
+    assert counts["pairs_left_out"] == sum(map(len, mined.positives.values())) - len(own)
+    texts = pq.read_table(tmp_path / "t.parquet").to_pylist()
+    for row, known in zip(texts, rows, strict=True):
+        assert texts_of(row)[1] == [mined.documents[doc_id] for doc_id in known["doc_ids"]]
+    with pytest.raises(UsageError, match=r"--pad repeat: rows of --format triplet .*\n  expected: --format n-tuple"):
+        written(ragged, tmp_path / "x.parquet", pad="repeat")
 
 
 def test_negatives_narrows_to_the_first_picks(mined: Any, tmp_path: Path) -> None:

@@ -100,6 +100,26 @@ def test_embedding_model(
                 assert labels is None
 
 
+@pytest.mark.parametrize(("form", "column"), [("triplet", "weight"), ("n-tuple", "weights")])
+def test_weights_are_dropped_or_reach_a_loss_as_labels(
+    exported: Export, student: Any, tmp_path: Path, form: str, column: str
+) -> None:
+    """What docs/formats.md says to do with them."""
+    data = load(exported(form, "--weight"))
+    without = load(exported(form))
+    assert data.remove_columns(column).to_list() == without.to_list()
+    data = data.rename_column(column, "label")
+    batches: list[tuple[Any, Any]] = []
+    loss = record(losses.MultipleNegativesRankingLoss(student), batches)
+    how = st.SentenceTransformerTrainingArguments
+    assert_learned(train(st.SentenceTransformerTrainer, how, student, data, loss, tmp_path))
+    rows = {tuple(row[name] for name in without.column_names): row["label"] for row in data}
+    for inputs, labels in batches:
+        texts = [student.tokenizer.batch_decode(part["input_ids"], skip_special_tokens=True) for part in inputs]
+        for number, row in enumerate(zip(*texts, strict=True)):
+            assert labels[number].tolist() == pytest.approx(rows[row])
+
+
 RERANKING = [
     pytest.param("labeled-pair", pair_losses.BinaryCrossEntropyLoss, False, id="bce-labeled-pair"),
     pytest.param("labeled-list", pair_losses.LambdaLoss, False, id="lambdaloss-labeled-list"),

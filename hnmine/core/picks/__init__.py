@@ -25,14 +25,19 @@ from hnmine.schema import RANDOM_SOURCE
 def build(
     options: FilterOptions, *, rank_by: str | None, origins: Mapping[str, str], clusters: Sequence[str] = ()
 ) -> Picker:
-    """The pick in force. `origins` says of every score what made it: `bm25`, `dense`, `sparse`, `run`, `reranker`;
-    `clusters` are the indexes whose clusters are known.
+    """The pick in force. `origins` says of every score what made it: `bm25`, `dense`, `sparse`, `late`, `run`,
+    `reranker`; `clusters` are the indexes whose clusters are known.
 
     Raises `UsageError` if the candidates lack a score that the pick reads.
     """
     asked = options.pick
 
     def order() -> str:
+        if rank_by is not None and rank_by not in origins:
+            raise UsageError(
+                f"--pick {asked} reads a score, and --rank-by {rank_by} is an order of ranks without one",
+                expected=f"--rank-by one of {', '.join(origins)}, or a pick that reads no score, such as top or random",
+            )
         if rank_by is None:
             raise UsageError(f"--pick {asked}: the candidates have no score to rank by", expected="an index, or a run")
         return rank_by
@@ -78,6 +83,13 @@ def build(
         Pick.INTRA_TEACHER: lambda: IntraTeacher(teachers()),
     }
     picker = makers[asked]()
+    if options.fn_weight and not picker.draws_rows:
+        drawing = [kind.token for kind in _PICKERS if kind.draws_rows]
+        raise UsageError(
+            f"--fn-weight: --pick {asked} draws no rows, so there is nothing to weight",
+            expected=f"--pick {', '.join(drawing)}",
+            remedy="--pick random draws by this weight alone; --max-fn-probability drops rows whatever the pick",
+        )
     if options.pick_pool is not None:
         picker = Pool(picker, options.pick_pool)
     if options.quota is not None:
@@ -86,6 +98,13 @@ def build(
     if options.existing is not Existing.JUDGE:
         picker = ExistingFirst(picker)
     return picker
+
+
+_PICKERS: tuple[type[Picker], ...] = (
+    *(Top, Uniform, Softmax, TopThenSoftmax, SimansGaussian, SimansLaplace),
+    *(MarginBins, Debiased, Diverse, ClusterNeighbours, CrossTeacher, IntraTeacher),
+)
+"""What `--pick` can name, in its order."""
 
 
 def parse_quota(text: str) -> dict[str, int]:
@@ -119,7 +138,7 @@ def _retrievers(quotas: Mapping[str, int], origins: Mapping[str, str]) -> dict[s
     if problems:
         raise UsageError(
             "\n".join(problems),
-            expected=f"sources {', '.join([*known, RANDOM_SOURCE])}, or bm25, dense, sparse, run for a kind",
+            expected=f"sources {', '.join([*known, RANDOM_SOURCE])}, or bm25, dense, sparse, late, run for a kind",
         )
     return found
 

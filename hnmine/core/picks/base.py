@@ -9,8 +9,12 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from hnmine.core.evidence import Bools, Evidence, Floats, Ints, place_within
+from hnmine.core.evidence import Bools, Evidence, Floats, Ints
+from hnmine.core.grouped import place_within
 from hnmine.core.layout import Keys
+
+LEAST_TRUST = 1e-12
+"""A row that is surely relevant is drawn last, and not never: what may not be drawn at all is for rules to say."""
 
 
 class Picker(ABC):
@@ -24,6 +28,8 @@ class Picker(ABC):
     token: ClassVar[str]
     is_random: bool = False
     """Whether the order depends on the keyed numbers."""
+    draws_rows: ClassVar[bool] = False
+    """Whether rows are drawn, each with some chance, so that `Evidence.trust` has a say in it."""
     takes_random_rows: bool = False
     """Whether rows of the random source are eligible, and not only a fill for short queries."""
 
@@ -42,6 +48,14 @@ class Picker(ABC):
         """
 
     @property
+    def is_consistent(self) -> bool:
+        """Whether rows that are not picked may leave without a change in what is picked, in whatever order.
+
+        So for every n: the n picked of a set are picked of any part of it that still holds them.
+        """
+        return False
+
+    @property
     def fill(self) -> Picker:
         """What orders the rows that `--short` adds."""
         return self
@@ -53,6 +67,8 @@ class Picker(ABC):
 
 def places_by(owner: Ints, eligible: Bools, keys: Sequence[npt.NDArray[Any]]) -> Ints:
     """0-based place of each eligible row among those of its owner, by keys (most significant first), then by row."""
+    if not keys:
+        return place_within(owner, eligible)
     rows = np.flatnonzero(eligible)
     own = owner[rows]
     order = np.lexsort((*(key[rows] for key in reversed(keys)), own))
@@ -74,6 +90,22 @@ def sampling_key(log_weight: Floats, draw: Keys) -> Floats:
     """
     gumbel = -np.log(-np.log(uniform_numbers(draw)))
     return np.asarray(-(log_weight + gumbel), np.float64)
+
+
+def weighted_key(evidence: Evidence, log_weight: Floats, draw: Keys) -> Floats:
+    """`sampling_key`; each row's weight is multiplied by its `Evidence.trust`, if there is any.
+
+    After CET (arXiv 2209.05072), which weights unlabelled rows while training by how likely they are no unlabelled
+    positives; its formulas could not be verified, so this is the idea and not the formula.
+    """
+    if evidence.trust is not None:
+        log_weight = log_weight + np.log(np.maximum(evidence.trust, LEAST_TRUST))
+    return sampling_key(log_weight, draw)
+
+
+def shuffling_key(evidence: Evidence, draw: Keys) -> npt.NDArray[Any]:
+    """A key of a draw from all rows alike: the keyed numbers themselves, unless there is trust to weight them by."""
+    return draw if evidence.trust is None else weighted_key(evidence, np.zeros(len(draw)), draw)
 
 
 def spread(owner: Ints, values: Floats, among: Bools, queries: int) -> Floats:

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hnmine.core.evidence import Bools, Evidence, Floats, order_among
+from hnmine.core.evidence import Bools, Evidence, Floats
+from hnmine.core.grouped import order_among
 from hnmine.core.layout import Keys
-from hnmine.core.picks.base import Picker, sampling_key
+from hnmine.core.picks.base import Picker, weighted_key
 
 
 class Debiased(Picker):
@@ -24,6 +25,7 @@ class Debiased(Picker):
 
     token = "debiased"
     is_random = True
+    draws_rows = True
 
     def __init__(self, surface: str, meaning: str) -> None:
         self.surface = surface
@@ -32,7 +34,7 @@ class Debiased(Picker):
     def _keys(self, evidence: Evidence, eligible: Bools, draw: Keys) -> Sequence[npt.NDArray[Any]]:
         surface = _standing(evidence, self.surface, eligible)
         meaning = _standing(evidence, self.meaning, eligible)
-        return (sampling_key(np.log(surface) + np.log(1.0 - meaning), draw),)
+        return (weighted_key(evidence, np.log(surface) + np.log(1.0 - meaning), draw),)
 
 
 def _standing(evidence: Evidence, score: str, among: Bools) -> Floats:

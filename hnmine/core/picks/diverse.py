@@ -26,6 +26,11 @@ class Diverse(Picker):
     def __init__(self, index: str) -> None:
         self.index = index
 
+    @property
+    def is_consistent(self) -> bool:
+        """Yes: a row that is not picked has only later ones of its cluster behind it."""
+        return True
+
     def _keys(self, evidence: Evidence, eligible: Bools, draw: Keys) -> Sequence[npt.NDArray[Any]]:
         cluster = evidence.clusters[self.index]
         order = np.lexsort((cluster, evidence.owner))

@@ -34,6 +34,11 @@ class ExistingFirst(Picker):
         return (~existing, np.where(existing, 0, self.inner.order(evidence, eligible & ~existing, draw)))
 
     @property
+    def is_consistent(self) -> bool:
+        """As the pick that tops up."""
+        return self.inner.is_consistent
+
+    @property
     def fill(self) -> Picker:
         """As the pick that tops up."""
         return self.inner.fill

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from hnmine.core.evidence import Bools, Evidence, Ints, anchor_scores
 from hnmine.core.layout import Keys, mix
-from hnmine.core.picks.base import Picker, places_by
+from hnmine.core.picks.base import Picker, places_by, shuffling_key
 from hnmine.options import Anchor
 
 BINS = 10
@@ -27,6 +27,7 @@ class MarginBins(Picker):
 
     token = "margin-bins"
     is_random = True
+    draws_rows = True
 
     def __init__(self, anchor: Anchor, bins: int = BINS) -> None:
         self.anchor = anchor
@@ -52,6 +53,6 @@ class MarginBins(Picker):
         group = owner * (self.bins + 1) + found
         order = np.argsort(group, kind="stable")
         turn = np.empty(len(owner), np.int64)
-        turn[order] = places_by(group[order], eligible[order], (draw[order],))
+        turn[order] = places_by(group[order], eligible[order], (shuffling_key(evidence, draw)[order],))
         # Not the draw itself: the best of a full bin is lower than that of an empty one, and would always go first.
         return (found == self.bins, turn, mix(draw, np.zeros(len(draw), np.int64)))

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from hnmine.core.evidence import Bools, Evidence, Ints
 from hnmine.core.layout import Keys
-from hnmine.core.picks.base import Picker
+from hnmine.core.picks.base import Picker, shuffling_key
 
 NEAREST = 3
 
@@ -24,6 +24,7 @@ class ClusterNeighbours(Picker):
 
     token = "cluster-neighbours"
     is_random = True
+    draws_rows = True
     takes_random_rows = True
 
     def __init__(self, index: str, nearest: int = NEAREST) -> None:
@@ -38,5 +39,10 @@ class ClusterNeighbours(Picker):
         rank = evidence.centroid_ranks[self.index]
         return (rank > 0) & (rank <= self.nearest)
 
+    @property
+    def is_consistent(self) -> bool:
+        """Yes: nearness and number are the row's own."""
+        return True
+
     def _keys(self, evidence: Evidence, eligible: Bools, draw: Keys) -> Sequence[npt.NDArray[Any]]:
-        return (~self._is_near(evidence), draw)
+        return (~self._is_near(evidence), shuffling_key(evidence, draw))

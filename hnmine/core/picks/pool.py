@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from hnmine.core.evidence import Bools, Evidence, Ints, place_within
+from hnmine.core.evidence import Bools, Evidence, Ints
+from hnmine.core.grouped import place_within
 from hnmine.core.layout import Keys
 from hnmine.core.picks.base import Picker
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from hnmine.core.evidence import Bools, Evidence, Ints
 from hnmine.core.layout import Keys
-from hnmine.core.picks.base import Picker, places_by
+from hnmine.core.picks.base import Picker, places_by, shuffling_key
 from hnmine.schema import RANDOM_SOURCE
 
 
@@ -61,7 +61,7 @@ class Quota(Picker):
         place = self.inner.order(evidence, eligible & ~evidence.is_random, draw)
         # The inner pick's own random rows, if it takes any, are of no account here: a quota says how many there are.
         random = eligible & evidence.is_random
-        return np.where(random, len(place) + places_by(evidence.owner, random, (draw,)), place)
+        return np.where(random, len(place) + places_by(evidence.owner, random, (shuffling_key(evidence, draw),)), place)
 
     def _within_quota(self, evidence: Evidence, source: Ints, eligible: Bools, draw: Keys) -> Bools:
         place = self._inner(evidence, eligible, draw)
@@ -71,6 +71,11 @@ class Quota(Picker):
         within[order] = places_by(group[order], eligible[order], (place[order],))
         limit = np.array([count for _, count in self.quotas.values()] + [0], np.int64)[source]
         return eligible & (within < limit)
+
+    @property
+    def is_consistent(self) -> bool:
+        """As the inner pick: the rows of a source that are not picked stand behind those that are."""
+        return self.inner.is_consistent
 
     @property
     def fill(self) -> Picker:

@@ -9,9 +9,10 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from hnmine.core.evidence import Bools, Evidence, Floats, anchor_scores, place_within
+from hnmine.core.evidence import Bools, Evidence, Floats, anchor_scores
+from hnmine.core.grouped import place_within
 from hnmine.core.layout import Keys
-from hnmine.core.picks.base import Picker, sampling_key, spread
+from hnmine.core.picks.base import Picker, spread, weighted_key
 from hnmine.options import Anchor
 
 
@@ -28,6 +29,7 @@ class SimansKernel(Picker):
     """
 
     is_random = True
+    draws_rows = True
     default_width: ClassVar[float]
 
     def __init__(self, score: str, anchor: Anchor, offset: float = 0.0, width: float | None = None) -> None:
@@ -40,7 +42,7 @@ class SimansKernel(Picker):
         values, owner = evidence.scores[self.score], evidence.owner
         positive = anchor_scores(evidence, self.anchor, values)[owner]
         z = (values - positive) / spread(owner, values, eligible, len(evidence.offsets) - 1)[owner]
-        drawn = sampling_key(self._log_weight((z - self.offset) / self.width), draw)
+        drawn = weighted_key(evidence, self._log_weight((z - self.offset) / self.width), draw)
         from_the_end = np.where(np.isfinite(values), -place_within(owner, eligible), np.nan)
         return (np.where(np.isfinite(positive), drawn, from_the_end),)
 

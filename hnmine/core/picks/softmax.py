@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy.typing as npt
 
-from hnmine.core.evidence import Bools, Evidence, Floats, place_within
+from hnmine.core.evidence import Bools, Evidence, Floats
+from hnmine.core.grouped import place_within
 from hnmine.core.layout import Keys
-from hnmine.core.picks.base import Picker, sampling_key, spread
+from hnmine.core.picks.base import Picker, spread, weighted_key
 
 
 class Softmax(Picker):
@@ -23,16 +24,23 @@ class Softmax(Picker):
 
     token = "softmax"
     is_random = True
+    draws_rows = True
 
     def __init__(self, score: str, temperature: float | None = None) -> None:
         self.score = score
         self.temperature = temperature
 
+    @property
+    def is_consistent(self) -> bool:
+        """With a temperature; the deviation of the eligible scores changes with every row."""
+        return self.temperature is not None
+
     def _sampling_key(self, evidence: Evidence, eligible: Bools, draw: Keys) -> Floats:
         values, owner = evidence.scores[self.score], evidence.owner
         if self.temperature is not None:
-            return sampling_key(values / self.temperature, draw)
-        return sampling_key(values / spread(owner, values, eligible, len(evidence.offsets) - 1)[owner], draw)
+            return weighted_key(evidence, values / self.temperature, draw)
+        deviation = spread(owner, values, eligible, len(evidence.offsets) - 1)
+        return weighted_key(evidence, values / deviation[owner], draw)
 
     def _keys(self, evidence: Evidence, eligible: Bools, draw: Keys) -> Sequence[npt.NDArray[Any]]:
         return (self._sampling_key(evidence, eligible, draw),)

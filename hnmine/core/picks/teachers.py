@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hnmine.core.evidence import Bools, Evidence, Floats, Ints, order_among
+from hnmine.core.evidence import Bools, Evidence, Floats, Ints
+from hnmine.core.grouped import order_among
 from hnmine.core.layout import Keys, mix
 from hnmine.core.picks.base import Picker
 
@@ -38,6 +39,11 @@ class CrossTeacher(Picker):
         mixed = mix(number, np.zeros(len(number), np.int64))
         return np.asarray(mixed % np.uint64(len(self.teachers)), np.int64)
 
+    @property
+    def is_consistent(self) -> bool:
+        """Yes: the order is the teacher's."""
+        return True
+
     def _keys(self, evidence: Evidence, eligible: Bools, draw: Keys) -> Sequence[npt.NDArray[Any]]:
         teacher = self.teacher_of(evidence, draw)[evidence.owner]
         place = np.full(len(teacher), _NOWHERE)
@@ -62,6 +68,11 @@ class IntraTeacher(Picker):
 
     def __init__(self, teachers: Sequence[str]) -> None:
         self.teachers = teachers
+
+    @property
+    def is_consistent(self) -> bool:
+        """Yes: a row that is not picked has only later ones of its teacher behind it."""
+        return True
 
     def _keys(self, evidence: Evidence, eligible: Bools, draw: Keys) -> Sequence[npt.NDArray[Any]]:
         turn = np.full(len(eligible), _NOWHERE)

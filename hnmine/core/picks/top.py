@@ -21,5 +21,10 @@ class Top(Picker):
 
     token = "top"
 
+    @property
+    def is_consistent(self) -> bool:
+        """Yes: a row's place is that of the table."""
+        return True
+
     def _keys(self, evidence: Evidence, eligible: Bools, draw: Keys) -> Sequence[npt.NDArray[Any]]:
         return ()

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from hnmine.core.evidence import Bools, Evidence
 from hnmine.core.layout import Keys
-from hnmine.core.picks.base import Picker
+from hnmine.core.picks.base import Picker, shuffling_key
 
 
 class Uniform(Picker):
@@ -21,6 +21,12 @@ class Uniform(Picker):
 
     token = "random"
     is_random = True
+    draws_rows = True
+
+    @property
+    def is_consistent(self) -> bool:
+        """Yes: a row's number is its own."""
+        return True
 
     def _keys(self, evidence: Evidence, eligible: Bools, draw: Keys) -> Sequence[npt.NDArray[Any]]:
-        return (draw,)
+        return (shuffling_key(evidence, draw),)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hnmine.core.rules.agreement import Agreement
 from hnmine.core.rules.answers import HasAnswer
 from hnmine.core.rules.band import AboveBand, BelowBand, parse_band
@@ -24,20 +26,36 @@ from hnmine.errors import UsageError
 from hnmine.options import FilterOptions, Short
 from hnmine.schema import Scale
 
+DEFAULT_FN_PROBABILITY = 0.05
+"""One in twenty: said before anything was measured with it, not chosen."""
 DEFAULT_RELATIVE = {Scale.COSINE: 0.05}
 DEFAULT_ABSOLUTE = {Scale.LOGIT: 3.0}
 
 
-def default_margins(options: FilterOptions, scale: Scale) -> tuple[float | None, float | None]:
-    """(relative, absolute) margin in force: those asked for, else the default of the judge's scale, else none."""
-    asked = options.relative_margin is not None or options.absolute_margin is not None
-    if asked or options.no_margin:
-        return options.relative_margin, options.absolute_margin
-    return DEFAULT_RELATIVE.get(scale), DEFAULT_ABSOLUTE.get(scale)
+def asks_for_truth(options: FilterOptions) -> bool:
+    """Whether the options say how false negatives are told, so that no default does."""
+    asked = (options.relative_margin, options.absolute_margin, options.max_fn_probability)
+    return options.no_margin or any(value is not None for value in asked)
+
+
+def in_force(options: FilterOptions, scale: Scale, *, estimated: bool) -> FilterOptions:
+    """The options, with the default for telling false negatives filled in if they ask for none.
+
+    A cross-encoder's logits judge by themselves: absolute margin 3.0. Under any other judge, `--max-fn-probability
+    0.05` where the probability could be `estimated` from the table, else relative margin 0.05 for a cosine
+    (sentence-transformers' documented example) and none for other scales.
+    """
+    if asks_for_truth(options):
+        return options
+    if estimated and scale is not Scale.LOGIT:
+        return replace(options, max_fn_probability=DEFAULT_FN_PROBABILITY)
+    return replace(options, relative_margin=DEFAULT_RELATIVE.get(scale), absolute_margin=DEFAULT_ABSOLUTE.get(scale))
 
 
 LADDER = ((0.5, "relaxed-half"), (0.0, "relaxed-to-positive"))
-"""`--short relax`: first half the margins, then only "below the positive". The guards against copies never relax."""
+"""`--short relax`: first half the margins and twice the probability, then only "below the positive" and one half.
+
+The guards against copies never relax."""
 
 
 def build(
@@ -46,13 +64,15 @@ def build(
     *,
     shrink: float = 1.0,
     dense: tuple[str, Scale] | None = None,
+    estimated: bool = False,
 ) -> list[Rule]:
     """The rules in force, in the order in which they decide a row's reason.
 
-    `scale` is the judge's. `shrink` multiplies the margins: the ladder of `--short relax`. `dense` is the index, with
-    its scale, whose similarities between texts are compared. Raises `UsageError` for a rule whose scores are of a
-    scale that it has no meaning for.
+    `scale` is the judge's, `estimated` as for `in_force`. `shrink` multiplies the margins: the ladder of
+    `--short relax`. `dense` is the index, with its scale, whose similarities between texts are compared. Raises
+    `UsageError` for a rule whose scores are of a scale that it has no meaning for.
     """
+    options = in_force(options, scale, estimated=estimated)
     rules = _before_reuse(options, scale, shrink, dense)
     if options.max_reuse:
         steps = (1.0, *(step for step, _ in LADDER)) if options.short is Short.RELAX else (1.0,)
@@ -62,7 +82,7 @@ def build(
 
 
 def _before_reuse(options: FilterOptions, scale: Scale, shrink: float, dense: tuple[str, Scale] | None) -> list[Rule]:
-    relative, absolute = default_margins(options, scale)
+    relative, absolute = options.relative_margin, options.absolute_margin
     # A judge asked for by name judges every row: one it has no score for is dropped, even if nothing is compared.
     compared = (relative, absolute, options.max_score, options.min_score, options.judge_by, options.band, options.iqr)
     rules: list[Rule] = []
@@ -115,13 +135,18 @@ def _before_reuse(options: FilterOptions, scale: Scale, shrink: float, dense: tu
     if options.skip_fused:
         rules.append(SkipFused(options.skip_fused))
     if options.max_fn_probability is not None:
-        rules.append(MaxFnProbability(options.max_fn_probability))
+        rules.append(MaxFnProbability(_likelier(options.max_fn_probability, shrink)))
     return rules
 
 
 def _relaxed(margin: float, shrink: float) -> float:
     """A margin on a rung of the ladder: a negative one (positive + δ) is as lax as can be and stays."""
     return margin * shrink if margin > 0 else margin
+
+
+def _likelier(most: float, shrink: float) -> float:
+    """A probability on a rung of the ladder: twice what was asked, then one half: likelier a negative than not."""
+    return max(most, min(most / shrink, 0.5) if shrink else 0.5)
 
 
 def _no_dense(flag: str) -> UsageError:
@@ -140,4 +165,4 @@ def _cosine(dense: tuple[str, Scale] | None, flag: str) -> str:
     return name
 
 
-__all__ = ["LADDER", "Rule", "build", "default_margins"]
+__all__ = ["LADDER", "Rule", "asks_for_truth", "build", "in_force"]

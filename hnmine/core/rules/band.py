@@ -48,6 +48,7 @@ class AboveBand(Rule):
     """
 
     reason = "above-band"
+    reads_judge = True
     knob = "raise the upper end of --band, or raise --top-k in mine"
 
     def __init__(self, limit: float, scale: Scale) -> None:
@@ -63,6 +64,7 @@ class BelowBand(Rule):
     """Drops n whose probability of being relevant is below `limit`: too easy, so it spares nothing (InDi)."""
 
     reason = "below-band"
+    reads_judge = True
     is_guess = False
     knob = "lower the lower end of --band"
 

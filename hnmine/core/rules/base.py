@@ -6,6 +6,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
+import numpy as np
+
 from hnmine.core.evidence import Bools, Evidence
 
 
@@ -30,6 +32,12 @@ class Rule(ABC):
     """The rules whose survivors `fit` counts, one list for each rung of the ladder; they are fitted first."""
     fit_queries: ClassVar[int | None] = None
     """A keyed sample of this many queries is enough for `fit`; None: it must see them all."""
+    reads_judge: ClassVar[bool] = False
+    """Whether the verdict on a row changes with the judge's scores: the row's own or those of the positives."""
+    counts_rows: ClassVar[bool] = False
+    """Whether the verdict on a row changes with what became of other candidates, or with the judge's scores of them."""
+    fit_columns: ClassVar[tuple[str, ...] | None] = None
+    """How the columns of candidates begin that `fit` reads beside `relevance`, `is_positive`, `sources`; None: all."""
 
     def fit(self, blocks: Iterable[Evidence]) -> dict[str, Any]:
         """Read the whole table, block by block; returns the state as JSON values.
@@ -42,13 +50,24 @@ class Rule(ABC):
         """Take over the state that `fit` returned."""
         raise NotImplementedError(f"{type(self).__name__} needs no fit")
 
+    def reads(self, score: str, *, judge: str | None) -> bool:
+        """Whether the verdict on a row changes with the score called `score`, where `judge` is the judge's name."""
+        return self.reads_judge and score == judge
+
     def drops(self, evidence: Evidence, alive: Bools) -> Bools:
         """True for every row this rule drops; positives are never dropped.
 
         `alive` are the candidates that no earlier rule dropped: what a rule that counts ranks counts among.
         """
-        dropped = self._drops(evidence, alive & ~evidence.is_positive) & ~evidence.is_positive
-        return dropped & ~evidence.is_certain if self.is_guess else dropped
+        return self.against(evidence, alive) & ~self.spares(evidence)
+
+    def against(self, evidence: Evidence, alive: Bools) -> Bools:
+        """True for every row this rule would drop if it spared none but positives."""
+        return self._drops(evidence, alive & ~evidence.is_positive) & ~evidence.is_positive
+
+    def spares(self, evidence: Evidence) -> Bools:
+        """True for every row that this rule leaves alone whatever it finds: the certain ones, if it guesses."""
+        return evidence.is_certain if self.is_guess else np.zeros(len(evidence.judge), np.bool_)
 
     @abstractmethod
     def _drops(self, evidence: Evidence, alive: Bools) -> Bools:

@@ -16,6 +16,7 @@ class NoScore(Rule):
     """Drops rows the judge gave no score: what cannot be compared cannot be trusted."""
 
     reason = "no-score"
+    reads_judge = True
     is_guess = False
 
     def _drops(self, evidence: Evidence, alive: Bools) -> Bools:
@@ -26,6 +27,7 @@ class NoAnchor(Rule):
     """Drops the rows of a query none of whose positives has a score: there is nothing to measure a margin from."""
 
     reason = "no-anchor"
+    reads_judge = True
     knob = "give the positives scores, or judge by another score with --judge-by"
 
     def __init__(self, anchor: Anchor) -> None:
@@ -39,6 +41,7 @@ class AbsoluteMargin(Rule):
     """TopK-MarginPos: C = s(p) - margin. For logits of a cross-encoder 3.0 is the MS MARCO recipe."""
 
     reason = "absolute-margin"
+    reads_judge = True
     knob = "lower --absolute-margin, or raise --top-k in mine"
 
     def __init__(self, margin: float, anchor: Anchor) -> None:
@@ -54,6 +57,7 @@ class RelativeMargin(Rule):
     """TopK-PercPos: C = s(p) - margin * |s(p)|, which stays below s(p) for negative scores too."""
 
     reason = "relative-margin"
+    reads_judge = True
     knob = "lower --relative-margin, or raise --top-k in mine"
 
     def __init__(self, margin: float, anchor: Anchor) -> None:
@@ -70,6 +74,7 @@ class MaxScore(Rule):
     """TopK-Abs: drops s(n) above a fixed score."""
 
     reason = "max-score"
+    reads_judge = True
     knob = "raise --max-score, or raise --top-k in mine"
 
     def __init__(self, limit: float) -> None:
@@ -83,6 +88,7 @@ class MinScore(Rule):
     """Drops s(n) below a fixed score: too easy to teach anything. Not a guess at relevance, so it spares nothing."""
 
     reason = "min-score"
+    reads_judge = True
     is_guess = False
     knob = "lower --min-score"
 

@@ -22,6 +22,10 @@ class NoGuideScore(Rule):
     def __init__(self, name: str) -> None:
         self.name = name
 
+    def reads(self, score: str, *, judge: str | None) -> bool:
+        """Whether it is the guide's."""
+        return score == self.name
+
     def _drops(self, evidence: Evidence, alive: Bools) -> Bools:
         guide = _scores(evidence, self.name)
         return ~np.isfinite(guide) | np.isnan(anchor_scores(evidence, Anchor.MIN, guide))[evidence.owner]
@@ -40,6 +44,10 @@ class Guide(Rule):
         self.name = name
         self.margin = margin
         self.anchor = anchor
+
+    def reads(self, score: str, *, judge: str | None) -> bool:
+        """Whether it is the guide's."""
+        return score == self.name
 
     def _drops(self, evidence: Evidence, alive: Bools) -> Bools:
         guide = _scores(evidence, self.name)

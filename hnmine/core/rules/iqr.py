@@ -36,6 +36,8 @@ class Iqr(Rule):
     """
 
     reason = "iqr"
+    reads_judge = True
+    counts_rows = True
     knob = "raise --iqr, or raise --top-k in mine"
 
     def __init__(self, times: float) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from hnmine.core.evidence import Bools, Evidence, place_within
+from hnmine.core.evidence import Bools, Evidence
+from hnmine.core.grouped import place_within
 from hnmine.core.rules.base import Rule
 from hnmine.core.rules.same_text import SameTextAsCandidate, SameTextAsPositive, SameTextAsQuery
 

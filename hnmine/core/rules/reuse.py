@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from hnmine.core.evidence import Bools, Evidence, Ints, Keys, place_within
+from hnmine.core.evidence import Bools, Evidence, Ints, Keys
+from hnmine.core.grouped import place_within
 from hnmine.core.rules.base import Rule
-from hnmine.hashing import keyed_hash
+from hnmine.hashing import keyed_hashes
 
 _DOCUMENT, _QUERY = "document.doc_id", "query.query_id"
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
@@ -28,6 +29,7 @@ class MaxReuse(Rule):
     """
 
     reason = "max-reuse"
+    counts_rows = True
     is_guess = False
     knob = "raise --max-reuse"
     needs_fit = True
@@ -93,7 +95,7 @@ class MaxReuse(Rule):
 
 def _hashes(ids: np.ndarray[Any, Any], purpose: str, seed: int) -> Keys:
     unique, inverse = np.unique(ids, return_inverse=True)
-    hashes = np.fromiter((keyed_hash(seed, purpose, identity) for identity in unique.tolist()), np.uint64, len(unique))
+    hashes = np.array(keyed_hashes(seed, purpose, last=unique.tolist()), np.uint64)
     return np.asarray(hashes[inverse], np.uint64)
 
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from hnmine.core.evidence import Bools, Evidence, keys_in, repeats
+from hnmine.core.evidence import Bools, Evidence
+from hnmine.core.grouped import keys_in, repeats
 from hnmine.core.rules.base import Rule
 
 

@@ -7,8 +7,11 @@ of documents, queries and qrels; what was seen is remembered as 16-byte hashes, 
 from __future__ import annotations
 
 import fnmatch
+import re
+import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Literal
 
 from hnmine.errors import InputError, ProblemLog, UsageError
 from hnmine.files.readers.fields import BadRecord, Place, take_id, take_metadata, take_text, take_texts
@@ -16,16 +19,24 @@ from hnmine.files.readers.identity import Seen, digest16, hashed_id
 from hnmine.files.readers.records import Document, Judgment, Query
 from hnmine.files.readers.source import Findings, Source, digest_files
 from hnmine.files.readers.streams import InputFile
-from hnmine.files.readers.tables import columns, read_rows
+from hnmine.files.readers.tables import TableFormat, columns, read_rows, table_format
 from hnmine.files.readers.texts import open_text_file, read_documents
 from hnmine.options import InputOptions, nearest
-from hnmine.schema import Side
+from hnmine.schema import DOC_ID, QUERY_ID, TEXT, TEXT_KEY, TITLE, Side
 
 LIKELY_COLUMNS = (
     ("anchor", "query", "question"),
     ("positive", "answer", "passage", "document"),
 )
 """Names that other pairs files use; they are proposed in the error, never taken unasked."""
+
+
+_LIKE_A_NEGATIVE = re.compile(r"(hard[_ -]?)?neg(ative)?s?[_ -]?\d*", re.IGNORECASE)
+
+
+def _stem(name: str) -> str:
+    """The name with its numbers taken out: `negative_1` and `negative_2` have one."""
+    return re.sub(r"\d+", "#", name)
 
 
 @dataclass(slots=True)
@@ -109,9 +120,10 @@ class PairsSource(Source):
         self._ids_by_text: dict[bytes, str] | None = None
         self._by_id_alone = bool(corpus and options.positive_id_column)
         self._negative_columns: list[str] = []
+        self._names: list[str] = []
         findings = Findings()
         with findings.collect():
-            names = columns(file)
+            self._names = names = columns(file)
             if names:
                 check_columns(names, file.shown, options)
                 matches = [name for pattern in options.negative_columns for name in fnmatch.filter(names, pattern)]
@@ -131,6 +143,28 @@ class PairsSource(Source):
     def has_queries(self) -> bool:
         """Always: a pair brings its query."""
         return True
+
+    def column_names(self, table: Literal["documents", "queries"]) -> list[str] | None:
+        """The other columns are the queries'; JSONL may have more of them further down."""
+        if table == "documents":
+            return None if self._corpus else [DOC_ID, TITLE, TEXT, TEXT_KEY]
+        if table_format(self.file) is TableFormat.JSONL:
+            return None
+        own = [QUERY_ID, TEXT, TEXT_KEY]
+        taken = self._taken()
+        return [*own, *(f"{name}_" if name in own else name for name in columns(self.file) if name not in taken)]
+
+    def notes(self) -> dict[str, str]:
+        """The columns that look like negatives and were not named as such."""
+        taken, named = self._taken(), {_stem(name) for name in self._negative_columns}
+        found = [n for n in self._names if n not in taken and (_stem(n) in named or _LIKE_A_NEGATIVE.fullmatch(n))]
+        if not found:
+            return {}
+        shown = ", ".join(found[:5]) + (", ..." if len(found) > 5 else "")
+        patterns = list(dict.fromkeys(_stem(name).replace("#", "*") for name in found))
+        named_too = [n for n in self.options.negative_columns if not any(fnmatch.fnmatch(n, p) for p in patterns)]
+        flags = " ".join(f"--negative-columns {shlex.quote(name)}" for name in [*named_too, *patterns])
+        return {"not read as negatives": f"{shown} (metadata of the queries; to read them: {flags})"}
 
     def describe(self) -> dict[str, object]:
         """Kind, names of the files and the columns that were read."""
@@ -230,13 +264,16 @@ class PairsSource(Source):
             self._reports = _FirstReport(target=problems)
         return self._reports
 
+    def _taken(self) -> set[str]:
+        """The columns that are no metadata."""
+        options = self.options
+        named = [options.anchor_column, options.positive_column, options.anchor_id_column, options.positive_id_column]
+        return {name for name in (*named, *self._negative_columns) if name is not None}
+
     def _pairs(self, reports: ProblemLog, *, metadata: bool = False) -> Iterator[_Pair]:
         options = self.options
-        sides = [options.anchor_column, options.anchor_id_column, options.positive_id_column]
-        sides += [] if self._by_id_alone else [options.positive_column]
-        sides += self._negative_columns
-        taken = {name for name in (*sides, options.positive_column) if name is not None}
-        wanted = None if metadata else sorted(name for name in sides if name is not None)
+        taken = self._taken()
+        wanted = None if metadata else sorted(taken - ({options.positive_column} if self._by_id_alone else set()))
         for line, row in read_rows(self.file, reports, wanted):
             try:
                 anchor = take_text(row, options.anchor_column)

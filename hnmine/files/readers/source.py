@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self
 
 from hnmine.errors import HnmineError, InputError, ProblemLog, UsageError
 from hnmine.files.readers.records import Document, Judgment, Query
@@ -49,6 +49,14 @@ class Source(ABC):
     @abstractmethod
     def qrels(self, problems: ProblemLog) -> Iterator[Judgment]:
         """Each judgment, in file order; none for a corpus alone."""
+
+    def column_names(self, table: Literal["documents", "queries"]) -> list[str] | None:
+        """The columns that a table will have in the collection; None if only reading everything can tell."""
+        return None
+
+    def notes(self) -> dict[str, str]:
+        """What a person should be told about the input although it is no mistake; mostly nothing."""
+        return {}
 
     def negatives(self, problems: ProblemLog) -> Iterator[tuple[str, str]]:
         """Each (query id, document id) that the input itself calls a negative, once, in file order; mostly none."""

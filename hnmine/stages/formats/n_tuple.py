@@ -9,14 +9,23 @@ from hnmine.stages.formats.base import Rows, TrainingFormat
 
 
 class NTuple(TrainingFormat):
-    """A row for each (query, positive), all of the same width. With scores a list column of 1 + n `scores`."""
+    """A row for each (query, positive), all of the same width.
 
-    def lay_out(self, chosen: Chosen, *, width: int, keys: Keys | None) -> tuple[Layout, int]:
-        """A row for each pair whose query has at least `width` negatives."""
-        return row_per_pair(chosen, keys, width=width)
+    With scores a list column of 1 + n `scores`, with weights one of 1 + n `weights`.
+    """
+
+    is_fixed = True
+
+    def lay_out(self, chosen: Chosen, *, width: int, keys: Keys | None, pad: bool = False) -> tuple[Layout, int]:
+        """A row for each pair whose query has at least `width` negatives; with `pad`, at least one."""
+        return row_per_pair(chosen, keys, width=width, pad=pad)
 
     def table(self, rows: Rows, *, width: int) -> pa.Table:
-        """anchor, positive, negative_1, ..., negative_n[, scores]."""
+        """anchor, positive, negative_1, ..., negative_n[, scores][, weights]."""
         negatives = {f"negative_{i}": rows.column(i) for i in range(1, width + 1)}
         columns = {"anchor": rows.queries, "positive": rows.column(0), **negatives}
-        return pa.table({**columns, **({"scores": rows.lists(rows.scores)} if rows.scores is not None else {})})
+        if rows.scores is not None:
+            columns["scores"] = rows.lists(rows.scores)
+        if rows.weights is not None:
+            columns["weights"] = rows.lists(rows.weights)
+        return pa.table(columns)

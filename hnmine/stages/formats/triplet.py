@@ -9,13 +9,20 @@ from hnmine.stages.formats.base import Rows, TrainingFormat
 
 
 class Triplet(TrainingFormat):
-    """A row for each negative. With scores a list column `scores`: the positive's, the negative's."""
+    """A row for each negative. With scores a list column `scores`: the positive's, the negative's.
 
-    def lay_out(self, chosen: Chosen, *, width: int, keys: Keys | None) -> tuple[Layout, int]:
+    With weights `weight`: the negative's.
+    """
+
+    def lay_out(self, chosen: Chosen, *, width: int, keys: Keys | None, pad: bool = False) -> tuple[Layout, int]:
         """A row for each (query, positive, negative)."""
         return row_per_negative(chosen, keys)
 
     def table(self, rows: Rows, *, width: int) -> pa.Table:
-        """anchor, positive, negative[, scores]."""
+        """anchor, positive, negative[, scores][, weight]."""
         columns = {"anchor": rows.queries, "positive": rows.column(0), "negative": rows.column(1)}
-        return pa.table({**columns, **({"scores": rows.lists(rows.scores)} if rows.scores is not None else {})})
+        if rows.scores is not None:
+            columns["scores"] = rows.lists(rows.scores)
+        if rows.weights is not None:
+            columns["weight"] = rows.at(1, rows.weights)
+        return pa.table(columns)

@@ -1,0 +1,134 @@
+"""Arrays whose rows are grouped by an owner (a query): order, places and repeats within each group.
+
+Owners are whole numbers in ascending order.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Bools = npt.NDArray[np.bool_]
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Keys = npt.NDArray[np.uint64]
+
+_MIX_KEY, _MIX_OWNER = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD6E8FEB86659FD93)
+_TABLE_BITS = 16
+
+
+def run_starts(owner: Ints) -> Ints:
+    """The first row of each group."""
+    if not len(owner):
+        return np.zeros(0, np.int64)
+    return np.concatenate([[0], np.flatnonzero(owner[1:] != owner[:-1]) + 1])
+
+
+def positions(owner: Ints) -> Ints:
+    """0-based position of each row within its group."""
+    starts = run_starts(owner)
+    lengths = np.diff(starts, append=len(owner))
+    return np.asarray(np.arange(len(owner)) - np.repeat(starts, lengths), np.int64)
+
+
+def totals(offsets: Ints, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The sum of each group's values, 0 for an empty one; of truth values, whether any is true.
+
+    Group i owns the rows offsets[i]..offsets[i + 1].
+    """
+    found = np.zeros(len(offsets) - 1, values.dtype)
+    has_rows = offsets[1:] > offsets[:-1]
+    if has_rows.any():
+        found[has_rows] = np.add.reduceat(values, offsets[:-1][has_rows])
+    return found
+
+
+def place_within(owner: Ints, chosen: Bools) -> Ints:
+    """0-based position of each chosen row among the chosen rows of its owner; -1 for the others."""
+    running: Ints = np.cumsum(chosen) - chosen
+    starts = run_starts(owner)
+    first = np.repeat(running[starts], np.diff(starts, append=len(owner)))
+    return np.where(chosen, running - first, -1)
+
+
+def order_among(owner: Ints, values: Floats, among: Bools) -> Ints:
+    """1-based rank of each row of `among` within its owner, highest value first; 0 for the other rows.
+
+    Equal values share the better rank; rows without a value (NaN) share the place behind all that have one.
+    """
+    if among.all():
+        return _ranks(owner, values)
+    rows = np.flatnonzero(among)
+    ranked = np.zeros(len(owner), np.int64)
+    ranked[rows] = _ranks(owner[rows], values[rows])
+    return ranked
+
+
+def _ranks(owner: Ints, values: Floats) -> Ints:
+    keys = np.where(np.isnan(values), np.inf, -values)
+    place = positions(owner)
+    is_first = place == 0
+    in_order = bool(((keys[1:] >= keys[:-1]) | is_first[1:]).all())
+    order = None if in_order else _ascending_by_owner(owner, keys)
+    key = keys if order is None else keys[order]
+    # Sorted, owners stand as before. The place of the first of equals is carried on to the others.
+    is_new = is_first
+    is_new[1:] |= key[1:] != key[:-1]
+    if not is_new.all():
+        place = place[np.maximum.accumulate(np.where(is_new, np.arange(len(owner)), 0))]
+    if order is None:
+        return place + 1
+    ranked = np.empty(len(owner), np.int64)
+    ranked[order] = place + 1
+    return ranked
+
+
+def _ascending_by_owner(owner: Ints, keys: Floats) -> Ints:
+    """The rows by (owner, key), equal ones in any order.
+
+    Two sorts one after the other: of the keys, vectorised by NumPy, then a stable one of small owner numbers, which is
+    a radix sort. A tenth of the time of a lexsort of both.
+    """
+    order = np.argsort(keys)
+    number = owner - owner[0]
+    if int(number[-1]) <= np.iinfo(np.uint16).max:
+        number = number.astype(np.uint16)
+    return np.asarray(order[np.argsort(number[order], kind="stable")], np.int64)
+
+
+def keys_in(owner: Ints, keys: Keys, other_owner: Ints, other_keys: Keys) -> Bools:
+    """Which (owner, key) pairs also occur among the other pairs."""
+    # A table of the others' hashes clears nearly all pairs; the few that are left are compared exactly.
+    seen = np.zeros(1 << _TABLE_BITS, np.bool_)
+    shift = np.uint64(64 - _TABLE_BITS)
+    seen[_mixed(other_owner, other_keys) >> shift] = True
+    found: Bools = seen[_mixed(owner, keys) >> shift]
+    rows = np.flatnonzero(found)
+    pairs = np.rec.fromarrays([owner[rows], keys[rows]])
+    found[rows] = np.isin(pairs, np.unique(np.rec.fromarrays([other_owner, other_keys])))
+    return found
+
+
+def repeats(owner: Ints, keys: Keys) -> Bools:
+    """Which rows repeat the key of an earlier row of the same owner; the first of each key is not a repeat."""
+    # Sorted by a hash, with the row number in its low bits: only rows that share a hash can share owner and key.
+    bits = np.uint64(max(len(keys) - 1, 0).bit_length())
+    numbers = (_mixed(owner, keys) >> bits << bits) | np.arange(len(keys), dtype=np.uint64)
+    numbers.sort()
+    equal = np.zeros(len(keys) + 1, np.bool_)
+    equal[1:-1] = numbers[1:] >> bits == numbers[:-1] >> bits
+    rows = (numbers[equal[1:] | equal[:-1]] & np.uint64((1 << int(bits)) - 1)).astype(np.int64)
+    order = rows[np.lexsort((rows, keys[rows], owner[rows]))]
+    same = np.zeros(len(keys), np.bool_)
+    a, b = order[:-1], order[1:]
+    same[b] = (owner[a] == owner[b]) & (keys[a] == keys[b])
+    return same
+
+
+def _mixed(owner: Ints, keys: Keys) -> Keys:
+    """A number for each (owner, key): equal for equal pairs, and hardly ever for others."""
+    with np.errstate(over="ignore"):
+        mixed = (keys ^ (owner.astype(np.uint64) * _MIX_OWNER)) * _MIX_KEY
+        return np.asarray((mixed ^ (mixed >> np.uint64(32))) * _MIX_KEY, np.uint64)

@@ -1,0 +1,163 @@
+"""A search kernel over postings that leaves out what cannot reach the first k; compiled by numba when imported.
+
+MaxScore (Turtle and Flood, "Query Evaluation: Strategies and Optimizations", Information Processing and Management
+1995), block by block of documents: the scores of a block stay in the processor's cache. The tokens of a query are
+ordered by the most that each can add. Once k documents score above what the first few tokens can add in sum, a document
+that has only those is out of the running: their postings, which are the longest, are then read only to complete the
+scores that the other tokens' postings have begun.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from hnmine.engines.kernels import compiled
+
+FIRST_BLOCK, LARGEST_BLOCK = 1 << 12, 1 << 16
+"""Documents of a block: small ones first, so that the k-th best score soon excludes."""
+_DENSE = 4
+"""A block is read through from end to end if more than one in so many of its documents has begun a score."""
+
+
+def _push_on(
+    scores: npt.NDArray[np.float32], rows: npt.NDArray[np.int32], size: int, score: np.float32, row: np.int32
+) -> int:
+    """Put a score into a heap whose lowest comes first, in place of that one if it is full; the new size."""
+    if size < len(scores):
+        place = size
+        while place > 0:
+            above = (place - 1) >> 1
+            if score >= scores[above]:
+                break
+            scores[place], rows[place] = scores[above], rows[above]
+            place = above
+        scores[place], rows[place] = score, row
+        return size + 1
+    place = 0
+    while True:
+        below = 2 * place + 1
+        if below >= size:
+            break
+        if below + 1 < size and scores[below + 1] < scores[below]:
+            below += 1
+        if scores[below] >= score:
+            break
+        scores[place], rows[place] = scores[below], rows[below]
+        place = below
+    scores[place], rows[place] = score, row
+    return size
+
+
+def _advance_to(documents: npt.NDArray[np.int32], start: int, end: int, row: int) -> int:
+    """The first position from `start` on, or `end`, whose document is `row` or a later one."""
+    step, low, high = 1, start, start
+    while high < end and documents[high] < row:
+        low = high + 1
+        high += step
+        step *= 2
+    high = min(high, end)
+    while low < high:
+        middle = (low + high) >> 1
+        if documents[middle] < row:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+_push = compiled(_push_on)
+_advance = compiled(_advance_to)
+
+
+def _search(
+    offsets: npt.NDArray[np.int64],
+    documents: npt.NDArray[np.int32],
+    impacts: npt.NDArray[np.float32],
+    peaks: npt.NDArray[np.float32],
+    size: int,
+    allowed: npt.NDArray[np.bool_],
+    tokens: npt.NDArray[np.int64],
+    times: npt.NDArray[np.int64],
+    token_offsets: npt.NDArray[np.int64],
+    found: npt.NDArray[np.int32],
+    scores: npt.NDArray[np.float32],
+) -> None:
+    k = found.shape[1]
+    all_allowed = len(allowed) == 0
+    widest = np.diff(token_offsets).max()
+    begun = np.zeros(min(size, LARGEST_BLOCK), np.float32)
+    position, end, first = np.empty(widest, np.int64), np.empty(widest, np.int64), np.empty(widest, np.int64)
+    weight, most = np.empty(widest, np.float32), np.zeros(widest + 1, np.float64)
+    best, rows = np.empty(k, np.float32), np.empty(k, np.int32)
+    for query in range(len(token_offsets) - 1):
+        start = token_offsets[query]
+        count = token_offsets[query + 1] - start
+        own = tokens[start : start + count]
+        order = np.argsort(peaks[own] * times[start : start + count])
+        length = 0
+        for place in range(count):
+            token = own[order[place]]
+            weight[place] = times[start + order[place]]
+            position[place], end[place] = offsets[token], offsets[token + 1]
+            most[place + 1] = most[place] + np.float64(weight[place]) * peaks[token]
+            length += times[start + order[place]]
+        # Sums of float32 are off by at most a rounding a step: what is below this share of the k-th best is below it.
+        safe = 1.0 - (length + 2) * 2.0**-23
+        held, bar, essential = 0, 0.0, 0
+        low, block = 0, FIRST_BLOCK
+        while low < size:
+            high = min(low + block, size)
+            block = min(2 * block, LARGEST_BLOCK)
+            begins = 0
+            for place in range(essential, count):
+                first[place] = position[place]
+                stop = _advance(documents, position[place], end[place], high)
+                for at in range(position[place], stop):
+                    begun[documents[at] - low] += weight[place] * impacts[at]
+                begins += stop - position[place]
+                position[place] = stop
+            dense = begins * _DENSE > high - low
+            for place in range(essential - 1, -1, -1):
+                stop = _advance(documents, position[place], end[place], high)
+                if dense:
+                    for at in range(position[place], stop):
+                        begun[documents[at] - low] += weight[place] * impacts[at]
+                elif begins:
+                    needed = np.float32(max(bar * safe - most[place + 1], 0.0))
+                    for at in range(position[place], stop):
+                        score = begun[documents[at] - low]
+                        if score > needed:
+                            begun[documents[at] - low] = score + weight[place] * impacts[at]
+                position[place] = stop
+            if dense:
+                for row in range(high - low):
+                    if begun[row] > bar and (all_allowed or allowed[low + row]):
+                        held = _push(best, rows, held, begun[row], low + row)
+                        if held == k:
+                            bar = np.float64(best[0])
+                begun[: high - low] = 0.0
+            else:
+                for place in range(essential, count):
+                    for at in range(first[place], position[place]):
+                        score = begun[documents[at] - low]
+                        if score > bar and (all_allowed or allowed[documents[at]]):
+                            held = _push(best, rows, held, score, documents[at])
+                            if held == k:
+                                bar = np.float64(best[0])
+                        begun[documents[at] - low] = 0.0
+            while essential < count - 1 and most[essential + 1] <= bar * safe:
+                essential += 1
+            low = high
+        down = np.argsort(-best[:held])
+        for place in range(held):
+            scores[query, place], found[query, place] = best[down[place]], rows[down[place]]
+
+
+search = compiled(_search)
+"""Fill `found` and `scores`, of shape (queries, k), with each query's first k rows by float32 score, descending.
+
+What is not filled stays as it was. `peaks[t]` is the highest of token t's `impacts`; query i has the distinct tokens
+`tokens[token_offsets[i]:token_offsets[i + 1]]`, each `times` over. Only documents that are `allowed` are found, all if
+that array is empty. Ties at the cut are left to chance.
+"""

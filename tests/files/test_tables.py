@@ -1,0 +1,51 @@
+"""Parquet parts: what is read back, and how it lies in the file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from hnmine.files.artefact import Artefact, Draft
+from hnmine.files.tables import read_table, write_table
+from hnmine.schema import FORMAT_VERSION, Kind
+
+TABLE = pa.table(
+    {
+        "query_id": pa.array(["q"] * 500),
+        "doc_id": pa.array([f"d{i}" for i in range(500)]),
+        "score_x": pa.array([0.5, None] * 250, pa.float32()),
+        "text_key": pa.array(range(500), pa.uint64()),
+        "rank_x": pa.array(range(500), pa.int32()),
+        "sources": pa.array([["bm25"], ["bm25", "dense"]] * 250),
+        "reason": pa.array(["picked", "not-needed"] * 250).dictionary_encode(),
+    }
+)
+
+
+def test_strings_that_repeat_have_a_dictionary_and_numbers_and_ids_have_none(tmp_path: Path) -> None:
+    write_table(tmp_path / "a.parquet", TABLE)
+    group = pq.read_metadata(tmp_path / "a.parquet").row_group(0)
+    columns = [group.column(i) for i in range(group.num_columns)]
+    with_dictionary = {c.path_in_schema for c in columns if c.has_dictionary_page}
+    assert with_dictionary == {"query_id", "sources.list.element", "reason"}
+
+
+def test_what_is_written_is_read_back(tmp_path: Path) -> None:
+    assert write_table(tmp_path / "a.parquet", TABLE) == 500
+    assert read_table([tmp_path / "a.parquet"]).equals(TABLE)
+
+
+@pytest.mark.parametrize("version", [1, FORMAT_VERSION])
+def test_an_artefact_of_an_earlier_version_is_read_and_keeps_its_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: int
+) -> None:
+    monkeypatch.setattr("hnmine.files.artefact.FORMAT_VERSION", version)
+    draft = Draft.begin(tmp_path / "a", Kind.CANDIDATES, {"blocks": []})
+    monkeypatch.undo()
+    Draft.reopen(tmp_path / "a").close(files={}, counts={})
+    opened = Artefact.open(tmp_path / "a")
+    assert draft.path == opened.path
+    assert opened.plan["format"] == opened.manifest["format"] == version
