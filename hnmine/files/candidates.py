@@ -127,7 +127,7 @@ class CandidatesTable:
         else:
             table = pa.concat_tables(pieces)
             table = table if len(pieces) <= 2 else table.combine_chunks()  # a copy that two pieces are not worth
-        if self._adding is None:
+        if self._adding is None or (columns is not None and score_column(self._adding.name) not in columns):
             return table
         return table.append_column(score_column(self._adding.name), pa.nulls(table.num_rows, pa.float32()))
 

@@ -171,8 +171,14 @@ class Collection:
 
 
 def _once_each(rows: Rows, texts: Callable[[Rows], pa.Array]) -> pa.DictionaryArray:
+    """Each row's text, each different text held once.
+
+    Once by text, not by row: of a dictionary with the same text twice, Parquet files had chance bytes in an unused
+    page (pyarrow 26).
+    """
     unique, place = np.unique(rows, return_inverse=True)
-    return pa.DictionaryArray.from_arrays(pa.array(place.astype(np.int32)), texts(unique))
+    once = texts(unique).dictionary_encode()
+    return pa.DictionaryArray.from_arrays(once.indices.take(pa.array(place)), once.dictionary)
 
 
 def join_titles(table: pa.Table, separator: str) -> pa.Array:

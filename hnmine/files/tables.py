@@ -38,8 +38,6 @@ class TableWriter:
 
     def write(self, table: pa.Table) -> None:
         """Append the rows, as row groups of their own."""
-        if self._as_strings:
-            table = decoded(table)
         if self._writer is None:
             self._writer = pq.ParquetWriter(
                 self._path,
@@ -47,6 +45,7 @@ class TableWriter:
                 compression="zstd",
                 use_dictionary=repeating_columns(table.schema),
                 dictionary_pagesize_limit=DICTIONARY_BYTES,
+                store_schema=not self._as_strings,
                 write_statistics=[QUERY_ID],  # those of other columns, which are in no order, let no reader skip a row
             )
         self._writer.write_table(table, row_group_size=ROW_GROUP)
@@ -77,15 +76,6 @@ def write_table(path: Path, table: pa.Table, *, as_strings: bool = False) -> int
     with writing(path, as_strings=as_strings) as writer:
         writer.write(table)
     return int(table.num_rows)
-
-
-def decoded(table: pa.Table) -> pa.Table:
-    """The table with its dictionary columns as what they stand for.
-
-    Written as dictionaries, equal tables gave files of different bytes in different processes (pyarrow 26, zstd).
-    """
-    kinds = [f.with_type(f.type.value_type) if pa.types.is_dictionary(f.type) else f for f in table.schema]
-    return table.cast(pa.schema(kinds))
 
 
 def repeating_columns(schema: pa.Schema) -> list[str]:
