@@ -249,7 +249,7 @@ def mine(
 
 
 @app.command()
-@with_flags((opt.ScoreOptions, "Reranker"), INPUT, COMMON, SHARD)
+@with_flags((opt.ScoreOptions, "Reranker"), INPUT, COMMON, SHARD, MODEL)
 def score(data: Data, candidates: Candidates, output: Output, given: Given, rules: Rules = None) -> None:
     """Score candidates with a cross-encoder: all of them, or only as many as it takes.
 

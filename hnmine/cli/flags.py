@@ -46,7 +46,7 @@ class ShardFlags:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class ModelFlags:
-    """What every command takes that encodes texts with a model."""
+    """What every command takes that runs a model."""
 
     strict_plan: bool = option(
         False, "If memory runs out or reduced arithmetic is poor: fail, and start over with no other plan."

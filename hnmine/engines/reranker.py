@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -63,6 +64,13 @@ class CrossEncoderReranker(Reranker):
     def __init__(self, model: ResolvedModel, options: ScoreOptions) -> None:
         self._resolved = model
         self._options = options
+
+    def with_options(self, options: ScoreOptions) -> Self:
+        """This reranker under other options; it is not loaded again if only the size of batches is another one."""
+        other = type(self)(self._resolved, options)
+        if replace(options, batch_tokens=self._options.batch_tokens) == self._options:
+            other.__dict__.update({**self.__dict__, "_options": options})
+        return other
 
     @cached_property
     def _arithmetic(self) -> tuple[str, Any]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -120,6 +122,16 @@ class Score(Stage):
         )
         self._notes["reranker"] = f"{resolved.name} from {resolved.origin}"
         return CrossEncoderReranker(resolved, asked)
+
+    def replanned(self, changes: Json) -> Self | None:
+        """This stage with other values of some options; None for a reranker that is not run here."""
+        if not isinstance(self.reranker, CrossEncoderReranker):
+            return None
+        other = copy.copy(self)
+        other.options = replace(self.options, **changes)
+        other.reranker = self.reranker.with_options(other.options)
+        other.changes = {**self.changes, **changes}
+        return other
 
     def inputs(self) -> Mapping[str, Artefact]:
         """The collection and the candidates."""

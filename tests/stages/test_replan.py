@@ -1,8 +1,10 @@
 """A plan that does not fit the machine: what is said, what is planned instead, and what a resumed run makes of it."""
 
+import dataclasses
 import json
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 import hnmine
@@ -12,7 +14,7 @@ from hnmine.engines.text_model import TextModel
 from hnmine.errors import PlanDoesNotFit, UsageError
 from hnmine.execute.local import Execution
 from hnmine.files.artefact import RECEIPTS
-from hnmine.options import DenseOptions, Dtype, SparseOptions
+from hnmine.options import DenseOptions, Dtype, MineOptions, ScoreOptions, SparseOptions
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("sentence_transformers")
@@ -240,3 +242,32 @@ def test_the_cosine_is_that_of_the_two_arithmetics(tiny_encoder):
     assert coarse.agreement(texts) == pytest.approx(np.sum(found * expected, axis=1).min())
     assert 0.999 < coarse.agreement(texts) < 1
     assert exact.agreement(texts) == coarse.agreement([]) == 1
+
+
+def test_a_reranker_out_of_memory_scores_in_smaller_batches(collection, tmp_path, tiny_cross_encoder, monkeypatch):
+    from sentence_transformers import CrossEncoder
+
+    own, sizes = CrossEncoder.predict, []
+
+    def predict(self, pairs, **how):
+        if len(pairs) > 8:
+            raise MemoryError
+        sizes.append(len(pairs))
+        return own(self, pairs, **how)
+
+    monkeypatch.setattr(CrossEncoder, "predict", predict)
+    hnmine.mine(collection, tmp_path / "c", options=MineOptions(random=30))
+    asked = ScoreOptions(reranker=str(tiny_cross_encoder), dtype="fp32", device="cpu", batch_tokens=400, name="r")
+    with pytest.raises(PlanDoesNotFit, match="out of memory on a batch"):
+        hnmine.score(collection, tmp_path / "c", tmp_path / "s", options=asked, how=Execution(strict_plan=True))
+    outcome = hnmine.score(collection, tmp_path / "c", tmp_path / "s", options=asked)
+    fitting = outcome.artefact.plan["replanned"]["batch_tokens"]
+    assert outcome.artefact.plan["options"]["batch_tokens"] == fitting < 400
+    assert outcome.notes["planned otherwise"] == f"--batch-tokens {fitting}"
+    assert sum(sizes) >= 31
+    assert max(sizes) <= 8
+    direct = hnmine.score(
+        collection, tmp_path / "c", tmp_path / "d", options=dataclasses.replace(asked, batch_tokens=fitting)
+    )
+    found, expected = (pq.read_table(out.artefact.files()[0])["score_r"] for out in (outcome, direct))
+    assert found.to_pylist() == expected.to_pylist()
