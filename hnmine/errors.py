@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 FIRST_PROBLEMS = 10
 """How many problems of one kind a message lists before it only counts them."""
@@ -24,6 +25,9 @@ class HnmineError(Exception):
         self.remedy = remedy
         super().__init__(self.render())
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restored, (type(self), self.args, dict(self.__dict__))
+
     def render(self) -> str:
         """The message as shown to a person: one part a line."""
         parts = [self.what]
@@ -32,6 +36,12 @@ class HnmineError(Exception):
         if self.remedy:
             parts.append(f"  try: {self.remedy}")
         return "\n".join(parts)
+
+
+def _restored(kind: type[HnmineError], args: tuple[Any, ...], state: Mapping[str, Any]) -> HnmineError:
+    error: HnmineError = kind.__new__(kind, *args)
+    error.__dict__.update(state)
+    return error
 
 
 class UsageError(HnmineError):

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+WORKER_VARIABLE = "HNMINE_WORKER"
+"""Environment variable of a worker process: its number, from 0. Worker i takes GPU i, modulo their number."""
+
 FORMAT_VERSION = 2
 """Version of the artefact layout that is written. Equal plans give equal bytes within a version."""
 READABLE_VERSIONS = frozenset({1, 2})

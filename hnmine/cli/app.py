@@ -10,7 +10,16 @@ import typer
 
 from hnmine import options as opt
 from hnmine.cli import show
-from hnmine.cli.flags import CommonFlags, Given, ModelFlags, ShardFlags, parse_shard, with_flags
+from hnmine.cli.flags import (
+    CommonFlags,
+    ExecutorFlags,
+    Given,
+    ModelFlags,
+    ShardFlags,
+    parse_executor,
+    parse_shard,
+    with_flags,
+)
 from hnmine.cli.help import Commands
 from hnmine.cli.terminal import Terminal, check_conditions, duration, fail_if, print_json
 from hnmine.errors import ArtefactError, UsageError
@@ -37,7 +46,7 @@ Rules = Annotated[
 ]
 
 INPUT, COMMON, SHARD = (opt.InputOptions, "Input"), (CommonFlags, "Every command"), (ShardFlags, "Every command")
-MODEL = (ModelFlags, "Every command")
+MODEL, EXECUTOR = (ModelFlags, "Every command"), (ExecutorFlags, "Every command")
 
 
 def _version(wanted: bool) -> None:
@@ -76,7 +85,16 @@ def execution(given: Given) -> tuple[Execution, Terminal]:
             remedy="remove the artefact once, then start the shards without --overwrite",
         )
     strict = bool(given.values.get("strict_plan"))
-    return Execution(shard=shard, overwrite=given.overwrite, strict_plan=strict, progress=terminal), terminal
+    return (
+        Execution(
+            shard=shard,
+            processes=parse_executor(given.values.get("executor")),
+            overwrite=given.overwrite,
+            strict_plan=strict,
+            progress=terminal,
+        ),
+        terminal,
+    )
 
 
 def stoppable(given: Given) -> tuple[Execution, Terminal]:
@@ -132,7 +150,7 @@ def ingest(data: Data, output: Output, given: Given) -> None:
 
 
 @index.command("bm25")
-@with_flags((opt.Bm25Options, "BM25 index"), INPUT, COMMON, SHARD)
+@with_flags((opt.Bm25Options, "BM25 index"), INPUT, COMMON, SHARD, EXECUTOR)
 def index_bm25(data: Data, output: Output, given: Given) -> None:
     """Build a BM25 index over the documents of DATA.
 
@@ -154,7 +172,7 @@ def index_bm25(data: Data, output: Output, given: Given) -> None:
 
 
 @index.command("dense")
-@with_flags((opt.DenseOptions, "Dense index"), INPUT, COMMON, SHARD, MODEL)
+@with_flags((opt.DenseOptions, "Dense index"), INPUT, COMMON, SHARD, EXECUTOR, MODEL)
 def index_dense(data: Data, output: Output, given: Given) -> None:
     """Encode the documents and queries of DATA.
 
@@ -177,7 +195,7 @@ def index_dense(data: Data, output: Output, given: Given) -> None:
 
 
 @index.command("sparse")
-@with_flags((opt.SparseOptions, "Sparse index"), INPUT, COMMON, SHARD, MODEL)
+@with_flags((opt.SparseOptions, "Sparse index"), INPUT, COMMON, SHARD, EXECUTOR, MODEL)
 def index_sparse(data: Data, output: Output, given: Given) -> None:
     """Encode the documents and queries of DATA with a learned sparse model (SPLADE).
 
@@ -198,7 +216,7 @@ def index_sparse(data: Data, output: Output, given: Given) -> None:
 
 
 @index.command("late")
-@with_flags((opt.LateOptions, "Late-interaction index"), INPUT, COMMON, SHARD, MODEL)
+@with_flags((opt.LateOptions, "Late-interaction index"), INPUT, COMMON, SHARD, EXECUTOR, MODEL)
 def index_late(data: Data, output: Output, given: Given) -> None:
     """Encode the documents and queries of DATA with a late-interaction model (ColBERT): a vector a token.
 
@@ -219,7 +237,7 @@ def index_late(data: Data, output: Output, given: Given) -> None:
 
 
 @app.command()
-@with_flags((opt.MineOptions, "Mining"), INPUT, COMMON, SHARD)
+@with_flags((opt.MineOptions, "Mining"), INPUT, COMMON, SHARD, EXECUTOR)
 def mine(
     data: Data,
     output: Output,
@@ -249,7 +267,7 @@ def mine(
 
 
 @app.command()
-@with_flags((opt.ScoreOptions, "Reranker"), INPUT, COMMON, SHARD, MODEL)
+@with_flags((opt.ScoreOptions, "Reranker"), INPUT, COMMON, SHARD, EXECUTOR, MODEL)
 def score(data: Data, candidates: Candidates, output: Output, given: Given, rules: Rules = None) -> None:
     """Score candidates with a cross-encoder: all of them, or only as many as it takes.
 
@@ -284,7 +302,7 @@ Preset = Annotated[str | None, typer.Option("--preset", help="A published recipe
 
 
 @app.command("filter")
-@with_flags((opt.FilterOptions, "Rules"), COMMON, SHARD)
+@with_flags((opt.FilterOptions, "Rules"), COMMON, SHARD, EXECUTOR)
 def filter_(
     candidates: Candidates,
     output: Output,
@@ -311,7 +329,7 @@ def filter_(
 
 
 @app.command()
-@with_flags((opt.ExportOptions, "Layout"), COMMON, SHARD)
+@with_flags((opt.ExportOptions, "Layout"), COMMON, SHARD, EXECUTOR)
 def export(
     decisions: Annotated[Path, typer.Argument(metavar="DECISIONS", help="Decisions, or a run directory.")],
     output: Annotated[str, typer.Option("--output", "-o", help="FILE.parquet, a directory of shards, or - (JSONL).")],
@@ -349,6 +367,7 @@ def export(
     (opt.Bm25Options, "BM25 index"),
     INPUT,
     COMMON,
+    EXECUTOR,
     MODEL,
     skip=frozenset({"name"}),
 )

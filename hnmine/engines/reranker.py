@@ -72,6 +72,9 @@ class CrossEncoderReranker(Reranker):
             other.__dict__.update({**self.__dict__, "_options": options})
         return other
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self._resolved, self._options)  # another process loads the model itself
+
     @cached_property
     def _arithmetic(self) -> tuple[str, Any]:
         return resolve_arithmetic(self._options)

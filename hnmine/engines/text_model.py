@@ -74,6 +74,9 @@ class TextModel:
             other.__dict__.update({**self.__dict__, "_options": options})
         return other
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self._resolved, self._options)  # another process loads the model itself
+
     @property
     def _batch_tokens(self) -> int:
         return resolve_batch_tokens(self._options)

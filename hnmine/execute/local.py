@@ -1,4 +1,4 @@
-"""Runs blocks one after the other in this process, and stops between two of them when the scheduler asks.
+"""Runs blocks, one after the other in this process or in several; stops between two when the scheduler asks.
 
 A block is the unit of work, resume and distribution; it knows how to leave its parts and its receipt behind. The
 executor never looks inside.
@@ -9,13 +9,16 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
+from typing import TypeVar
 
 from hnmine.errors import Preempted
 from hnmine.execute.progress import Progress, Silent
+
+T = TypeVar("T")
 
 PREEMPTION_SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 
@@ -63,10 +66,12 @@ class StopFlag:
 class Execution:
     """How a stage is carried out; none of it changes a byte of the result.
 
+    `processes`: how many work at the same time; None is one for each GPU that the stage's model can have, else one.
     `strict_plan`: rather fail than carry out a plan that is not the one asked for, because that does not fit.
     """
 
     shard: tuple[int, int] = (0, 1)
+    processes: int | None = None
     overwrite: bool = False
     strict_plan: bool = False
     progress: Progress = field(default_factory=Silent)
@@ -88,22 +93,39 @@ def run_blocks(
     unit: str,
     blocks: Sequence[Block],
     is_finished: Callable[[str], bool],
-    work: Callable[[Block], None],
+    task: Callable[[Block], T],
     how: Execution,
-) -> int:
-    """Do the blocks of this worker that are not finished yet; returns how many were done now."""
+    environment: Mapping[str, str] | None = None,
+) -> list[T]:
+    """Do the blocks of this worker that are not finished yet; returns what `task` returned of each.
+
+    More than one process is sent `task` pickled, and has the variables of `environment`.
+    """
     own = how.own(blocks)
     pending = [block for block in own if not is_finished(block.name)]
     total = sum(block.size for block in own)
     how.progress.start(label, total, total - sum(block.size for block in pending), unit)
+    results = []
     try:
-        for block in pending:
-            how.stop.check()
-            work(block)
+        for block, result in _done(task, pending, how, environment):
+            results.append(result)
             how.progress.advance(block.size)
-            pause_for_tests()
-        if pending:
-            how.stop.check()
     finally:
         how.progress.finish()
-    return len(pending)
+    return results
+
+
+def _done(
+    task: Callable[[Block], T], pending: Sequence[Block], how: Execution, environment: Mapping[str, str] | None
+) -> Iterator[tuple[Block, T]]:
+    if (how.processes or 1) > 1 and len(pending) > 1:
+        from hnmine.execute.processes import in_processes
+
+        yield from in_processes(task, pending, how.processes or 1, how.stop, environment)
+        return
+    for block in pending:
+        how.stop.check()
+        yield block, task(block)
+        pause_for_tests()
+    if pending:
+        how.stop.check()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,9 @@ class CandidatesTable:
                 places.append(np.stack([np.full(len(offsets) - 1, index), offsets[:-1], offsets[1:]], axis=1))
         self.query_ids = ids
         self._places = np.concatenate(places) if places else np.empty((0, 3), np.int64)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return partial(CandidatesTable, adding=self._adding), (self.artefact,)  # another process opens the files itself
 
     def score(self, name: str) -> ScoreInfo | None:
         """The score called `name`, if the table has one."""

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -58,6 +58,9 @@ class Collection:
     def open(cls, path: Path) -> Collection:
         """Open the collection at `path`; `ArtefactError` if it is not one, or damaged."""
         return cls(Artefact.open(path, Kind.COLLECTION))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Collection, (self.artefact,)  # another process maps the files itself
 
     @property
     def path(self) -> Path:

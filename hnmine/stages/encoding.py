@@ -6,6 +6,7 @@ import copy
 from dataclasses import replace
 from typing import Any, Self
 
+from hnmine.engines.models import device_count
 from hnmine.engines.text_model import TextModel
 from hnmine.files.artefact import Json
 from hnmine.stages.stage import Stage
@@ -20,6 +21,11 @@ class EncodingStage(Stage):
 
     options: Any
     _encoder: Any
+    pins_threads = True
+
+    def devices(self) -> int:
+        """The GPUs that the model can have."""
+        return device_count(self.options.device) if isinstance(self._encoder, TextModel) else 1
 
     def replanned(self, changes: Json) -> Self | None:
         """This stage with other values of some options; None for an encoder that the caller made."""

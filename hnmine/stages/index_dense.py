@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -66,6 +67,14 @@ class IndexDense(EncodingStage):
             resolved = resolve_model(options.model, revision=options.revision, backend=options.backend)
             self._encoder = SentenceTransformerEncoder(resolved, options)
             self._notes = {"model": f"{resolved.name} from {resolved.origin}"}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_ready": {}}  # another process opens the vectors itself
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if self.options.vectors:
+            self._read_vectors(self.options)
 
     def _read_vectors(self, options: DenseOptions) -> None:
         wanted = {Side.DOCUMENT: (options.vectors, self.collection.doc_ids)}

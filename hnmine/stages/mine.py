@@ -141,6 +141,9 @@ class Mine(Stage):
         has_answers = ANSWERS in collection.column_names("queries")
         self._answer_column = collection.column("queries", ANSWERS) if has_answers else None
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_retrievers": None}  # another process opens the indexes itself
+
     def _score_infos(self) -> list[ScoreInfo]:
         infos = []
         for index in self.indexes:

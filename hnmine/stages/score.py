@@ -15,7 +15,7 @@ from hnmine.core.evidence import Bools, Ints
 from hnmine.core.grouped import order_among
 from hnmine.core.rules.fused import fuse, places
 from hnmine.engines.http_json import is_remote
-from hnmine.engines.models import resolve_model
+from hnmine.engines.models import device_count, resolve_model
 from hnmine.engines.remote_reranker import RemoteReranker
 from hnmine.engines.reranker import CrossEncoderReranker, Reranker
 from hnmine.engines.retriever import Scores
@@ -63,6 +63,7 @@ class Score(Stage):
     kind = Kind.CANDIDATES
     label = "score"
     unit = "pairs"
+    pins_threads = True
 
     def __init__(
         self,
@@ -122,6 +123,10 @@ class Score(Stage):
         )
         self._notes["reranker"] = f"{resolved.name} from {resolved.origin}"
         return CrossEncoderReranker(resolved, asked)
+
+    def devices(self) -> int:
+        """The GPUs that the reranker can have."""
+        return device_count(self.options.device) if isinstance(self.reranker, CrossEncoderReranker) else 1
 
     def replanned(self, changes: Json) -> Self | None:
         """This stage with other values of some options; None for a reranker that is not run here."""

@@ -20,6 +20,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, Self
 
+from hnmine.engines.kernels import available_cores
 from hnmine.errors import ArtefactError, PlanDoesNotFit
 from hnmine.execute.local import Block, Execution, run_blocks
 from hnmine.files.artefact import Artefact, Draft, Json, full_plan, read_plan, sum_counts
@@ -89,6 +90,10 @@ class Stage(ABC):
 
     changes: Mapping[str, Any] = MappingProxyType({})
     """What had to be planned otherwise than the options say, because that did not fit this machine."""
+    pins_threads: ClassVar[bool] = False
+    """Whether the plan says how many threads there are, so that a process must have as many as this one."""
+    heard: Json = MappingProxyType({})  # type: ignore[assignment]
+    """Notes of the processes that did the blocks."""
 
     @abstractmethod
     def inputs(self) -> Mapping[str, Artefact]:
@@ -105,6 +110,10 @@ class Stage(ABC):
     @abstractmethod
     def work(self, block: Block, draft: Draft) -> None:
         """Write the parts of one block and commit its receipt."""
+
+    def devices(self) -> int:
+        """How many processes do the work unless somebody says otherwise: one for each device of its own."""
+        return 1
 
     def sizes(self) -> Json:
         """Rows, pairs or bytes to expect, for `--dry-run`."""
@@ -192,13 +201,18 @@ class Stage(ABC):
         blocks = list(self.blocks())
         inputs = {name: artefact.path for name, artefact in self.inputs().items()}
         artefact: Artefact | None = None
-        done_now = 0
+        done_now, peak = 0, peak_memory()
         if draft.is_closed:
             artefact = Artefact.open(path, self.kind)
             draft.tidy()
         else:
             draft.write_run({"started": started, **machine()}, inputs)
-            done_now = run_blocks(self.label, self.unit, blocks, draft.is_finished, lambda b: self.work(b, draft), how)
+            how = dataclasses.replace(how, processes=how.processes or self.devices())
+            variables = {} if self.pins_threads else threads_each(how.processes or 1)
+            reports = run_blocks(self.label, self.unit, blocks, draft.is_finished, _Task(self, draft), how, variables)
+            done_now = len(reports)
+            peak = _peak_together(reports)
+            self.heard = {name: note for report in reports for name, note in report.notes.items()}
             if how.shard[1] == 1:
                 artefact = self.close(draft)
             record = {
@@ -206,7 +220,7 @@ class Stage(ABC):
                 "finished": now(),
                 "seconds": round(time.monotonic() - began, 3),
                 "blocks_done": done_now,
-                "peak_memory_bytes": peak_memory(),
+                "peak_memory_bytes": peak,
                 "notes": self._all_notes(),
                 **machine(),
             }
@@ -218,12 +232,53 @@ class Stage(ABC):
             blocks_total=len(blocks),
             blocks_done_now=done_now,
             seconds=time.monotonic() - began,
-            peak_memory=peak_memory(),
+            peak_memory=peak,
             notes=self._all_notes(),
         )
 
     def _all_notes(self) -> Json:
-        return {**self.notes(), **({"planned otherwise": _in_words(self.changes)} if self.changes else {})}
+        return {
+            **self.notes(),
+            **self.heard,
+            **({"planned otherwise": _in_words(self.changes)} if self.changes else {}),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class _Report:
+    """What is known once a block is done: by which process, at what peak of memory, and what a person should know."""
+
+    process: int
+    peak: int
+    notes: Json
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """The work of a stage on one block, as it is sent to other processes."""
+
+    stage: Stage
+    draft: Draft
+
+    def __call__(self, block: Block) -> _Report:
+        self.stage.work(block, self.draft)
+        return _Report(os.getpid(), peak_memory(), self.stage.notes())
+
+
+def _peak_together(reports: Sequence[_Report]) -> int:
+    """The peaks of this process and of all that worked for it, added up: no less than what they held together."""
+    peaks: dict[int, int] = {}
+    for report in reports:
+        peaks[report.process] = max(report.peak, peaks.get(report.process, 0))
+    return sum({**peaks, os.getpid(): peak_memory()}.values())
+
+
+def threads_each(processes: int) -> dict[str, str]:
+    """The variable that gives each of several processes its share of the cores, unless the user has set it."""
+    if processes == 1:
+        return {}
+    share = str(max(1, available_cores() // processes))
+    return {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", share)}
 
 
 def _in_words(changes: Mapping[str, Any]) -> str:
