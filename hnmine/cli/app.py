@@ -16,7 +16,6 @@ from hnmine.cli.flags import (
     Given,
     ModelFlags,
     ShardFlags,
-    parse_executor,
     parse_shard,
     with_flags,
 )
@@ -74,7 +73,7 @@ def root(
 
 def execution(given: Given) -> tuple[Execution, Terminal]:
     """How to carry a stage out, from the flags of a call; conditions of --fail-if are checked here, before any work."""
-    from hnmine.execute.local import Execution
+    from hnmine.execute.local import Execution, parse_executor
 
     check_conditions(tuple(given.fail_if))
     terminal = Terminal(quiet=given.quiet, verbose=given.verbose)
@@ -84,11 +83,12 @@ def execution(given: Given) -> tuple[Execution, Terminal]:
             "--overwrite and --shard contradict each other: each worker would remove the others' blocks",
             remedy="remove the artefact once, then start the shards without --overwrite",
         )
-    strict = bool(given.values.get("strict_plan"))
+    strict, executor = bool(given.values.get("strict_plan")), str(given.values.get("executor", "local"))
+    parse_executor(executor)
     return (
         Execution(
             shard=shard,
-            processes=parse_executor(given.values.get("executor")),
+            executor=executor,
             overwrite=given.overwrite,
             strict_plan=strict,
             progress=terminal,

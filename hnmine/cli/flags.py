@@ -48,8 +48,8 @@ class ShardFlags:
 class ExecutorFlags:
     """What every command takes that works block by block."""
 
-    executor: str | None = option(
-        None, "local:N, N processes on this machine [default: local, one, or one for each GPU of a model]."
+    executor: str = option(
+        "local", "Where blocks run: local (one process, or one for each GPU of a model), local:N, ray, ray:ADDRESS."
     )
 
 
@@ -152,14 +152,6 @@ class Given:
         if base is not None:
             chosen = {**base, **{name: value for name, value in chosen.items() if name in self.explicit}}
         return from_mapping(kind, chosen, where=where)
-
-
-def parse_executor(text: str | None) -> int | None:
-    """`local:4` as 4; None, as many as there are devices, for `local` and for nothing."""
-    kind, _, count = (text or "local").partition(":")
-    if kind != "local" or (count and not (count.isdecimal() and int(count))):
-        raise UsageError(f"--executor {text}: no such executor", expected="local, or local:N with N processes")
-    return int(count) if count else None
 
 
 def parse_shard(text: str | None) -> tuple[int, int]:

@@ -14,11 +14,8 @@ T = TypeVar("T")
 def thread_count() -> int:
     """How many threads compiled kernels take: OMP_NUM_THREADS, else one for each core the process may run on."""
     asked = os.environ.get("OMP_NUM_THREADS", "")
-    return int(asked) if asked.isdecimal() and int(asked) else available_cores()
-
-
-def available_cores() -> int:
-    """How many cores the process may run on."""
+    if asked.isdecimal() and int(asked):
+        return int(asked)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -1,4 +1,4 @@
-"""Runs blocks, one after the other in this process or in several; stops between two when the scheduler asks.
+"""Runs blocks, here or wherever an executor has workers; stops between two when the scheduler asks.
 
 A block is the unit of work, resume and distribution; it knows how to leave its parts and its receipt behind. The
 executor never looks inside.
@@ -9,13 +9,13 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
-from typing import TypeVar
+from typing import Literal, TypeVar
 
-from hnmine.errors import Preempted
+from hnmine.errors import Preempted, UsageError
 from hnmine.execute.progress import Progress, Silent
 
 T = TypeVar("T")
@@ -63,15 +63,52 @@ class StopFlag:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Needs:
+    """What a worker of a stage needs: a GPU or none, a number of threads if the plan says how many, else None.
+
+    `devices`: how many processes of this machine do the work when nobody says, one for each GPU.
+    """
+
+    gpus: int = 0
+    threads: int | None = None
+    devices: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Executor:
+    """Where blocks run: `processes` of this machine (None: one a GPU, or one), or the Ray cluster at `address`."""
+
+    kind: Literal["local", "ray"] = "local"
+    processes: int | None = None
+    address: str | None = None
+
+
+def parse_executor(text: str) -> Executor:
+    """`local`, `local:4`, `ray` (the cluster that Ray finds, else one on this machine), or `ray:head-node:6379`.
+
+    Raises `UsageError` for anything else.
+    """
+    kind, _, rest = text.partition(":")
+    if kind == "local" and (not rest or (rest.isdecimal() and int(rest))):
+        return Executor(processes=int(rest) if rest else None)
+    if kind == "ray":
+        return Executor(kind="ray", address=rest or None)
+    raise UsageError(
+        f"--executor {text}: no such executor",
+        expected="local, local:N with N processes, ray, or ray:ADDRESS of a cluster",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Execution:
     """How a stage is carried out; none of it changes a byte of the result.
 
-    `processes`: how many work at the same time; None is one for each GPU that the stage's model can have, else one.
+    `executor`: where, see `parse_executor`.
     `strict_plan`: rather fail than carry out a plan that is not the one asked for, because that does not fit.
     """
 
     shard: tuple[int, int] = (0, 1)
-    processes: int | None = None
+    executor: str = "local"
     overwrite: bool = False
     strict_plan: bool = False
     progress: Progress = field(default_factory=Silent)
@@ -95,11 +132,11 @@ def run_blocks(
     is_finished: Callable[[str], bool],
     task: Callable[[Block], T],
     how: Execution,
-    environment: Mapping[str, str] | None = None,
+    needs: Needs = Needs(),
 ) -> list[T]:
     """Do the blocks of this worker that are not finished yet; returns what `task` returned of each.
 
-    More than one process is sent `task` pickled, and has the variables of `environment`.
+    Other processes are sent `task` pickled.
     """
     own = how.own(blocks)
     pending = [block for block in own if not is_finished(block.name)]
@@ -107,7 +144,7 @@ def run_blocks(
     how.progress.start(label, total, total - sum(block.size for block in pending), unit)
     results = []
     try:
-        for block, result in _done(task, pending, how, environment):
+        for block, result in _done(task, pending, how, needs):
             results.append(result)
             how.progress.advance(block.size)
     finally:
@@ -116,12 +153,19 @@ def run_blocks(
 
 
 def _done(
-    task: Callable[[Block], T], pending: Sequence[Block], how: Execution, environment: Mapping[str, str] | None
+    task: Callable[[Block], T], pending: Sequence[Block], how: Execution, needs: Needs
 ) -> Iterator[tuple[Block, T]]:
-    if (how.processes or 1) > 1 and len(pending) > 1:
+    executor = parse_executor(how.executor)
+    processes = min(executor.processes or needs.devices, len(pending))
+    if executor.kind == "ray" and pending:
+        from hnmine.execute.ray_actors import on_ray
+
+        yield from on_ray(task, pending, executor.address, how.stop, needs)
+        return
+    if processes > 1:
         from hnmine.execute.processes import in_processes
 
-        yield from in_processes(task, pending, how.processes or 1, how.stop, environment)
+        yield from in_processes(task, pending, processes, how.stop, threads=needs.threads)
         return
     for block in pending:
         how.stop.check()

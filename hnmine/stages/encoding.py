@@ -6,8 +6,9 @@ import copy
 from dataclasses import replace
 from typing import Any, Self
 
-from hnmine.engines.models import device_count
+from hnmine.engines.models import device_count, import_torch, resolve_device
 from hnmine.engines.text_model import TextModel
+from hnmine.execute.local import Needs
 from hnmine.files.artefact import Json
 from hnmine.stages.stage import Stage
 
@@ -21,11 +22,10 @@ class EncodingStage(Stage):
 
     options: Any
     _encoder: Any
-    pins_threads = True
 
-    def devices(self) -> int:
-        """The GPUs that the model can have."""
-        return device_count(self.options.device) if isinstance(self._encoder, TextModel) else 1
+    def needs(self) -> Needs:
+        """What the model runs on."""
+        return model_needs(self.options.device) if isinstance(self._encoder, TextModel) else Needs()
 
     def replanned(self, changes: Json) -> Self | None:
         """This stage with other values of some options; None for an encoder that the caller made."""
@@ -36,3 +36,10 @@ class EncodingStage(Stage):
         other._encoder = self._encoder.with_options(other.options)
         other.changes = {**self.changes, **changes}
         return other
+
+
+def model_needs(device: str | None) -> Needs:
+    """What a process needs that runs a model: a GPU if this one has one, else as many threads as the plan says."""
+    if resolve_device(device).partition(":")[0] == "cuda":
+        return Needs(gpus=1, devices=device_count(device))
+    return Needs(threads=int(import_torch().get_num_threads()))

@@ -15,12 +15,12 @@ from hnmine.core.evidence import Bools, Ints
 from hnmine.core.grouped import order_among
 from hnmine.core.rules.fused import fuse, places
 from hnmine.engines.http_json import is_remote
-from hnmine.engines.models import device_count, resolve_model
+from hnmine.engines.models import resolve_model
 from hnmine.engines.remote_reranker import RemoteReranker
 from hnmine.engines.reranker import CrossEncoderReranker, Reranker
 from hnmine.engines.retriever import Scores
 from hnmine.errors import UsageError
-from hnmine.execute.local import Block
+from hnmine.execute.local import Block, Needs
 from hnmine.files.artefact import Artefact, Draft, Json
 from hnmine.files.candidates import (
     CandidatesTable,
@@ -36,6 +36,7 @@ from hnmine.files.collection import Collection, rows_of
 from hnmine.files.tables import part_name, write_table
 from hnmine.options import FilterOptions, ScoreOptions, as_plain
 from hnmine.schema import DOC_ID, IS_POSITIVE, QUERY_ID, Kind, score_column, scored_column
+from hnmine.stages.encoding import model_needs
 from hnmine.stages.filter import Filter
 from hnmine.stages.mine import check_name
 from hnmine.stages.stage import Stage, block_size, cut, require_made_from
@@ -63,7 +64,6 @@ class Score(Stage):
     kind = Kind.CANDIDATES
     label = "score"
     unit = "pairs"
-    pins_threads = True
 
     def __init__(
         self,
@@ -124,9 +124,9 @@ class Score(Stage):
         self._notes["reranker"] = f"{resolved.name} from {resolved.origin}"
         return CrossEncoderReranker(resolved, asked)
 
-    def devices(self) -> int:
-        """The GPUs that the reranker can have."""
-        return device_count(self.options.device) if isinstance(self.reranker, CrossEncoderReranker) else 1
+    def needs(self) -> Needs:
+        """What the reranker runs on."""
+        return model_needs(self.options.device) if isinstance(self.reranker, CrossEncoderReranker) else Needs()
 
     def replanned(self, changes: Json) -> Self | None:
         """This stage with other values of some options; None for a reranker that is not run here."""

@@ -20,9 +20,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, Self
 
-from hnmine.engines.kernels import available_cores
 from hnmine.errors import ArtefactError, PlanDoesNotFit
-from hnmine.execute.local import Block, Execution, run_blocks
+from hnmine.execute.local import Block, Execution, Needs, run_blocks
 from hnmine.files.artefact import Artefact, Draft, Json, full_plan, read_plan, sum_counts
 from hnmine.schema import Kind
 
@@ -90,8 +89,6 @@ class Stage(ABC):
 
     changes: Mapping[str, Any] = MappingProxyType({})
     """What had to be planned otherwise than the options say, because that did not fit this machine."""
-    pins_threads: ClassVar[bool] = False
-    """Whether the plan says how many threads there are, so that a process must have as many as this one."""
     heard: Json = MappingProxyType({})  # type: ignore[assignment]
     """Notes of the processes that did the blocks."""
 
@@ -111,9 +108,9 @@ class Stage(ABC):
     def work(self, block: Block, draft: Draft) -> None:
         """Write the parts of one block and commit its receipt."""
 
-    def devices(self) -> int:
-        """How many processes do the work unless somebody says otherwise: one for each device of its own."""
-        return 1
+    def needs(self) -> Needs:
+        """What a worker process must have."""
+        return Needs()
 
     def sizes(self) -> Json:
         """Rows, pairs or bytes to expect, for `--dry-run`."""
@@ -207,9 +204,8 @@ class Stage(ABC):
             draft.tidy()
         else:
             draft.write_run({"started": started, **machine()}, inputs)
-            how = dataclasses.replace(how, processes=how.processes or self.devices())
-            variables = {} if self.pins_threads else threads_each(how.processes or 1)
-            reports = run_blocks(self.label, self.unit, blocks, draft.is_finished, _Task(self, draft), how, variables)
+            task = _Task(self, draft)
+            reports = run_blocks(self.label, self.unit, blocks, draft.is_finished, task, how, self.needs())
             done_now = len(reports)
             peak = _peak_together(reports)
             self.heard = {name: note for report in reports for name, note in report.notes.items()}
@@ -271,14 +267,6 @@ def _peak_together(reports: Sequence[_Report]) -> int:
     for report in reports:
         peaks[report.process] = max(report.peak, peaks.get(report.process, 0))
     return sum({**peaks, os.getpid(): peak_memory()}.values())
-
-
-def threads_each(processes: int) -> dict[str, str]:
-    """The variable that gives each of several processes its share of the cores, unless the user has set it."""
-    if processes == 1:
-        return {}
-    share = str(max(1, available_cores() // processes))
-    return {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", share)}
 
 
 def _in_words(changes: Mapping[str, Any]) -> str:

@@ -92,7 +92,7 @@ def test_a_signal_saves_the_finished_blocks(how: signal.Signals, chain: Chain, c
     assert contents(artefact) == contents(chain.path("filter"))
 
 
-@pytest.mark.parametrize("text", ["local:0", "local:x", "ray", "threads:2"])
+@pytest.mark.parametrize("text", ["local:0", "local:x", "threads:2"])
 def test_an_executor_that_is_none(text: str, chain: Chain, call: Callable[..., Done], tmp_path: Path) -> None:
     done = call(*chain.command("filter", tmp_path, "--executor", text))
     assert done.code == 2

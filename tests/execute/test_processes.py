@@ -53,7 +53,7 @@ def test_a_block_whose_process_dies_is_done_by_another(do, tmp_path):
 
 
 def test_a_block_that_kills_three_processes_is_an_error_that_says_how(do, tmp_path):
-    with pytest.raises(UsageError, match=r"3 worker processes ended by SIGKILL over always-dies, perhaps .*memory"):
+    with pytest.raises(UsageError, match=r"3 workers ended by SIGKILL, perhaps .*memory.* over always-dies"):
         do(["always-dies", "a"])
     assert begun(tmp_path).count("always-dies") == 3
 

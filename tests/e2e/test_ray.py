@@ -1,0 +1,92 @@
+"""`--executor ray`: a cluster of three nodes, the same bytes, also when an actor or a whole node is lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.harness import ROOT, Chain, Cli, contents, receipts, until
+
+ray = pytest.importorskip("ray")
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """A head without work and three nodes of one CPU each, all of them processes of this machine."""
+    from ray.cluster_utils import Cluster
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("PYTHONPATH", str(ROOT))
+        patch.setenv("HNMINE_TEST_BLOCK_SIZE", "16")
+        made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+        for _ in range(3):
+            made.add_node(num_cpus=1)
+        made.wait_for_nodes()
+    yield made
+    made.shutdown()
+
+
+@pytest.mark.parametrize("stage", ["bm25", "mine", "filter", pytest.param("dense", marks=pytest.mark.slow)])
+def test_a_cluster_makes_the_same_bytes(stage: str, cluster: Any, chain: Chain, cli: Cli, tmp_path: Path) -> None:
+    done = cli(*chain.command(stage, tmp_path, "--executor", f"ray:{cluster.address}", "--json"), OMP_NUM_THREADS="1")
+    assert done.code == 0, done.stderr
+    assert done.json["blocks"]["done_now"] == done.json["blocks"]["total"] >= 5  # and nothing else on standard output
+    assert contents(chain.artefact(stage, tmp_path)) == contents(chain.path(stage))
+
+
+def actors() -> list[int]:
+    """The processes that are actors of hnmine's."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            try:
+                name = (entry / "cmdline").read_bytes()
+            except OSError:
+                continue
+            if name.startswith(b"ray::_Doer"):
+                found.append(int(entry.name))
+    return found
+
+
+@pytest.mark.parametrize("lost", ["actor", "node"])
+def test_what_is_lost_is_done_again(lost: str, cluster: Any, chain: Chain, cli: Cli, tmp_path: Path) -> None:
+    artefact = chain.artefact("filter", tmp_path)
+    command = chain.command("filter", tmp_path, "--executor", f"ray:{cluster.address}", "--json")
+    process = cli.start(*command, HNMINE_TEST_BLOCK_PAUSE="1")
+    until(lambda: bool(receipts(artefact)))
+    if lost == "actor":
+        os.kill(actors()[0], signal.SIGKILL)
+    else:
+        cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
+    done = cli.end(process)
+    assert done.code == 0, done.stderr
+    assert json.loads(done.stdout)["blocks"]["total"] >= 5
+    assert contents(artefact) == contents(chain.path("filter"))
+    if lost == "node":
+        cluster.add_node(num_cpus=1)
+
+
+def test_a_signal_saves_the_finished_blocks(cluster: Any, chain: Chain, cli: Cli, tmp_path: Path) -> None:
+    artefact = chain.artefact("filter", tmp_path)
+    command = chain.command("filter", tmp_path, "--executor", f"ray:{cluster.address}")
+    stopped = cli.interrupted(command, artefact, signal.SIGTERM)
+    assert stopped.code == 75, stopped.stderr
+    count = len(receipts(artefact))
+    assert count >= 1
+    done = cli(*chain.command("filter", tmp_path, "--json"))  # here, without Ray
+    assert done.json["blocks"]["done_now"] == done.json["blocks"]["total"] - count
+    assert contents(artefact) == contents(chain.path("filter"))
+
+
+def test_a_cluster_that_is_not_there(chain: Chain, cli: Cli, tmp_path: Path) -> None:
+    done = cli(*chain.command("filter", tmp_path, "--executor", "ray:127.0.0.1:1"), RAY_raylet_start_wait_time_s="2")
+    assert done.code == 7
+    assert "127.0.0.1:1" in done.stderr
+    assert "Traceback" not in done.stderr
