@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,7 +17,6 @@ from hnmine.cli.flags import (
     Given,
     ModelFlags,
     ShardFlags,
-    parse_shard,
     with_flags,
 )
 from hnmine.cli.help import Commands
@@ -77,7 +77,7 @@ def execution(given: Given) -> tuple[Execution, Terminal]:
 
     check_conditions(tuple(given.fail_if))
     terminal = Terminal(quiet=given.quiet, verbose=given.verbose)
-    shard = parse_shard(given.values.get("shard"))
+    shard = _shard(given, terminal)
     if given.overwrite and shard[1] > 1:
         raise UsageError(
             "--overwrite and --shard contradict each other: each worker would remove the others' blocks",
@@ -95,6 +95,22 @@ def execution(given: Given) -> tuple[Execution, Terminal]:
         ),
         terminal,
     )
+
+
+def _shard(given: Given, terminal: Terminal) -> tuple[int, int]:
+    """The shard of this call: as asked, else that of the job array's task, which is said; the whole otherwise."""
+    if "shard" not in given.values:
+        return 0, 1
+    from hnmine.cli.job_arrays import parse_shard, shard_of_task
+
+    if given.shard is not None:
+        return parse_shard(given.shard)
+    found = shard_of_task(os.environ)
+    if found is None:
+        return 0, 1
+    shard, source = found
+    terminal.say(f"--shard {shard[0]}/{shard[1]} from {source}")
+    return shard
 
 
 def stoppable(given: Given) -> tuple[Execution, Terminal]:

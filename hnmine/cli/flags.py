@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 import typer
 
 from hnmine.cli.guard import guarded
-from hnmine.errors import UsageError
 from hnmine.options import from_mapping, option, option_fields
 
 T = TypeVar("T")
@@ -41,7 +40,11 @@ class CommonFlags:
 class ShardFlags:
     """What every command takes whose stage can be split over workers."""
 
-    shard: str | None = option(None, "Do only the blocks of worker i of n: i/n, i from 0; then `hnmine merge`.")
+    shard: str | None = option(
+        None,
+        "Do only the blocks of worker i of n: i/n, i from 0; then `hnmine merge` [default: the task of a Slurm, SGE,"
+        " LSF or Kubernetes job array].",
+    )
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,13 +155,3 @@ class Given:
         if base is not None:
             chosen = {**base, **{name: value for name, value in chosen.items() if name in self.explicit}}
         return from_mapping(kind, chosen, where=where)
-
-
-def parse_shard(text: str | None) -> tuple[int, int]:
-    """`2/5` as (2, 5); (0, 1) for None."""
-    if text is None:
-        return 0, 1
-    index, _, count = text.partition("/")
-    if not (index.isdecimal() and count.isdecimal()) or not int(index) < int(count):
-        raise UsageError(f"--shard {text}: not a shard", expected="i/n with i from 0 to n-1, such as 0/5")
-    return int(index), int(count)

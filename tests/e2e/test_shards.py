@@ -87,3 +87,12 @@ def test_the_same_command_twice_at_once_is_done_once(stage: str, chain: Chain, c
     assert [one.code for one in done] == [0, 0], [one.stderr for one in done]
     assert sorted(one.json["blocks"]["done_now"] > 0 for one in done) == [False, True]
     assert contents(chain.artefact(stage, tmp_path)) == contents(chain.path(stage))
+
+
+def test_tasks_of_an_array_take_their_shards_from_the_scheduler(chain: Chain, cli: Cli, tmp_path: Path) -> None:
+    for task in (1, 2):
+        done = cli(*chain.command("filter", tmp_path), LSB_JOBINDEX=str(task), LSB_JOBINDEX_END="2")
+        assert done.code == 0, done.stderr
+        assert f"--shard {task - 1}/2 from LSF's LSB_JOBINDEX={task}" in done.stderr
+    assert cli("merge", tmp_path / "filter", LSB_JOBINDEX="1", LSB_JOBINDEX_END="2").code == 0
+    assert contents(tmp_path / "filter") == contents(chain.path("filter"))
