@@ -17,12 +17,10 @@ from hnmine.core.bm25 import check_parameters
 from hnmine.core.pool import Pairs
 from hnmine.engines.analysis import Analyser
 from hnmine.engines.kernels import compiled, in_threads, keep_compiled
-from hnmine.engines.postings import Vocabulary, open_postings, write_postings
+from hnmine.engines.postings import Vocabulary, open_postings
 from hnmine.engines.retriever import OVERFETCH, Bools, Queries, Retriever, Rows, Scores
 from hnmine.errors import MissingDependencyError, UsageError
 from hnmine.schema import Scale
-
-__all__ = ["Bm25sIndex", "MaxScoreIndex", "RankBm25Index", "write_postings"]
 
 _SLICE = 64
 """Queries a thread takes at a time."""
