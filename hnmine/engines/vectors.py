@@ -87,7 +87,8 @@ def _load_npy(path: Path) -> npt.NDArray[Any]:
         )
     # The operating system refuses to map an empty file.
     mode: Any = "r" if 0 not in header[0] else None
-    array: npt.NDArray[Any] = np.load(path, mmap_mode=mode, allow_pickle=False)
+    # A plain view: rows taken out of a `memmap` are made in Python, one array after the other.
+    array: npt.NDArray[Any] = np.load(path, mmap_mode=mode, allow_pickle=False).view(np.ndarray)
     return array
 
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from hnmine.engines import dense
+from hnmine.engines import dense, similarity
 from hnmine.engines.dense import DenseIndex
 from hnmine.engines.encoder import SentenceTransformerEncoder
 from hnmine.engines.models import resolve_model
@@ -167,8 +167,8 @@ def test_positive_similarity_is_brute_force_without_the_row_itself(tmp_path, rng
     expected = brute_positive_similarity(documents, offsets, rows, positives, positive_offsets)
     np.testing.assert_allclose(found, expected, atol=1e-5)  # NaN equals NaN
     assert np.isnan(found).tolist() == [False] * 30 + [True] * 30 + [False] * 10 + [True] + [False] * 4
-    monkeypatch.setattr(dense, "_ROW_BLOCK", 4)
-    monkeypatch.setattr(dense, "_POSITIVE_BLOCK", 5)
+    monkeypatch.setattr(similarity, "_ROW_BLOCK", 4)
+    monkeypatch.setattr(similarity, "_POSITIVE_BLOCK", 5)
     np.testing.assert_allclose(
         index.positive_similarity(offsets, rows, positives, positive_offsets), found, atol=1e-6, rtol=0
     )
@@ -202,7 +202,7 @@ def test_better_similarity_is_brute_force_over_the_earlier_rows_that_count(tmp_p
     ]
     np.testing.assert_allclose(found, expected, atol=1e-5)  # NaN equals NaN
     assert np.isnan(found[[0, 30, 31, 32, 33]]).all()
-    monkeypatch.setattr(dense, "_ROW_BLOCK", 4)
+    monkeypatch.setattr(similarity, "_ROW_BLOCK", 4)
     np.testing.assert_allclose(index.better_similarity(offsets, rows, counts), found, atol=1e-6, rtol=0)
 
 
@@ -215,6 +215,25 @@ def test_better_similarity_of_a_query_does_not_depend_on_the_others(tmp_path, rn
         own = slice(query * 40, query * 40 + 40)
         alone = index.better_similarity(np.array([0, 40]), rows[own], counts[own])
         assert alone.tobytes() == together[own].tobytes()
+
+
+def test_similarities_of_queries_of_many_shapes_are_those_of_each_query_alone(tmp_path, rng, monkeypatch):
+    documents = unit(rng, 120, 24)
+    index = open_index(tmp_path, documents, documents, shards=3)
+    lengths, others = rng.integers(0, 12, 60), rng.integers(0, 3, 60)
+    offsets, positive_offsets = (np.concatenate([[0], np.cumsum(own)]) for own in (lengths, others))
+    rows, positives = rng.integers(0, 120, offsets[-1]), rng.integers(0, 120, positive_offsets[-1])
+    counts = rng.random(len(rows)) < 0.8
+    for piece in (1, 1 << 24):
+        monkeypatch.setattr(similarity, "_PIECE_BYTES", piece)
+        nearest = index.positive_similarity(offsets, rows, positives, positive_offsets)
+        better = index.better_similarity(offsets, rows, counts)
+        for query in range(60):
+            own, own_positives = (slice(o[query], o[query + 1]) for o in (offsets, positive_offsets))
+            both = np.array([0, lengths[query]]), np.array([0, others[query]])
+            alone = index.positive_similarity(both[0], rows[own], positives[own_positives], both[1])
+            assert alone.tobytes() == nearest[own].tobytes()
+            assert index.better_similarity(both[0], rows[own], counts[own]).tobytes() == better[own].tobytes()
 
 
 def test_clusters_are_the_nearest_of_the_centres_and_ranked_by_nearness_to_the_query(tmp_path, rng):
