@@ -57,6 +57,10 @@ def brute_force(documents, queries, tie_order, k, dtype=np.float16):
     return orders, [row[order] for row, order in zip(scores, orders, strict=True)]
 
 
+def ids(*names):
+    return pa.chunked_array([pa.array(names, pa.string())])
+
+
 def split(found):
     bounds = list(pairwise(found.offsets))
     return [found.rows[a:b].tolist() for a, b in bounds], [found.scores[a:b] for a, b in bounds]
@@ -217,6 +221,22 @@ def test_better_similarity_of_a_query_does_not_depend_on_the_others(tmp_path, rn
         assert alone.tobytes() == together[own].tobytes()
 
 
+@pytest.mark.parametrize("scale", [Scale.COSINE, Scale.DOT])
+def test_striking_what_was_over_fetched_in_vain_changes_no_result(tmp_path, rng, monkeypatch, scale):
+    documents, queries = unit(rng, 400, 48), unit(rng, 30, 48)
+    documents[100:180] = documents[0]  # ties at many a cut
+    index = open_index(tmp_path, documents, queries, tie_order=rng.permutation(400))
+    index.scale = scale
+    found = index.search(block(range(30)), 25)
+    rows, _ = index._search(block(range(30)), 25 + 32)
+    struck = (rows < 0).sum()
+    assert struck > 0 if scale is Scale.COSINE else struck == 0
+    monkeypatch.setattr(DenseIndex, "_leave_hopeless", lambda *_: None)
+    expected = index.search(block(range(30)), 25)
+    assert found.rows.tolist() == expected.rows.tolist()
+    assert found.scores.tobytes() == expected.scores.tobytes()
+
+
 def test_similarities_of_queries_of_many_shapes_are_those_of_each_query_alone(tmp_path, rng, monkeypatch):
     documents = unit(rng, 120, 24)
     index = open_index(tmp_path, documents, documents, shards=3)
@@ -318,10 +338,10 @@ def table(path, **columns):
 def test_npy_vectors_are_in_collection_order(tmp_path, rng):
     vectors = unit(rng, 4, 3)
     path = save(tmp_path, "v", vectors, dtype=np.float32)[0]
-    assert open_vectors(path, list("abcd")).tobytes() == vectors.tobytes()
+    assert open_vectors(path, ids(*"abcd")).tobytes() == vectors.tobytes()
     assert len(open_vectors(path, None)) == 4
     with pytest.raises(InputError, match=r"shape \(4, 3\)") as caught:
-        open_vectors(path, list("abc"))
+        open_vectors(path, ids(*"abc"))
     assert "3 rows" in str(caught.value)
 
 
@@ -332,21 +352,22 @@ def test_parquet_vectors_are_matched_by_id(tmp_path, id_column, vector_column):
         tmp_path / "v.parquet",
         **{vector_column: [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], id_column: ["c", "a", "b"], "other": [1, 2, 3]},
     )
-    assert open_vectors(path, ["a", "b", "c"]).tolist() == [[3, 4], [5, 6], [1, 2]]
+    assert open_vectors(path, ids("a", "b", "c")).tolist() == [[3, 4], [5, 6], [1, 2]]
+    assert open_vectors(path, ids("c", "a", "b")).tolist() == [[1, 2], [3, 4], [5, 6]]
     assert open_vectors(path, None).tolist() == [[1, 2], [3, 4], [5, 6]]
 
 
 def test_parquet_ids_may_be_numbers_and_vectors_fixed_size(tmp_path):
     vectors = pa.array([[1.0, 2.0], [3.0, 4.0]], pa.list_(pa.float64(), 2))
     path = table(tmp_path / "v.parquet", id=[11, 7], vector=vectors)
-    assert open_vectors(path, ["7", "11"]).tolist() == [[3, 4], [1, 2]]
+    assert open_vectors(path, ids("7", "11")).tolist() == [[3, 4], [1, 2]]
 
 
 def test_ids_that_do_not_match_are_listed(tmp_path):
     names = [f"d{number}" for number in range(30)]
     path = table(tmp_path / "v.parquet", id=["x", "d0", "d0"], vector=[[1.0]] * 3)
     with pytest.raises(InputError) as caught:
-        open_vectors(path, names)
+        open_vectors(path, ids(*names))
     message = str(caught.value)
     assert "1 unknown ids: 'x'\n" in message
     assert "1 repeated ids: 'd0'\n" in message
@@ -369,7 +390,7 @@ def test_ids_that_do_not_match_are_listed(tmp_path):
 )
 def test_bad_parquet_vectors_are_named(tmp_path, columns, message):
     with pytest.raises(InputError, match=message):
-        open_vectors(table(tmp_path / "v.parquet", **columns), ["a", "b", "c"])
+        open_vectors(table(tmp_path / "v.parquet", **columns), ids("a", "b", "c"))
 
 
 def test_bad_npy_vectors_are_named(tmp_path):
