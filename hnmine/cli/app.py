@@ -10,7 +10,7 @@ import typer
 
 from hnmine import options as opt
 from hnmine.cli import show
-from hnmine.cli.flags import CommonFlags, Given, ModelFlags, ShardFlags, parse_shard, with_flags
+from hnmine.cli.flags import AppendFlags, CommonFlags, Given, ModelFlags, ShardFlags, parse_shard, with_flags
 from hnmine.cli.help import Commands
 from hnmine.cli.terminal import Terminal, check_conditions, duration, fail_if, print_json
 from hnmine.errors import ArtefactError, UsageError
@@ -37,7 +37,7 @@ Rules = Annotated[
 ]
 
 INPUT, COMMON, SHARD = (opt.InputOptions, "Input"), (CommonFlags, "Every command"), (ShardFlags, "Every command")
-MODEL = (ModelFlags, "Every command")
+MODEL, APPEND = (ModelFlags, "Every command"), (AppendFlags, "Every command")
 
 
 def _version(wanted: bool) -> None:
@@ -76,7 +76,9 @@ def execution(given: Given) -> tuple[Execution, Terminal]:
             remedy="remove the artefact once, then start the shards without --overwrite",
         )
     strict = bool(given.values.get("strict_plan"))
-    return Execution(shard=shard, overwrite=given.overwrite, strict_plan=strict, progress=terminal), terminal
+    append = Path(given.append) if given.values.get("append") else None
+    how = Execution(shard=shard, overwrite=given.overwrite, append=append, strict_plan=strict, progress=terminal)
+    return how, terminal
 
 
 def stoppable(given: Given) -> tuple[Execution, Terminal]:
@@ -132,7 +134,7 @@ def ingest(data: Data, output: Output, given: Given) -> None:
 
 
 @index.command("bm25")
-@with_flags((opt.Bm25Options, "BM25 index"), INPUT, COMMON, SHARD)
+@with_flags((opt.Bm25Options, "BM25 index"), INPUT, COMMON, SHARD, APPEND)
 def index_bm25(data: Data, output: Output, given: Given) -> None:
     """Build a BM25 index over the documents of DATA.
 
@@ -154,7 +156,7 @@ def index_bm25(data: Data, output: Output, given: Given) -> None:
 
 
 @index.command("dense")
-@with_flags((opt.DenseOptions, "Dense index"), INPUT, COMMON, SHARD, MODEL)
+@with_flags((opt.DenseOptions, "Dense index"), INPUT, COMMON, SHARD, APPEND, MODEL)
 def index_dense(data: Data, output: Output, given: Given) -> None:
     """Encode the documents and queries of DATA.
 
@@ -177,7 +179,7 @@ def index_dense(data: Data, output: Output, given: Given) -> None:
 
 
 @index.command("sparse")
-@with_flags((opt.SparseOptions, "Sparse index"), INPUT, COMMON, SHARD, MODEL)
+@with_flags((opt.SparseOptions, "Sparse index"), INPUT, COMMON, SHARD, APPEND, MODEL)
 def index_sparse(data: Data, output: Output, given: Given) -> None:
     """Encode the documents and queries of DATA with a learned sparse model (SPLADE).
 
@@ -198,7 +200,7 @@ def index_sparse(data: Data, output: Output, given: Given) -> None:
 
 
 @index.command("late")
-@with_flags((opt.LateOptions, "Late-interaction index"), INPUT, COMMON, SHARD, MODEL)
+@with_flags((opt.LateOptions, "Late-interaction index"), INPUT, COMMON, SHARD, APPEND, MODEL)
 def index_late(data: Data, output: Output, given: Given) -> None:
     """Encode the documents and queries of DATA with a late-interaction model (ColBERT): a vector a token.
 
@@ -219,7 +221,7 @@ def index_late(data: Data, output: Output, given: Given) -> None:
 
 
 @app.command()
-@with_flags((opt.MineOptions, "Mining"), INPUT, COMMON, SHARD)
+@with_flags((opt.MineOptions, "Mining"), INPUT, COMMON, SHARD, APPEND)
 def mine(
     data: Data,
     output: Output,
@@ -249,7 +251,7 @@ def mine(
 
 
 @app.command()
-@with_flags((opt.ScoreOptions, "Reranker"), INPUT, COMMON, SHARD)
+@with_flags((opt.ScoreOptions, "Reranker"), INPUT, COMMON, SHARD, APPEND)
 def score(data: Data, candidates: Candidates, output: Output, given: Given, rules: Rules = None) -> None:
     """Score candidates with a cross-encoder: all of them, or only as many as it takes.
 
@@ -349,6 +351,7 @@ def export(
     (opt.Bm25Options, "BM25 index"),
     INPUT,
     COMMON,
+    APPEND,
     MODEL,
     skip=frozenset({"name"}),
 )
@@ -374,6 +377,7 @@ def run(
       hnmine run pairs.parquet -o triplets.parquet -n 5 --relative-margin 0.05
       hnmine run beir/scifact -o scifact --reranker models/mine
       hnmine run beir/scifact -o scifact --preset nv-retriever
+      hnmine run beir/grown -o grown --append scifact
     """
     from hnmine.cli.config import run_settings
     from hnmine.stages.chain import Chain

@@ -17,6 +17,7 @@ from hnmine.engines.models import missing_extra
 from hnmine.engines.retriever import OVERFETCH, Bools, Queries, Retriever, Rows, Scores
 from hnmine.engines.vectors import Vectors, VectorStore
 from hnmine.errors import ArtefactError
+from hnmine.hashing import digest_bytes
 from hnmine.schema import Scale
 
 SEARCH_CHUNK = 50_000
@@ -127,6 +128,10 @@ class DenseIndex(Retriever):
             part = slice(low, low + step)
             out[part] = _products(wanted[owner[part]], self._documents.take(rows[part]))
         return out
+
+    def queries_digest(self, rows: Rows) -> str:
+        """Digest of the queries' vectors."""
+        return digest_bytes(self._queries.take(rows).tobytes())
 
     def positive_similarity(self, offsets: Rows, rows: Rows, positives: Rows, positive_offsets: Rows) -> Scores:
         """Highest inner product of each row with another document that is a positive of its query.

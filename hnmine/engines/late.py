@@ -17,6 +17,7 @@ from hnmine.engines.retriever import Queries, Retriever, Rows, Scores
 from hnmine.engines.token_vectors import TokenRows, TokenStore, runs
 from hnmine.engines.vectors import Vectors
 from hnmine.errors import ArtefactError
+from hnmine.hashing import digest_bytes
 from hnmine.schema import Scale
 
 CHUNK_TOKENS = 65_536
@@ -91,6 +92,11 @@ class LateIndex(Retriever):
         merged = np.concatenate([best[held], scores[near]])
         order = np.lexsort((self.tie_order[merged_rows], -merged))[: len(rows)]
         rows[: len(order)], best[: len(order)] = merged_rows[order], merged[order]
+
+    def queries_digest(self, rows: Rows) -> str:
+        """Digest of the queries' token vectors."""
+        found = self._queries.take(rows)
+        return digest_bytes(found.offsets.tobytes() + found.vectors.tobytes())
 
     def pair_scores(self, queries: Queries, offsets: Rows, rows: Rows) -> Scores:
         """MaxSim of each pair, the same bits as in search; see `Retriever.pair_scores`."""

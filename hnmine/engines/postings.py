@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from hnmine.core.bm25 import Float32s, Postings
+from hnmine.core.bm25 import Counts, Float32s, Postings
 from hnmine.errors import ArtefactError
 from hnmine.files.tables import write_array
 
@@ -95,6 +96,22 @@ def open_postings(directory: Path, *, documents: int) -> dict[str, npt.NDArray[A
             remedy="build the index again from this collection",
         )
     return arrays
+
+
+def counts_between(arrays: Mapping[str, npt.NDArray[Any]], start: int, stop: int) -> Counts:
+    """The token counts of documents `start` to `stop` (exclusive), as they were before they became these postings."""
+    found = np.flatnonzero((arrays["documents"] >= start) & (arrays["documents"] < stop))
+    owner = arrays["documents"][found] - start
+    order = np.argsort(owner, kind="stable")  # postings go by token, so those of a document stay in that order
+    used, tokens = np.unique(np.searchsorted(arrays["offsets"], found, side="right") - 1, return_inverse=True)
+    data, ends = arrays["vocabulary"], arrays["vocabulary_offsets"]
+    return Counts(
+        vocabulary=[data[ends[token] : ends[token + 1]].tobytes().decode() for token in used],
+        document_offsets=np.searchsorted(owner[order], np.arange(stop - start + 1)).astype(np.int64),
+        tokens=tokens[order].astype(np.int32),
+        counts=arrays["counts"][found][order],
+        lengths=arrays["lengths"][start:stop],
+    )
 
 
 class Vocabulary:

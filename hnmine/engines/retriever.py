@@ -158,6 +158,10 @@ class Retriever(ABC):
         A pair's score is the same whatever else is in the call. NaN where it cannot be computed.
         """
 
+    def queries_digest(self, rows: Rows) -> str:
+        """Digest of what the index itself holds of the given queries; empty if it goes by their texts."""
+        return ""
+
     def positive_similarity(self, offsets: Rows, rows: Rows, positives: Rows, positive_offsets: Rows) -> Scores | None:
         """Highest similarity of each row to *another* document that is a positive of its query; None if not defined.
 

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import FrameType
 
 from hnmine.errors import Preempted
@@ -63,11 +64,14 @@ class StopFlag:
 class Execution:
     """How a stage is carried out; none of it changes a byte of the result.
 
+    `append`: a finished artefact of the stage (for a chain: a run directory) whose blocks are taken over, not made
+    again, where they were made from the same.
     `strict_plan`: rather fail than carry out a plan that is not the one asked for, because that does not fit.
     """
 
     shard: tuple[int, int] = (0, 1)
     overwrite: bool = False
+    append: Path | None = None
     strict_plan: bool = False
     progress: Progress = field(default_factory=Silent)
     stop: StopFlag = field(default_factory=StopFlag)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from hnmine.engines.text_model import TextModel
+from hnmine.execute.local import Block
 from hnmine.files.artefact import Json
+from hnmine.files.collection import Collection
 from hnmine.stages.stage import Stage
 
 
@@ -30,3 +32,15 @@ class EncodingStage(Stage):
         other._encoder = self._encoder.with_options(other.options)
         other.changes = {**self.changes, **changes}
         return other
+
+
+def place(block: Block, size: int) -> tuple[Literal["documents", "queries"], int]:
+    """(which texts a block has, the row of the first); blocks are called `documents-00000`, `queries-00000`, ..."""
+    table, number = block.name.rsplit("-", 1)
+    return ("documents" if table == "documents" else "queries"), int(number) * size
+
+
+def texts_digest(collection: Collection, block: Block, size: int) -> str:
+    """What a block of vectors is made from: its texts, for the batches are theirs alone."""
+    table, start = place(block, size)
+    return collection.texts_digest(table, start, start + block.size)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from hnmine.files.artefact import Artefact, Draft, Json
 from hnmine.files.candidates import ScoreInfo, keyed_sample, nullable_floats
 from hnmine.files.collection import Collection
 from hnmine.files.tables import part_name, write_table
-from hnmine.hashing import digest_file, keyed_hash
+from hnmine.hashing import digest_file, digest_json, keyed_hash
 from hnmine.options import MineOptions, as_plain
 from hnmine.schema import (
     ANSWERS,
@@ -53,6 +54,7 @@ from hnmine.stages.index_bm25 import open_bm25
 from hnmine.stages.index_dense import open_dense
 from hnmine.stages.index_late import open_late
 from hnmine.stages.index_sparse import open_sparse
+from hnmine.stages.mined_from import documents_digest, index_digest, queries_digest
 from hnmine.stages.places import open_artefact
 from hnmine.stages.prefilter import Allowed, Prefilter
 from hnmine.stages.runs import RunSource, read_run
@@ -242,6 +244,43 @@ class Mine(Stage):
             "candidates_at_most": rows,
         }
 
+    @property
+    def anew(self) -> str | None:
+        """Deepening takes over what there is already."""
+        return None if self.deepening is None else "--deepen-from takes over rows by itself"
+
+    @classmethod
+    def shared(cls, parameters: Json) -> Json:
+        """All but what a collection and files that grew change: it is in what blocks are made from."""
+        options = {**parameters["options"], "run": sorted(parameters["options"]["run"])}
+        return {name: value for name, value in parameters.items() if name != "excluded"} | {"options": options}
+
+    def made_from(self, block: Block) -> str | None:
+        """All documents, all indexes, and what is known of the block's queries."""
+        if self.anew is not None:
+            return None
+        start = block.index * self.block
+        own = queries_digest(
+            self.collection,
+            self.query_rows[start : start + block.size],
+            self._query_columns(),
+            self.retrievers(),
+            self.runs,
+            self.top_k if self.condition is None else len(self.collection.documents),
+        )
+        return digest_json([self._whole_digest, self.excluded.plan, own])
+
+    @cached_property
+    def _whole_digest(self) -> str:
+        indexes = {index.name: index_digest(index.artefact) for index in self.indexes}
+        return digest_json([documents_digest(self.collection), indexes])
+
+    def _query_columns(self) -> list[str]:
+        """The metadata columns of queries that count."""
+        named = self.condition.condition.columns if self.condition is not None else ()
+        columns = {name.removeprefix("query.") for name in named if name.startswith("query.")}
+        return sorted(columns | ({ANSWERS} if self._answer_column is not None else set()))
+
     def work(self, block: Block, draft: Draft) -> None:
         """Mine one block of queries."""
         start = block.index * self.block
@@ -250,7 +289,8 @@ class Mine(Stage):
         else:
             table, counts = self._mine(self.query_rows[start : start + block.size])
         name = part_name(block.index)
-        draft.commit(block.name, {name: write_table(draft.path / name, table)}, counts)
+        rows = write_table(draft.path / name, table)
+        draft.commit(block.name, {name: rows}, counts, made_from=self.made_from(block))
 
     def _mine(self, query_rows: Rows) -> tuple[pa.Table, Json]:
         queries = Queries(rows=query_rows, texts=self.collection.query_texts(query_rows))
