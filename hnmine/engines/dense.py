@@ -133,6 +133,23 @@ class DenseIndex(Retriever):
         """Digest of the queries' vectors."""
         return digest_bytes(self._queries.take(rows).tobytes())
 
+    def same_documents(self, earlier: Retriever) -> Bools | None:
+        """Which documents have the vectors that they had; see `Retriever.same_documents`."""
+        if not isinstance(earlier, DenseIndex):
+            return None
+        same = np.zeros(self.size, np.bool_)
+        both = min(self.size, earlier.size) if self.dimension == earlier.dimension else 0
+        for start in range(0, both, SEARCH_CHUNK):
+            part = slice(start, min(start + SEARCH_CHUNK, both))
+            here, there = (store.read(part.start, part.stop) for store in (self._documents, earlier._documents))
+            same[part] = (here == there).all(axis=1)
+        return same
+
+    def same_queries(self, rows: Rows, earlier: Retriever, earlier_rows: Rows) -> Bools:
+        """Which queries have the vectors that they had."""
+        assert isinstance(earlier, DenseIndex)
+        return np.asarray((self._queries.take(rows) == earlier._queries.take(earlier_rows)).all(axis=1), np.bool_)
+
     def positive_similarity(self, offsets: Rows, rows: Rows, positives: Rows, positive_offsets: Rows) -> Scores:
         """Highest inner product of each row with another document that is a positive of its query.
 

@@ -48,12 +48,14 @@ from hnmine.schema import (
     sim_better_column,
     sim_positive_column,
 )
+from hnmine.stages.append import Earlier
 from hnmine.stages.deepen import Deepening, settings
 from hnmine.stages.exclusions import draw_space, find_exclusions
 from hnmine.stages.index_bm25 import open_bm25
 from hnmine.stages.index_dense import open_dense
 from hnmine.stages.index_late import open_late
 from hnmine.stages.index_sparse import open_sparse
+from hnmine.stages.known_hits import KnownHits
 from hnmine.stages.mined_from import documents_digest, index_digest, queries_digest
 from hnmine.stages.places import open_artefact
 from hnmine.stages.prefilter import Allowed, Prefilter
@@ -102,6 +104,17 @@ def check_name(name: str) -> str:
     return name
 
 
+def open_index(artefact: Artefact, name: str, tie_order: Rows) -> Retriever:
+    """The retriever of a finished index of any kind."""
+    openers = {
+        Kind.BM25_INDEX: open_bm25,
+        Kind.DENSE_INDEX: open_dense,
+        Kind.SPARSE_INDEX: open_sparse,
+        Kind.LATE_INDEX: open_late,
+    }
+    return openers[artefact.kind](artefact, name=name, tie_order=tie_order)
+
+
 class Mine(Stage):
     """Mines candidates for the queries that have a positive."""
 
@@ -140,6 +153,7 @@ class Mine(Stage):
         self.deepening = self._deepening()
         self.query_rows = self.deepening.query_rows if self.deepening else self._queries_with_positives()
         self._retrievers: list[Retriever] | None = None
+        self._known: KnownHits | None = None
         has_answers = ANSWERS in collection.column_names("queries")
         self._answer_column = collection.column("queries", ANSWERS) if has_answers else None
 
@@ -194,16 +208,8 @@ class Mine(Stage):
     def retrievers(self) -> list[Retriever]:
         """The opened indexes; opened once, when the first block needs them."""
         if self._retrievers is None:
-            openers = {
-                Kind.BM25_INDEX: open_bm25,
-                Kind.DENSE_INDEX: open_dense,
-                Kind.SPARSE_INDEX: open_sparse,
-                Kind.LATE_INDEX: open_late,
-            }
             tie_order = self.collection.tie_order
-            self._retrievers = [
-                openers[i.artefact.kind](i.artefact, name=i.name, tie_order=tie_order) for i in self.indexes
-            ]
+            self._retrievers = [open_index(i.artefact, i.name, tie_order) for i in self.indexes]
         return self._retrievers
 
     def inputs(self) -> Mapping[str, Artefact]:
@@ -281,6 +287,17 @@ class Mine(Stage):
         columns = {name.removeprefix("query.") for name in named if name.startswith("query.")}
         return sorted(columns | ({ANSWERS} if self._answer_column is not None else set()))
 
+    def follow(self, earlier: Earlier) -> None:
+        """Let queries that are the same look at new documents only, where these change nothing about the others."""
+        if self.condition is None and self.excluded.documents is None:
+            self._known = KnownHits(
+                earlier.artefact, self.collection, lambda index, name, size: open_index(index, name, np.arange(size))
+            )
+
+    def notes(self) -> Json:
+        """In how many documents the queries of an earlier mine were searched for."""
+        return dict(self._known.notes) if self._known is not None else {}
+
     def work(self, block: Block, draft: Draft) -> None:
         """Mine one block of queries."""
         start = block.index * self.block
@@ -309,7 +326,8 @@ class Mine(Stage):
             existing = allowed.judged(existing)
             sources[EXISTING_SOURCE] = Pairs(owner=existing.query_rows, rows=existing.doc_rows)
         for retriever in self.retrievers():
-            hits = allowed.search(retriever, queries, depth)
+            look = allowed if self._known is None else self._known
+            hits = look.search(retriever, queries, depth)
             found = Pairs.ragged(hits.offsets, hits.rows)
             sources[retriever.name], _, out = self.excluded.first(found, self.top_k)
             kept_out += out

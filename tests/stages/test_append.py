@@ -162,9 +162,13 @@ def test_sparse(bench: Bench, tiny_sparse_encoder: Path) -> None:
     check(made, taken)
 
 
+def late(encoder: Path) -> Callable[[Path, Path, Execution], Outcome]:
+    options = hnmine.LateOptions(model=str(encoder), dtype="fp32")  # type: ignore[arg-type]
+    return lambda place, output, how: hnmine.index_late(place, output, options=options, how=how)
+
+
 def test_late(bench: Bench, tiny_late_encoder: Path) -> None:
-    options = hnmine.LateOptions(model=str(tiny_late_encoder), dtype="fp32")  # type: ignore[arg-type]
-    made = bench.make("late", lambda place, output, how: hnmine.index_late(place, output, options=options, how=how))
+    made = bench.make("late", late(tiny_late_encoder))
     taken = unchanged(bench.old.documents, bench.new.documents) + unchanged(bench.old.queries, bench.new.queries)
     check(made, taken)
 
@@ -187,6 +191,16 @@ def test_mine_and_score(bench: Bench, tiny_encoder: Path, tiny_cross_encoder: Pa
     taken = unchanged(bench.old.queries, bench.new.queries) if same_documents else 0
     check(bench.make("candidates", mine), taken)
     check(bench.make("scored", score), taken)
+
+
+def test_mine_late(bench: Bench, tiny_late_encoder: Path) -> None:
+    bench.make("late", late(tiny_late_encoder))
+
+    def mine(place: Path, output: Path, how: Execution) -> Outcome:
+        return hnmine.mine(place, output, indexes=[place / "late"], options=hnmine.MineOptions(top_k=5), how=how)
+
+    same_documents = bench.old.documents == bench.new.documents
+    check(bench.make("late-candidates", mine), unchanged(bench.old.queries, bench.new.queries) * same_documents)
 
 
 @pytest.fixture
