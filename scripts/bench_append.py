@@ -120,9 +120,8 @@ def run(out: Path, way: str, options: list[str], more: list[str]) -> dict[str, A
     data = out / ("old-data" if way == "old" else "new-data")
     command = [sys.executable, "-m", "hnmine", "run", str(data), "-o", str(target), "--json", "-q", *options, *more]
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
+    summaries = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
     wall, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
-    summaries = json.loads(done.stdout)
     return {
         "processor": after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime,
         "wall": wall,

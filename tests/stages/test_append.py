@@ -203,6 +203,19 @@ def test_mine_late(bench: Bench, tiny_late_encoder: Path) -> None:
     check(bench.make("late-candidates", mine), unchanged(bench.old.queries, bench.new.queries) * same_documents)
 
 
+def test_scores_of_some_rows_are_made_anew(grown: Path, tiny_cross_encoder: Path) -> None:
+    """What `--until` scores depends on rules that are fitted to all candidates."""
+    options = hnmine.ScoreOptions(reranker=str(tiny_cross_encoder), dtype="fp32", name="ce", until=1)  # type: ignore[arg-type]
+    rules = hnmine.FilterOptions(max_score=5.0)
+    run, how = grown / "run", Execution(append=grown / "run" / "scored")
+    first_time = hnmine.score(run, run / "candidates", run / "scored", options=options, rules=rules)
+    again = hnmine.score(run, run / "candidates", grown / "again", options=options, rules=rules, how=how)
+    assert again.notes["taken over"].startswith("nothing: --until")
+    assert again.artefact is not None
+    assert first_time.artefact is not None
+    assert again.artefact.fingerprint == first_time.artefact.fingerprint
+
+
 @pytest.fixture
 def grown(tmp_path: Path) -> Path:
     """A run of BM25 alone, and beside it the data that it has become."""

@@ -99,6 +99,20 @@ def test_the_result_is_that_of_a_search_of_everything(
         assert looked == [("new", QUERIES, NEW)]
 
 
+def test_ready_made_vectors_are_not_taken_over(tmp_path: Path) -> None:
+    world = World(tmp_path, 0)
+    place = world.index("old", np.arange(OLD), world.documents[:OLD], world.queries)
+    files = [str(tmp_path / f"old-{side}.npy") for side in ("documents", "queries")]
+    again = hnmine.index_dense(
+        place,
+        tmp_path / "again",
+        options=hnmine.DenseOptions(vectors=files[0], query_vectors=files[1]),
+        how=Execution(append=place / "indexes" / "dense"),
+    )
+    assert again.blocks_taken_over == 0
+    assert again.notes["taken over"] == "nothing: the vectors are there already"
+
+
 def test_a_moved_index_is_told_and_everything_is_searched(tmp_path: Path, looked: Looked) -> None:
     pytest.importorskip("faiss")
     world = World(tmp_path, 0)
