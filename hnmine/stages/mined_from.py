@@ -31,8 +31,11 @@ def documents_digest(collection: Collection) -> str:
 
 
 def index_digest(index: Artefact) -> str:
-    """Digest of an index less what it holds of single queries, which is their block's matter."""
-    parameters = {name: value for name, value in index.plan.items() if name not in NOT_PARAMETERS}
+    """Digest of an index less what it holds of single queries, which is their block's matter.
+
+    The digests of ready-made vectors, queries and all, are left out too: the index has the vectors themselves.
+    """
+    parameters = {name: value for name, value in index.plan.items() if name not in {*NOT_PARAMETERS, "vectors"}}
     hashes = _hashes(index)
     return digest_json([parameters, {n: h for n, h in hashes.items() if not n.startswith(_OF_QUERIES)}])
 
