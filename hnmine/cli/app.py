@@ -11,14 +11,7 @@ import typer
 
 from hnmine import options as opt
 from hnmine.cli import show
-from hnmine.cli.flags import (
-    CommonFlags,
-    ExecutorFlags,
-    Given,
-    ModelFlags,
-    ShardFlags,
-    with_flags,
-)
+from hnmine.cli.flags import AppendFlags, CommonFlags, ExecutorFlags, Given, ModelFlags, ShardFlags, with_flags
 from hnmine.cli.help import Commands
 from hnmine.cli.terminal import Terminal, check_conditions, duration, fail_if, print_json
 from hnmine.errors import ArtefactError, UsageError
@@ -46,6 +39,7 @@ Rules = Annotated[
 
 INPUT, COMMON, SHARD = (opt.InputOptions, "Input"), (CommonFlags, "Every command"), (ShardFlags, "Every command")
 MODEL, EXECUTOR = (ModelFlags, "Every command"), (ExecutorFlags, "Every command")
+APPEND = (AppendFlags, "Every command")
 
 
 def _version(wanted: bool) -> None:
@@ -90,6 +84,7 @@ def execution(given: Given) -> tuple[Execution, Terminal]:
             shard=shard,
             executor=executor,
             overwrite=given.overwrite,
+            append=Path(given.append) if given.values.get("append") else None,
             strict_plan=strict,
             progress=terminal,
         ),
@@ -166,7 +161,7 @@ def ingest(data: Data, output: Output, given: Given) -> None:
 
 
 @index.command("bm25")
-@with_flags((opt.Bm25Options, "BM25 index"), INPUT, COMMON, SHARD, EXECUTOR)
+@with_flags((opt.Bm25Options, "BM25 index"), INPUT, COMMON, SHARD, EXECUTOR, APPEND)
 def index_bm25(data: Data, output: Output, given: Given) -> None:
     """Build a BM25 index over the documents of DATA.
 
@@ -188,7 +183,7 @@ def index_bm25(data: Data, output: Output, given: Given) -> None:
 
 
 @index.command("dense")
-@with_flags((opt.DenseOptions, "Dense index"), INPUT, COMMON, SHARD, EXECUTOR, MODEL)
+@with_flags((opt.DenseOptions, "Dense index"), INPUT, COMMON, SHARD, EXECUTOR, APPEND, MODEL)
 def index_dense(data: Data, output: Output, given: Given) -> None:
     """Encode the documents and queries of DATA.
 
@@ -211,7 +206,7 @@ def index_dense(data: Data, output: Output, given: Given) -> None:
 
 
 @index.command("sparse")
-@with_flags((opt.SparseOptions, "Sparse index"), INPUT, COMMON, SHARD, EXECUTOR, MODEL)
+@with_flags((opt.SparseOptions, "Sparse index"), INPUT, COMMON, SHARD, EXECUTOR, APPEND, MODEL)
 def index_sparse(data: Data, output: Output, given: Given) -> None:
     """Encode the documents and queries of DATA with a learned sparse model (SPLADE).
 
@@ -232,7 +227,7 @@ def index_sparse(data: Data, output: Output, given: Given) -> None:
 
 
 @index.command("late")
-@with_flags((opt.LateOptions, "Late-interaction index"), INPUT, COMMON, SHARD, EXECUTOR, MODEL)
+@with_flags((opt.LateOptions, "Late-interaction index"), INPUT, COMMON, SHARD, EXECUTOR, APPEND, MODEL)
 def index_late(data: Data, output: Output, given: Given) -> None:
     """Encode the documents and queries of DATA with a late-interaction model (ColBERT): a vector a token.
 
@@ -253,7 +248,7 @@ def index_late(data: Data, output: Output, given: Given) -> None:
 
 
 @app.command()
-@with_flags((opt.MineOptions, "Mining"), INPUT, COMMON, SHARD, EXECUTOR)
+@with_flags((opt.MineOptions, "Mining"), INPUT, COMMON, SHARD, EXECUTOR, APPEND)
 def mine(
     data: Data,
     output: Output,
@@ -283,7 +278,7 @@ def mine(
 
 
 @app.command()
-@with_flags((opt.ScoreOptions, "Reranker"), INPUT, COMMON, SHARD, EXECUTOR, MODEL)
+@with_flags((opt.ScoreOptions, "Reranker"), INPUT, COMMON, SHARD, EXECUTOR, APPEND, MODEL)
 def score(data: Data, candidates: Candidates, output: Output, given: Given, rules: Rules = None) -> None:
     """Score candidates with a cross-encoder: all of them, or only as many as it takes.
 
@@ -384,6 +379,7 @@ def export(
     INPUT,
     COMMON,
     EXECUTOR,
+    APPEND,
     MODEL,
     skip=frozenset({"name"}),
 )
@@ -409,6 +405,7 @@ def run(
       hnmine run pairs.parquet -o triplets.parquet -n 5 --relative-margin 0.05
       hnmine run beir/scifact -o scifact --reranker models/mine
       hnmine run beir/scifact -o scifact --preset nv-retriever
+      hnmine run beir/grown -o grown --append scifact
     """
     from hnmine.cli.config import run_settings
     from hnmine.stages.chain import Chain

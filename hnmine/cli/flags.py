@@ -57,6 +57,17 @@ class ExecutorFlags:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class AppendFlags:
+    """What every command takes whose blocks can come from an earlier artefact."""
+
+    append: str | None = option(
+        None,
+        "An earlier output of this command (of run: its directory or file): take over the blocks whose inputs are the "
+        "same, and make the others.",
+    )
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class ModelFlags:
     """What every command takes that runs a model."""
 

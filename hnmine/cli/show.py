@@ -16,10 +16,11 @@ def outcome(name: str, result: Outcome, terminal: Terminal) -> None:
     """A few lines on what a stage did."""
     peak = f"peak memory {result.peak_memory / 2**20:,.0f} MiB, mapped files included"
     if result.artefact is None:
-        terminal.say(f"{name}: {result.blocks_done_now} blocks done; the rest is other shards' ({result.path})")
+        done = result.blocks_done_now + result.blocks_taken_over
+        terminal.say(f"{name}: {done} blocks done; the rest is other shards' ({result.path})")
         terminal.say("  when all shards are done: hnmine merge " + str(result.path))
         return
-    if not result.blocks_done_now:
+    if not result.blocks_done_now and not result.blocks_taken_over:
         terminal.say(f"{name}: finished before, nothing to do ({result.path})")
     else:
         terminal.say(f"{name}: {duration(result.seconds)}, {peak} ({result.path})")

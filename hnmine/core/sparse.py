@@ -74,6 +74,14 @@ class SparsePostings:
     documents: npt.NDArray[np.int32]
     impacts: npt.NDArray[np.float32]
 
+    def between(self, start: int, stop: int) -> SparseRows:
+        """Rows `start` to `stop` (exclusive) as they were before they were inverted; goes through all postings."""
+        found = np.flatnonzero((self.documents >= start) & (self.documents < stop))
+        terms = np.searchsorted(self.offsets, found, side="right") - 1
+        return SparseRows.gather(
+            self.documents[found].astype(np.int64) - start, terms, self.impacts[found], stop - start
+        )
+
 
 def invert(blocks: Sequence[SparseRows], terms: int) -> SparsePostings:
     """The postings of all blocks' rows, in block order; the same however the rows were cut into blocks.

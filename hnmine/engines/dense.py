@@ -17,6 +17,7 @@ from hnmine.engines.retriever import OVERFETCH, Bools, Queries, Retriever, Rows,
 from hnmine.engines.similarity import nearest_earlier, nearest_positive, products
 from hnmine.engines.vectors import Vectors, VectorStore
 from hnmine.errors import ArtefactError
+from hnmine.hashing import digest_bytes
 from hnmine.schema import Scale
 
 SEARCH_CHUNK = 50_000
@@ -136,6 +137,27 @@ class DenseIndex(Retriever):
             part = slice(low, low + step)
             out[part] = products(wanted[owner[part]], self._documents.take(rows[part]))
         return out
+
+    def queries_digest(self, rows: Rows) -> str:
+        """Digest of the queries' vectors."""
+        return digest_bytes(self._queries.take(rows).tobytes())
+
+    def same_documents(self, earlier: Retriever) -> Bools | None:
+        """Which documents have the vectors that they had; see `Retriever.same_documents`."""
+        if not isinstance(earlier, DenseIndex):
+            return None
+        same = np.zeros(self.size, np.bool_)
+        both = min(self.size, earlier.size) if self.dimension == earlier.dimension else 0
+        for start in range(0, both, SEARCH_CHUNK):
+            part = slice(start, min(start + SEARCH_CHUNK, both))
+            here, there = (store.read(part.start, part.stop) for store in (self._documents, earlier._documents))
+            same[part] = (here == there).all(axis=1)
+        return same
+
+    def same_queries(self, rows: Rows, earlier: Retriever, earlier_rows: Rows) -> Bools:
+        """Which queries have the vectors that they had."""
+        assert isinstance(earlier, DenseIndex)
+        return np.asarray((self._queries.take(rows) == earlier._queries.take(earlier_rows)).all(axis=1), np.bool_)
 
     def positive_similarity(self, offsets: Rows, rows: Rows, positives: Rows, positive_offsets: Rows) -> Scores:
         """Highest inner product of each row with another document that is a positive of its query.

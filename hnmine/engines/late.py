@@ -13,10 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from hnmine.engines.kernels import compiled, in_threads
-from hnmine.engines.retriever import Queries, Retriever, Rows, Scores
+from hnmine.engines.retriever import Bools, Queries, Retriever, Rows, Scores
 from hnmine.engines.token_vectors import TokenRows, TokenStore, runs
 from hnmine.engines.vectors import Vectors
 from hnmine.errors import ArtefactError
+from hnmine.hashing import digest_bytes
 from hnmine.schema import Scale
 
 CHUNK_TOKENS = 65_536
@@ -68,29 +69,54 @@ class LateIndex(Retriever):
             )
 
     def _search(self, queries: Queries, k: int) -> tuple[Rows, Scores]:
+        return self._found(queries, k, None)
+
+    def _search_among(self, queries: Queries, k: int, among: Bools) -> tuple[Rows, Scores]:
+        return self._found(queries, k, np.flatnonzero(among))
+
+    def _found(self, queries: Queries, k: int, among: Rows | None) -> tuple[Rows, Scores]:
         rows = np.full((len(queries), k), -1, np.int64)
         best = np.full((len(queries), k), -np.inf, np.float32)
         groups = [slice(low, min(low + _GROUP, len(queries))) for low in range(0, len(queries), _GROUP)]
         wanted = {group.start: self._queries.take(queries.rows[group]) for group in groups}
-        for start, documents in self._documents.chunks(CHUNK_TOKENS, CHUNK_TEXTS):
+        for numbers, documents in self._documents.chunks(CHUNK_TOKENS, CHUNK_TEXTS, among):
 
-            def fill(group: slice, start: int = start, documents: TokenRows = documents) -> None:
+            def fill(group: slice, numbers: Rows = numbers, documents: TokenRows = documents) -> None:
                 found = max_similarities(wanted[group.start], documents)
                 for query, scores in zip(range(group.start, group.stop), found, strict=True):
-                    self._keep_best(rows[query], best[query], start, scores)
+                    self._keep_best(rows[query], best[query], numbers, scores)
 
             in_threads(fill, groups)
         return rows, best
 
-    def _keep_best(self, rows: Rows, best: Scores, start: int, scores: Scores) -> None:
-        """Merge the scores of documents start.. into a query's best rows, by (score descending, tie order)."""
+    def _keep_best(self, rows: Rows, best: Scores, numbers: Rows, scores: Scores) -> None:
+        """Merge the scores of the documents `numbers` into a query's best rows, by (score descending, tie order)."""
         with np.errstate(invalid="ignore"):
             near = np.flatnonzero(scores >= best[-1])  # -inf while there are fewer than k; a NaN never
         held = rows >= 0
-        merged_rows = np.concatenate([rows[held], near + start])
+        merged_rows = np.concatenate([rows[held], numbers[near]])
         merged = np.concatenate([best[held], scores[near]])
         order = np.lexsort((self.tie_order[merged_rows], -merged))[: len(rows)]
         rows[: len(order)], best[: len(order)] = merged_rows[order], merged[order]
+
+    def queries_digest(self, rows: Rows) -> str:
+        """Digest of the queries' token vectors."""
+        found = self._queries.take(rows)
+        return digest_bytes(found.offsets.tobytes() + found.vectors.tobytes())
+
+    def same_documents(self, earlier: Retriever) -> Bools | None:
+        """Which documents have the token vectors that they had; see `Retriever.same_documents`."""
+        if not isinstance(earlier, LateIndex):
+            return None
+        both = np.arange(min(self.size, earlier.size))
+        same = np.zeros(self.size, np.bool_)
+        same[both] = self._documents.equal(both, earlier._documents, both)
+        return same
+
+    def same_queries(self, rows: Rows, earlier: Retriever, earlier_rows: Rows) -> Bools:
+        """Which queries have the token vectors that they had."""
+        assert isinstance(earlier, LateIndex)
+        return self._queries.equal(rows, earlier._queries, earlier_rows)
 
     def pair_scores(self, queries: Queries, offsets: Rows, rows: Rows) -> Scores:
         """MaxSim of each pair, the same bits as in search; see `Retriever.pair_scores`."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from hnmine.core.bm25 import Counts
 from hnmine.errors import ArtefactError
 
 ARRAYS = {
@@ -75,6 +77,21 @@ def open_postings(directory: Path, *, documents: int) -> dict[str, npt.NDArray[A
             remedy="build the index again from this collection",
         )
     return arrays
+
+
+def counts_between(arrays: Mapping[str, npt.NDArray[Any]], start: int, stop: int) -> Counts:
+    """The token counts of documents `start` to `stop` (exclusive), as they were before they became these postings."""
+    found = np.flatnonzero((arrays["documents"] >= start) & (arrays["documents"] < stop))
+    owner = np.searchsorted(arrays["offsets"], found, side="right") - 1
+    used, first = np.unique(owner, return_index=True)
+    data, ends = arrays["vocabulary"], arrays["vocabulary_offsets"]
+    return Counts(
+        vocabulary=[data[ends[token] : ends[token + 1]].tobytes().decode() for token in used],
+        offsets=np.append(first, len(found)).astype(np.int64),
+        documents=arrays["documents"][found] - np.int32(start),
+        counts=arrays["counts"][found],
+        lengths=arrays["lengths"][start:stop],
+    )
 
 
 class Vocabulary:

@@ -34,6 +34,10 @@ class Queries:
     def __len__(self) -> int:
         return len(self.rows)
 
+    def take(self, positions: Rows) -> Queries:
+        """The queries at some positions, in the given order."""
+        return Queries(rows=self.rows[positions], texts=[self.texts[place] for place in positions.tolist()])
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ragged:
@@ -42,6 +46,20 @@ class Ragged:
     offsets: Rows
     rows: Rows
     scores: Scores
+
+    @classmethod
+    def of(cls, owner: Rows, rows: Rows, scores: Scores, queries: int) -> Ragged:
+        """From the query number of each row, ascending."""
+        return cls(offsets=np.searchsorted(owner, np.arange(queries + 1)).astype(np.int64), rows=rows, scores=scores)
+
+    @classmethod
+    def assembled(cls, parts: Sequence[tuple[Rows, Ragged]], queries: int) -> Ragged:
+        """One list for all queries of lists for some, which are at the given positions."""
+        owner = np.concatenate([np.empty(0, np.int64), *(part[hits.owner] for part, hits in parts)])
+        rows = np.concatenate([np.empty(0, np.int64), *(hits.rows for _, hits in parts)])
+        scores = np.concatenate([np.empty(0, np.float32), *(hits.scores for _, hits in parts)])
+        order = np.argsort(owner, kind="stable")
+        return cls.of(owner[order], rows[order], scores[order], queries)
 
     @property
     def owner(self) -> Rows:
@@ -136,8 +154,7 @@ class Retriever(ABC):
         kept: list[tuple[Rows, Scores]] = [(np.empty(0, np.int64), np.empty(0, np.float32))] * len(queries)
         left = np.arange(len(queries))
         while len(left):
-            part = Queries(rows=queries.rows[left], texts=[queries.texts[place] for place in left.tolist()])
-            found, scores = self._search(part, depth)
+            found, scores = self._search(queries.take(left), depth)
             real = (found >= 0) & np.isfinite(scores)
             good = real & among[found]
             done = (good.sum(axis=1) >= k) | (real.sum(axis=1) < depth) | (depth >= self.size)
@@ -157,6 +174,22 @@ class Retriever(ABC):
 
         A pair's score is the same whatever else is in the call. NaN where it cannot be computed.
         """
+
+    def queries_digest(self, rows: Rows) -> str:
+        """Digest of what the index itself holds of the given queries; empty if it goes by their texts."""
+        return ""
+
+    def same_documents(self, earlier: Retriever) -> Bools | None:
+        """bool[size]: which documents are in another index, in the same row, and the same to the bit.
+
+        Of two of these a query's scores are equal. None if a score depends on documents beside its own (BM25), or if a
+        search may miss documents: then what an earlier index found says nothing.
+        """
+        return None
+
+    def same_queries(self, rows: Rows, earlier: Retriever, earlier_rows: Rows) -> Bools:
+        """Which queries are the same to the bit as those in the given rows of another index."""
+        return np.zeros(len(rows), np.bool_)
 
     def positive_similarity(self, offsets: Rows, rows: Rows, positives: Rows, positive_offsets: Rows) -> Scores | None:
         """Highest similarity of each row to *another* document that is a positive of its query; None if not defined.

@@ -16,6 +16,7 @@ from hnmine.engines.kernels import compiled, in_threads
 from hnmine.engines.retriever import Bools, Queries, Retriever, Rows, Scores
 from hnmine.errors import ArtefactError
 from hnmine.files.tables import write_array
+from hnmine.hashing import digest_bytes
 from hnmine.schema import Scale
 
 _SLICE = 64
@@ -38,6 +39,24 @@ def write_sparse(directory: Path, documents: SparsePostings, queries: SparseRows
     return {name: write_array(directory / name, array) for name, array in zip(names, arrays, strict=True)}
 
 
+def read_postings(directory: Path) -> SparsePostings:
+    """The documents of a written index, memory-mapped."""
+    return SparsePostings(
+        offsets=_open(directory, "postings/offsets"),
+        documents=_open(directory, "postings/documents"),
+        impacts=_open(directory, "postings/impacts"),
+    )
+
+
+def read_queries(directory: Path) -> SparseRows:
+    """The queries of a written index, memory-mapped."""
+    return SparseRows(
+        offsets=_open(directory, "queries/offsets"),
+        terms=_open(directory, "queries/terms"),
+        weights=_open(directory, "queries/weights"),
+    )
+
+
 class SparseIndex(Retriever):
     """Exact search over postings, with every score from the same sums.
 
@@ -51,12 +70,10 @@ class SparseIndex(Retriever):
     def __init__(self, directory: Path, *, name: str, tie_order: Rows) -> None:
         """Raises `ArtefactError` if an array is missing, or if they do not fit each other or the collection."""
         super().__init__(name=name, tie_order=tie_order)
-        arrays = {key: _open(directory / f"{key}.npy", kind) for key, kind in _ARRAYS.items()}
-        self._postings = [arrays[f"postings/{part}"] for part in ("offsets", "documents", "impacts")]
-        offsets, documents, impacts = self._postings
-        self._queries = SparseRows(
-            offsets=arrays["queries/offsets"], terms=arrays["queries/terms"], weights=arrays["queries/weights"]
-        )
+        postings = read_postings(directory)
+        offsets, documents, impacts = postings.offsets, postings.documents, postings.impacts
+        self._postings = (offsets, documents, impacts)
+        self._queries = read_queries(directory)
         held = [int(a[-1]) if len(a) else -1 for a in (offsets, self._queries.offsets)]
         lengths = [len(documents), len(impacts), len(self._queries.terms), len(self._queries.weights)]
         if lengths != [held[0], held[0], held[1], held[1]] or (
@@ -104,6 +121,11 @@ class SparseIndex(Retriever):
         order = np.lexsort((self.tie_order[hits], -scores[hits]))[:k]
         return hits[order], scores[hits[order]]
 
+    def queries_digest(self, rows: Rows) -> str:
+        """Digest of the queries' terms and weights."""
+        found = self._queries.take(rows)
+        return digest_bytes(found.offsets.tobytes() + found.terms.tobytes() + found.weights.tobytes())
+
     def pair_scores(self, queries: Queries, offsets: Rows, rows: Rows) -> Scores:
         """The score of each pair, the same bits whatever the batch or the threads; 0 without a shared term."""
         kernel = _pair_kernel()
@@ -133,7 +155,8 @@ def _slices(queries: int) -> list[slice]:
     return [slice(start, stop) for start, stop in pairwise(stops)]
 
 
-def _open(path: Path, kind: type[np.generic]) -> npt.NDArray[Any]:
+def _open(directory: Path, name: str) -> npt.NDArray[Any]:
+    path, kind = directory / f"{name}.npy", _ARRAYS[name]
     try:
         # An empty file cannot be mapped. A plain array over the map: numba does not take a `memmap`.
         array = np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))

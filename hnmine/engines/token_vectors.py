@@ -12,6 +12,9 @@ import numpy.typing as npt
 from hnmine.engines.vectors import Rows, Vectors, open_shard
 from hnmine.errors import ArtefactError
 
+_COMPARED_TOKENS = 65_536
+"""Tokens of each side in memory when texts are compared."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenRows:
@@ -62,13 +65,28 @@ class TokenStore:
             vectors[low:high] = self._shards[home][first : first + high - low]
         return TokenRows(offsets=offsets, vectors=vectors)
 
-    def chunks(self, tokens: int, texts: int) -> Iterator[tuple[int, TokenRows]]:
-        """(first text, its and the next texts' token vectors): chunks of at most so many tokens and texts.
+    def equal(self, rows: Rows, other: TokenStore, other_rows: Rows) -> npt.NDArray[np.bool_]:
+        """Which of the texts `rows` have the same token vectors as those in `other_rows` of another store."""
+        lengths = np.diff(self.offsets)[rows]
+        same: npt.NDArray[np.bool_] = lengths == np.diff(other.offsets)[other_rows]
+        if self.dimension != other.dimension:
+            return np.zeros(len(rows), np.bool_)
+        alike = np.flatnonzero(same)
+        for low, high in runs(lengths[alike], _COMPARED_TOKENS, len(rows)):
+            part = alike[low:high]
+            here, there = self.take(rows[part]), other.take(other_rows[part])
+            differs = np.flatnonzero((here.vectors != there.vectors).any(axis=1))
+            same[part[np.searchsorted(here.offsets, differs, side="right") - 1]] = False
+        return same
+
+    def chunks(self, tokens: int, texts: int, rows: Rows | None = None) -> Iterator[tuple[Rows, TokenRows]]:
+        """(rows, their token vectors) of all texts, or of those in `rows`, in order: so many tokens and texts at most.
 
         A text with more tokens than that is a chunk of its own.
         """
-        for start, stop in runs(np.diff(self.offsets), tokens, texts):
-            yield start, self.take(np.arange(start, stop))
+        wanted = np.arange(len(self)) if rows is None else rows
+        for start, stop in runs(np.diff(self.offsets)[wanted], tokens, texts):
+            yield wanted[start:stop], self.take(wanted[start:stop])
 
 
 def runs(lengths: Rows, tokens: int, texts: int) -> Iterator[tuple[int, int]]:

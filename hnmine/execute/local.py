@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import FrameType
 from typing import Literal, TypeVar
 
@@ -104,12 +105,15 @@ class Execution:
     """How a stage is carried out; none of it changes a byte of the result.
 
     `executor`: where, see `parse_executor`.
+    `append`: a finished artefact of the stage (for a chain: a run directory) whose blocks are taken over, not made
+    again, where they were made from the same.
     `strict_plan`: rather fail than carry out a plan that is not the one asked for, because that does not fit.
     """
 
     shard: tuple[int, int] = (0, 1)
     executor: str = "local"
     overwrite: bool = False
+    append: Path | None = None
     strict_plan: bool = False
     progress: Progress = field(default_factory=Silent)
     stop: StopFlag = field(default_factory=StopFlag)

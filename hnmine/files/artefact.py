@@ -161,11 +161,19 @@ class Draft:
         )
 
     def commit(
-        self, block: str, files: Mapping[str, int], counts: Mapping[str, Any] | None = None, **more: Any
+        self,
+        block: str,
+        files: Mapping[str, int],
+        counts: Mapping[str, Any] | None = None,
+        *,
+        made_from: str | None = None,
     ) -> None:
-        """Declare a block finished: `files` maps each part it wrote (relative name) to its row count."""
+        """Declare a block finished: `files` maps each part it wrote (relative name) to its row count.
+
+        `made_from` is a digest of all that decides the block's bytes beside the parameters; the manifest keeps it.
+        """
         entries = {name: self.describe(name, rows) for name, rows in sorted(files.items())}
-        receipt = {"files": entries, "counts": dict(counts or {}), **more}
+        receipt = {"files": entries, "counts": dict(counts or {}), "made_from": made_from}
         write_text(self.receipt_path(block), canonical_json(receipt))  # nobody reads it, and counts can be many
 
     def describe(self, name: str, rows: int) -> Json:
@@ -195,16 +203,32 @@ class Draft:
                     f"{self.path / name} changed since it was written",
                     remedy="the disk or another process damaged it: remove the artefact and run the stage again",
                 )
+        blocks = self._blocks_to_keep()
         manifest = {
             "kind": self.plan["kind"],
             "format": self.plan["format"],
             "plan": digest_file(self.path / PLAN),
             "files": dict(sorted(files.items())),
             "counts": counts,
+            **({"blocks": blocks} if blocks else {}),
         }
         write_text(self.path / MANIFEST, pretty_json(manifest))
         self.tidy()
         return Artefact.open(self.path, verify=False)
+
+    def _blocks_to_keep(self) -> Json:
+        """Of the blocks that say what they were made from: that, their counters, and the rows of their files."""
+        blocks = [name for name in self.plan.get("blocks", ()) if self.receipt_path(name).exists()]
+        receipts = {name: _read_json(self.receipt_path(name)) for name in blocks}
+        return {
+            name: {
+                "made_from": receipt["made_from"],
+                "counts": receipt["counts"],
+                "files": {file: entry["rows"] for file, entry in receipt["files"].items()},
+            }
+            for name, receipt in receipts.items()
+            if receipt.get("made_from") is not None
+        }
 
     def tidy(self) -> None:
         """Remove what only an unfinished artefact needs: receipts, intermediate files, leftovers of killed writers.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -67,6 +68,23 @@ def replacing(path: Path) -> Iterator[Path]:
         except BaseException:
             pending.unlink(missing_ok=True)
             raise
+
+
+def share(source: Path, path: Path) -> None:
+    """Make `path` the same file as `source`, by a hard link, or a copy where there can be none; all or nothing."""
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pending = path.with_name(f"{PENDING}{secrets.token_hex(6)}-{path.name}")
+        try:
+            try:
+                os.link(source, pending)
+            except OSError as error:
+                if error.errno not in {*_NO_LINKS, errno.EXDEV}:
+                    raise
+                shutil.copyfile(source, pending)
+            os.replace(pending, path)
+        finally:
+            pending.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

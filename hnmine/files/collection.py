@@ -20,7 +20,8 @@ import pyarrow.parquet as pq
 
 from hnmine.errors import ArtefactError
 from hnmine.files.artefact import Artefact
-from hnmine.files.tables import TextRows, read_table
+from hnmine.files.tables import TextRows, digest_table, read_table
+from hnmine.hashing import digest_json
 from hnmine.schema import DOC_ID, QUERY_ID, TEXT, TEXT_KEY, TITLE, Kind
 
 Rows = npt.NDArray[np.int64]
@@ -166,6 +167,13 @@ class Collection:
         """The full texts of documents `start` to `stop` (exclusive)."""
         texts: list[str] = join_titles(self.documents.between(start, stop), self._separator).to_pylist()
         return texts
+
+    def texts_digest(self, table: Literal["documents", "queries"], start: int, stop: int) -> str:
+        """Digest of the texts of rows `start` to `stop` (exclusive): equal if and only if the texts are."""
+        if table == "queries":
+            return digest_table(self.queries.between(start, stop).select([TEXT]))
+        texts = digest_table(self.documents.between(start, stop).select([TITLE, TEXT]))
+        return digest_json([texts, self._separator])
 
     def query_texts(self, rows: Rows) -> list[str]:
         """The text of each given query, in the given order."""

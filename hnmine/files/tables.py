@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -140,6 +142,29 @@ def write_rows(path: Path, table: pa.Table) -> int:
     ):
         writer.write_table(table.combine_chunks(), max_chunksize=1_048_576)
     return int(table.num_rows)
+
+
+def digest_table(table: pa.Table) -> str:
+    """SHA-256 (hex) of a table's columns and values; the same however its rows are cut into chunks, or sliced."""
+    state = hashlib.sha256()
+    # As Parquet, because Arrow's own buffers may hold what no row shows: slices, and values below nulls.
+    with pa.PythonFile(_Hashing(state), "w") as sink:
+        pq.write_table(table.combine_chunks(), sink, compression="none", use_dictionary=False, write_statistics=False)
+    return state.hexdigest()
+
+
+class _Hashing(io.RawIOBase):
+    """A file whose bytes go into a hash."""
+
+    def __init__(self, state: Any) -> None:
+        self._state = state
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self._state.update(data)
+        return len(data)
 
 
 class TextRows:

@@ -39,7 +39,9 @@ from hnmine.stages.places import (
     EXPORT,
     INDEXES,
     SCORED,
+    artefacts_of,
     find_collection,
+    is_artefact,
     refuse_foreign,
     training_places,
 )
@@ -165,6 +167,7 @@ class Chain:
             self._check_names,
             lambda: self._check_target(how),
             self._check_until,
+            lambda: self._check_earlier(how),
         ]
         if options.mine.where is not None:
             where = options.mine.where
@@ -215,6 +218,27 @@ class Chain:
                 expected=f"at least {wanted} (--num-negatives, times --epochs)",
             )
 
+    def _check_earlier(self, how: Execution) -> None:
+        if how.append is None:
+            return
+        earlier = training_places(how.append)[0]
+        if earlier.resolve() == self.directory.resolve():
+            raise UsageError(
+                f"--append {how.append} is the output itself: what is finished does not change",
+                remedy="choose another -o; the earlier run can be removed afterwards",
+            )
+        artefacts_of(earlier)
+
+    def _following(self, step: Step, stage: Ingest | Stage, how: Execution) -> Execution:
+        """How to carry out a step: blocks are taken over from the same step of the earlier run."""
+        if how.append is None or isinstance(stage, Ingest | Filter | Export):
+            return replace(how, append=None)
+        earlier = training_places(how.append)[0] / step.path.relative_to(self.directory)
+        if is_artefact(earlier):
+            return replace(how, append=earlier)
+        how.progress.say(f"{step.name}: everything is made, for {how.append} has no {earlier.name}")
+        return replace(how, append=None)
+
     def _check_target(self, how: Execution) -> None:
         if self.file is None:
             return
@@ -232,7 +256,7 @@ class Chain:
             stage = step.make()
             if isinstance(stage, Ingest):
                 check_source(stage.source, self.options.filter, self.options.mine)
-            outcome = stage.run(step.path, how)
+            outcome = stage.run(step.path, self._following(step, stage, how))
             if isinstance(stage, Ingest):
                 check_collection(Collection.open(step.path), self.options.filter, self.options.mine)
             report(step.name, outcome)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from hnmine.engines.models import device_count, import_torch, resolve_device
 from hnmine.engines.text_model import TextModel
-from hnmine.execute.local import Needs
+from hnmine.execute.local import Block, Needs
 from hnmine.files.artefact import Json
+from hnmine.files.collection import Collection
 from hnmine.stages.stage import Stage
 
 
@@ -43,3 +44,15 @@ def model_needs(device: str | None) -> Needs:
     if resolve_device(device).partition(":")[0] == "cuda":
         return Needs(gpus=1, devices=device_count(device))
     return Needs(threads=int(import_torch().get_num_threads()))
+
+
+def place(block: Block, size: int) -> tuple[Literal["documents", "queries"], int]:
+    """(which texts a block has, the row of the first); blocks are called `documents-00000`, `queries-00000`, ..."""
+    table, number = block.name.rsplit("-", 1)
+    return ("documents" if table == "documents" else "queries"), int(number) * size
+
+
+def texts_digest(collection: Collection, block: Block, size: int) -> str:
+    """What a block of vectors is made from: its texts, for the batches are theirs alone."""
+    table, start = place(block, size)
+    return collection.texts_digest(table, start, start + block.size)

@@ -17,7 +17,7 @@ from hnmine.engines.analysis import Analyser, detect_language, normalise_languag
 from hnmine.engines.arithmetic import numpy_facts
 from hnmine.engines.bm25 import Bm25sIndex, MaxScoreIndex, RankBm25Index
 from hnmine.engines.merging import merge, write_counts
-from hnmine.engines.postings import ARRAYS
+from hnmine.engines.postings import ARRAYS, counts_between, open_postings
 from hnmine.engines.retriever import Retriever, Rows
 from hnmine.execute.local import Block
 from hnmine.files.artefact import Artefact, Draft, Json, sum_counts
@@ -25,6 +25,7 @@ from hnmine.files.collection import Collection
 from hnmine.files.tables import part_name
 from hnmine.options import Bm25Engine, Bm25Method, Bm25Options, as_plain
 from hnmine.schema import Kind
+from hnmine.stages.append import Earlier
 from hnmine.stages.stage import Stage, block_size, cut
 
 BLOCK = 65_536
@@ -38,6 +39,7 @@ class IndexBm25(Stage):
     kind = Kind.BM25_INDEX
     label = "index bm25"
     unit = "documents"
+    anew = None
 
     def __init__(self, collection: Collection, options: Bm25Options) -> None:
         _scoring(as_plain(options))  # refuses what is out of range
@@ -77,6 +79,19 @@ class IndexBm25(Stage):
         """How many documents there are to count."""
         return {"documents": len(self.collection.documents)}
 
+    def made_from(self, block: Block) -> str:
+        """The block's texts."""
+        start = block.index * self.block
+        return self.collection.texts_digest("documents", start, start + block.size)
+
+    def take_over(self, block: Block, earlier: Earlier, draft: Draft) -> None:
+        """Write the block's counts from the earlier index, which has them as postings."""
+        start = block.index * self.block
+        arrays = open_postings(earlier.artefact.path / POSTINGS, documents=earlier.artefact.counts["documents"])
+        counts = counts_between(arrays, start, start + block.size)
+        for name in earlier.files(block.name):
+            write_counts(draft.path / name, counts)
+
     def work(self, block: Block, draft: Draft) -> None:
         """Count the terms of one block of documents."""
         start = block.index * self.block
@@ -89,7 +104,7 @@ class IndexBm25(Stage):
             "tokens": int(counts.lengths.sum()),
             "empty": int((counts.lengths == 0).sum()),
         }
-        draft.commit(block.name, {name: block.size}, numbers)
+        draft.commit(block.name, {name: block.size}, numbers, made_from=self.made_from(block))
 
     @classmethod
     def close(cls, draft: Draft) -> Artefact:

@@ -27,7 +27,7 @@ from hnmine.files.tables import write_array
 from hnmine.hashing import digest_file
 from hnmine.options import Backend, DenseOptions, Dtype, Store, as_plain
 from hnmine.schema import Kind, Scale, Side
-from hnmine.stages.encoding import EncodingStage
+from hnmine.stages.encoding import EncodingStage, place, texts_digest
 from hnmine.stages.stage import block_size, cut
 
 BLOCK = 8_192
@@ -127,12 +127,20 @@ class IndexDense(EncodingStage):
         """Which model was taken, from where, and how far reduced arithmetic moves its vectors."""
         return self._notes
 
+    @property
+    def anew(self) -> str | None:
+        """Ready-made vectors are never taken over."""
+        return None if self._encoder is not None else "the vectors are there already"
+
+    def made_from(self, block: Block) -> str | None:
+        """The block's texts."""
+        return texts_digest(self.collection, block, self.block) if self.anew is None else None
+
     def work(self, block: Block, draft: Draft) -> None:
         """Encode one block and write its vectors."""
         self._check_arithmetic()
-        side_name, number = block.name.rsplit("-", 1)
+        side_name, start = place(block, self.block)
         side = Side.DOCUMENT if side_name == "documents" else Side.QUERY
-        start = int(number) * self.block
         vectors, truncated = self._vectors(side, start, start + block.size)
         dtype = _NUMPY[self.options.store]
         with np.errstate(over="ignore"):
@@ -146,6 +154,7 @@ class IndexDense(EncodingStage):
             block.name,
             {name: write_array(draft.path / name, stored)},
             {side_name: len(stored), f"truncated_{side_name}": truncated},
+            made_from=self.made_from(block),
         )
 
     def _check_arithmetic(self) -> None:

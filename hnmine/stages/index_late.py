@@ -19,7 +19,7 @@ from hnmine.files.collection import Collection
 from hnmine.files.tables import write_array
 from hnmine.options import LateOptions, as_plain
 from hnmine.schema import Kind, Side
-from hnmine.stages.encoding import EncodingStage
+from hnmine.stages.encoding import EncodingStage, place, texts_digest
 from hnmine.stages.stage import block_size, cut
 
 BLOCK = 2_048
@@ -32,6 +32,7 @@ class IndexLate(EncodingStage):
     kind = Kind.LATE_INDEX
     label = "index late"
     unit = "texts"
+    anew = None
 
     def __init__(self, collection: Collection, options: LateOptions) -> None:
         self.collection = collection
@@ -64,10 +65,13 @@ class IndexLate(EncodingStage):
         """Which model was taken, and from where."""
         return self._notes
 
+    def made_from(self, block: Block) -> str:
+        """The block's texts."""
+        return texts_digest(self.collection, block, self.block)
+
     def work(self, block: Block, draft: Draft) -> None:
         """Encode one block and write its token vectors, and how many each text has."""
-        side_name, number = block.name.rsplit("-", 1)
-        start = int(number) * self.block
+        side_name, start = place(block, self.block)
         if side_name == "documents":
             texts, side = self.collection.document_texts_between(start, start + block.size), Side.DOCUMENT
         else:
@@ -84,7 +88,7 @@ class IndexLate(EncodingStage):
             vectors: write_array(draft.path / vectors, encoded.vectors),
             lengths: write_array(draft.path / lengths, encoded.lengths),
         }
-        draft.commit(block.name, files, counts)
+        draft.commit(block.name, files, counts, made_from=self.made_from(block))
 
     @classmethod
     def summarise(cls, draft: Draft, counts: Json) -> Json:

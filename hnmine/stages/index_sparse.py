@@ -15,7 +15,7 @@ import pyarrow as pa
 from hnmine.core.sparse import SparseRows, invert
 from hnmine.engines.models import resolve_model
 from hnmine.engines.retriever import Rows
-from hnmine.engines.sparse import SparseIndex, write_sparse
+from hnmine.engines.sparse import SparseIndex, read_postings, read_queries, write_sparse
 from hnmine.engines.sparse_encoder import SparseTextEncoder
 from hnmine.execute.local import Block
 from hnmine.files.artefact import Artefact, Draft, Json, sum_counts
@@ -23,7 +23,8 @@ from hnmine.files.collection import Collection
 from hnmine.files.tables import read_table, write_table
 from hnmine.options import SparseOptions, as_plain
 from hnmine.schema import Kind, Side
-from hnmine.stages.encoding import EncodingStage
+from hnmine.stages.append import Earlier
+from hnmine.stages.encoding import EncodingStage, place, texts_digest
 from hnmine.stages.stage import block_size, cut
 
 BLOCK = 8_192
@@ -35,6 +36,7 @@ class IndexSparse(EncodingStage):
     kind = Kind.SPARSE_INDEX
     label = "index sparse"
     unit = "texts"
+    anew = None
 
     def __init__(self, collection: Collection, options: SparseOptions) -> None:
         self.collection = collection
@@ -69,10 +71,13 @@ class IndexSparse(EncodingStage):
         """Which model was taken, and from where."""
         return self._notes
 
+    def made_from(self, block: Block) -> str:
+        """The block's texts."""
+        return texts_digest(self.collection, block, self.block)
+
     def work(self, block: Block, draft: Draft) -> None:
         """Encode one block and write its vectors."""
-        side_name, number = block.name.rsplit("-", 1)
-        start = int(number) * self.block
+        side_name, start = place(block, self.block)
         if side_name == "documents":
             texts, side = self.collection.document_texts_between(start, start + block.size), Side.DOCUMENT
         else:
@@ -85,7 +90,19 @@ class IndexSparse(EncodingStage):
             f"empty_{side_name}": int((np.diff(encoded.vectors.offsets) == 0).sum()),
             f"weights_{side_name}": len(encoded.vectors.terms),
         }
-        draft.commit(block.name, {name: write_table(draft.path / name, _to_table(encoded.vectors))}, counts)
+        rows = write_table(draft.path / name, _to_table(encoded.vectors))
+        draft.commit(block.name, {name: rows}, counts, made_from=self.made_from(block))
+
+    def take_over(self, block: Block, earlier: Earlier, draft: Draft) -> None:
+        """Write the block's vectors from the earlier index, which has them as postings and query vectors."""
+        table, start = place(block, self.block)
+        path, stop = earlier.artefact.path, start + block.size
+        if table == "documents":
+            found = read_postings(path).between(start, stop)
+        else:
+            found = read_queries(path).take(np.arange(start, stop))
+        for name in earlier.files(block.name):
+            write_table(draft.path / name, _to_table(found))
 
     @classmethod
     def close(cls, draft: Draft) -> Artefact:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from hnmine.files.artefact import Artefact, Draft, Json
 from hnmine.files.candidates import ScoreInfo, keyed_sample, nullable_floats
 from hnmine.files.collection import Collection
 from hnmine.files.tables import part_name, write_table
-from hnmine.hashing import digest_file, keyed_hash
+from hnmine.hashing import digest_file, digest_json, keyed_hash
 from hnmine.options import MineOptions, as_plain
 from hnmine.schema import (
     ANSWERS,
@@ -47,12 +48,15 @@ from hnmine.schema import (
     sim_better_column,
     sim_positive_column,
 )
+from hnmine.stages.append import Earlier
 from hnmine.stages.deepen import Deepening, settings
 from hnmine.stages.exclusions import draw_space, find_exclusions
 from hnmine.stages.index_bm25 import open_bm25
 from hnmine.stages.index_dense import open_dense
 from hnmine.stages.index_late import open_late
 from hnmine.stages.index_sparse import open_sparse
+from hnmine.stages.known_hits import KnownHits
+from hnmine.stages.mined_from import documents_digest, index_digest, queries_digest
 from hnmine.stages.places import open_artefact
 from hnmine.stages.prefilter import Allowed, Prefilter
 from hnmine.stages.runs import RunSource, read_run
@@ -100,6 +104,17 @@ def check_name(name: str) -> str:
     return name
 
 
+def open_index(artefact: Artefact, name: str, tie_order: Rows) -> Retriever:
+    """The retriever of a finished index of any kind."""
+    openers = {
+        Kind.BM25_INDEX: open_bm25,
+        Kind.DENSE_INDEX: open_dense,
+        Kind.SPARSE_INDEX: open_sparse,
+        Kind.LATE_INDEX: open_late,
+    }
+    return openers[artefact.kind](artefact, name=name, tie_order=tie_order)
+
+
 class Mine(Stage):
     """Mines candidates for the queries that have a positive."""
 
@@ -138,6 +153,7 @@ class Mine(Stage):
         self.deepening = self._deepening()
         self.query_rows = self.deepening.query_rows if self.deepening else self._queries_with_positives()
         self._retrievers: list[Retriever] | None = None
+        self._known: KnownHits | None = None
         has_answers = ANSWERS in collection.column_names("queries")
         self._answer_column = collection.column("queries", ANSWERS) if has_answers else None
 
@@ -195,16 +211,8 @@ class Mine(Stage):
     def retrievers(self) -> list[Retriever]:
         """The opened indexes; opened once, when the first block needs them."""
         if self._retrievers is None:
-            openers = {
-                Kind.BM25_INDEX: open_bm25,
-                Kind.DENSE_INDEX: open_dense,
-                Kind.SPARSE_INDEX: open_sparse,
-                Kind.LATE_INDEX: open_late,
-            }
             tie_order = self.collection.tie_order
-            self._retrievers = [
-                openers[i.artefact.kind](i.artefact, name=i.name, tie_order=tie_order) for i in self.indexes
-            ]
+            self._retrievers = [open_index(i.artefact, i.name, tie_order) for i in self.indexes]
         return self._retrievers
 
     def inputs(self) -> Mapping[str, Artefact]:
@@ -245,6 +253,54 @@ class Mine(Stage):
             "candidates_at_most": rows,
         }
 
+    @property
+    def anew(self) -> str | None:
+        """Deepening takes over what there is already."""
+        return None if self.deepening is None else "--deepen-from takes over rows by itself"
+
+    @classmethod
+    def shared(cls, parameters: Json) -> Json:
+        """All but what a collection and files that grew change: it is in what blocks are made from."""
+        options = {**parameters["options"], "run": sorted(parameters["options"]["run"])}
+        return {name: value for name, value in parameters.items() if name != "excluded"} | {"options": options}
+
+    def made_from(self, block: Block) -> str | None:
+        """All documents, all indexes, and what is known of the block's queries."""
+        if self.anew is not None:
+            return None
+        start = block.index * self.block
+        own = queries_digest(
+            self.collection,
+            self.query_rows[start : start + block.size],
+            self._query_columns(),
+            self.retrievers(),
+            self.runs,
+            self.top_k if self.condition is None else len(self.collection.documents),
+        )
+        return digest_json([self._whole_digest, self.excluded.plan, own])
+
+    @cached_property
+    def _whole_digest(self) -> str:
+        indexes = {index.name: index_digest(index.artefact) for index in self.indexes}
+        return digest_json([documents_digest(self.collection), indexes])
+
+    def _query_columns(self) -> list[str]:
+        """The metadata columns of queries that count."""
+        named = self.condition.condition.columns if self.condition is not None else ()
+        columns = {name.removeprefix("query.") for name in named if name.startswith("query.")}
+        return sorted(columns | ({ANSWERS} if self._answer_column is not None else set()))
+
+    def follow(self, earlier: Earlier) -> None:
+        """Let queries that are the same look at new documents only, where these change nothing about the others."""
+        if self.condition is None and self.excluded.documents is None:
+            self._known = KnownHits(
+                earlier.artefact, self.collection, lambda index, name, size: open_index(index, name, np.arange(size))
+            )
+
+    def notes(self) -> Json:
+        """In how many documents the queries of an earlier mine were searched for."""
+        return dict(self._known.notes) if self._known is not None else {}
+
     def work(self, block: Block, draft: Draft) -> None:
         """Mine one block of queries."""
         start = block.index * self.block
@@ -253,7 +309,8 @@ class Mine(Stage):
         else:
             table, counts = self._mine(self.query_rows[start : start + block.size])
         name = part_name(block.index)
-        draft.commit(block.name, {name: write_table(draft.path / name, table)}, counts)
+        rows = write_table(draft.path / name, table)
+        draft.commit(block.name, {name: rows}, counts, made_from=self.made_from(block))
 
     def _mine(self, query_rows: Rows) -> tuple[pa.Table, Json]:
         queries = Queries(rows=query_rows, texts=self.collection.query_texts(query_rows))
@@ -272,7 +329,8 @@ class Mine(Stage):
             existing = allowed.judged(existing)
             sources[EXISTING_SOURCE] = Pairs(owner=existing.query_rows, rows=existing.doc_rows)
         for retriever in self.retrievers():
-            hits = allowed.search(retriever, queries, depth)
+            look = allowed if self._known is None else self._known
+            hits = look.search(retriever, queries, depth)
             found = Pairs.ragged(hits.offsets, hits.rows)
             sources[retriever.name], _, out = self.excluded.first(found, self.top_k)
             kept_out += out

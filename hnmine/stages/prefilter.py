@@ -116,9 +116,8 @@ class Allowed:
         for group in self._condition.groups(queries.rows[left]):
             part = left[group]
             mask = self._condition.mask(int(queries.rows[part[0]]))
-            own = Queries(rows=queries.rows[part], texts=[queries.texts[place] for place in part.tolist()])
-            found.append((part, retriever.search(own, k, mask, self._positives_of(part))))
-        return _assemble(found, len(queries))
+            found.append((part, retriever.search(queries.take(part), k, mask, self._positives_of(part))))
+        return Ragged.assembled(found, len(queries))
 
     def _of_everything(self, retriever: Retriever, queries: Queries, k: int) -> tuple[Ragged, Bools]:
         """(the first k that are let in, of the queries that this settles; which those are)."""
@@ -127,7 +126,7 @@ class Allowed:
         count = np.bincount(hits.owner[places], minlength=len(queries))
         settled = (count == k) | (hits.lengths() < 2 * k)
         places = places[settled[hits.owner[places]]]
-        return _ragged(hits.owner[places], hits.rows[places], hits.scores[places], len(queries)), settled
+        return Ragged.of(hits.owner[places], hits.rows[places], hits.scores[places], len(queries)), settled
 
     def _positives_of(self, part: Ints) -> Pairs:
         """The positives of the queries at the given (ascending) positions, owners numbered anew."""
@@ -183,17 +182,3 @@ def _codes(array: pa.ChunkedArray) -> Ints:
     encoded = pc.dictionary_encode(array, null_encoding="encode").unify_dictionaries()
     parts = [chunk.indices.to_numpy(zero_copy_only=False) for chunk in encoded.chunks]
     return np.concatenate([np.empty(0, np.int64), *parts]).astype(np.int64)
-
-
-def _assemble(found: list[tuple[Ints, Ragged]], queries: int) -> Ragged:
-    """One list for all queries of lists for some, which are at the given positions."""
-    owner = np.concatenate([np.empty(0, np.int64), *(part[hits.owner] for part, hits in found)])
-    rows = np.concatenate([np.empty(0, np.int64), *(hits.rows for _, hits in found)])
-    scores = np.concatenate([np.empty(0, np.float32), *(hits.scores for _, hits in found)])
-    order = np.argsort(owner, kind="stable")
-    return _ragged(owner[order], rows[order], scores[order], queries)
-
-
-def _ragged(owner: Ints, rows: Ints, scores: npt.NDArray[np.float32], queries: int) -> Ragged:
-    offsets = np.searchsorted(owner, np.arange(queries + 1)).astype(np.int64)
-    return Ragged(offsets=offsets, rows=rows, scores=scores)

@@ -33,7 +33,8 @@ from hnmine.files.candidates import (
     similarities,
 )
 from hnmine.files.collection import Collection, rows_of
-from hnmine.files.tables import part_name, write_table
+from hnmine.files.tables import digest_table, part_name, write_table
+from hnmine.hashing import digest_json
 from hnmine.options import FilterOptions, ScoreOptions, as_plain
 from hnmine.schema import DOC_ID, IS_POSITIVE, QUERY_ID, Kind, score_column, scored_column
 from hnmine.stages.encoding import model_needs
@@ -174,6 +175,18 @@ class Score(Stage):
         """Which model was taken, and from where."""
         return dict(self._notes)
 
+    @property
+    def anew(self) -> str | None:
+        """The rules of `--until` may look at all candidates and at any column of the collection."""
+        return None if self.rules is None else "--until goes by rules that are fitted to all candidates"
+
+    def made_from(self, block: Block) -> str | None:
+        """The block's rows with their texts: whole blocks, for a score's last bits depend on the pairs beside it."""
+        if self.anew is not None:
+            return None
+        table = self.table.read(self._queries(block.index))
+        return digest_json([digest_table(table), _Pairs(self.collection, table, self.reranker).digest()])
+
     def work(self, block: Block, draft: Draft) -> None:
         """Score the pairs of one block of queries."""
         queries = self._queries(block.index)
@@ -194,7 +207,8 @@ class Score(Stage):
         counts: Json = {"queries": pairs.queries, "candidates": len(scores), "null_scores": nulls}
         if self.rules is not None:
             counts["not_scored"] = {self.name: int((~asked).sum())}
-        draft.commit(block.name, {name: write_table(draft.path / name, scored)}, counts)
+        rows = write_table(draft.path / name, scored)
+        draft.commit(block.name, {name: rows}, counts, made_from=self.made_from(block))
 
     def _asked(self, table: pa.Table, owner: Ints) -> Bools:
         """The rows to score: with `top`, the positives and the first rows of each query in the fused order."""
@@ -235,6 +249,12 @@ class _Pairs:
     def queries(self) -> int:
         """How many queries there are."""
         return len(self._queries)
+
+    def digest(self) -> str:
+        """Digest of the queries' texts and of the documents' texts, each document once, by row."""
+        texts = self._collection.document_text_array(np.unique(self._documents))
+        queries = pa.table({"texts": pa.array(self._queries, pa.string())})
+        return digest_json([digest_table(queries), digest_table(pa.table({"texts": texts}))])
 
     def score(self, rows: npt.NDArray[np.int64]) -> Scores:
         """The reranker's score of each of the given rows of the table."""

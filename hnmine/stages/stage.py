@@ -23,8 +23,9 @@ from typing import Any, ClassVar, Self
 
 from hnmine.errors import ArtefactError, PlanDoesNotFit
 from hnmine.execute.local import Block, Execution, Needs, run_blocks
-from hnmine.files.artefact import Artefact, Draft, Json, full_plan, read_plan, sum_counts
+from hnmine.files.artefact import MANIFEST, Artefact, Draft, Json, full_plan, read_plan, sum_counts
 from hnmine.schema import Kind
+from hnmine.stages.append import Earlier
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +37,7 @@ class Outcome:
     artefact: Artefact | None
     blocks_total: int
     blocks_done_now: int
+    blocks_taken_over: int = 0
     seconds: float
     peak_memory: int
     notes: Json = field(default_factory=dict)
@@ -51,7 +53,11 @@ class Outcome:
             "kind": str(self.kind),
             "path": str(self.path),
             "finished": self.artefact is not None,
-            "blocks": {"total": self.blocks_total, "done_now": self.blocks_done_now},
+            "blocks": {
+                "total": self.blocks_total,
+                "done_now": self.blocks_done_now,
+                "taken_over": self.blocks_taken_over,
+            },
             "seconds": round(self.seconds, 3),
             "peak_memory_bytes": self.peak_memory,
             **({"counts": self.counts} if self.artefact else {}),
@@ -92,6 +98,8 @@ class Stage(ABC):
     """What had to be planned otherwise than the options say, because that did not fit this machine."""
     heard: Json = MappingProxyType({})  # type: ignore[assignment]
     """Notes of the processes that did the blocks."""
+    followed: Mapping[str, Any] = MappingProxyType({})
+    """Note of what was taken over from an earlier artefact."""
 
     @abstractmethod
     def inputs(self) -> Mapping[str, Artefact]:
@@ -112,6 +120,27 @@ class Stage(ABC):
     def needs(self) -> Needs:
         """What a worker process must have."""
         return Needs()
+
+    @property
+    def anew(self) -> str | None:
+        """Why no block is ever taken over from an earlier artefact; None if blocks say what they were made from."""
+        return "it is made whole"
+
+    def made_from(self, block: Block) -> str | None:
+        """Digest of all that decides a block's bytes beside the parameters; None if it is never taken over."""
+        return None
+
+    @classmethod
+    def shared(cls, parameters: Json) -> Json:
+        """What of its parameters an earlier artefact must have in common; the rest is in what blocks are made from."""
+        return parameters
+
+    def take_over(self, block: Block, earlier: Earlier, draft: Draft) -> None:
+        """Have the files that `work` on the block would make, from an earlier artefact that has the block."""
+        earlier.link(block.name, draft)
+
+    def follow(self, earlier: Earlier) -> None:  # noqa: B027 (most stages have no use for it)
+        """Hear of the earlier artefact, before any work: more of it than whole blocks may be of use."""
 
     def sizes(self) -> Json:
         """Rows, pairs or bytes to expect, for `--dry-run`."""
@@ -167,16 +196,21 @@ class Stage(ABC):
 
         If the plan does not fit this machine (memory, arithmetic), starts over with one that does, unless
         `how.strict_plan` or other shards share it; the plan tells. Raises `ArtefactError` if `path` holds an artefact
-        of another plan (and `how.overwrite` is not set), `PlanDoesNotFit`, and `Preempted` after a signal, with the
-        finished blocks saved.
+        of another plan (and `how.overwrite` is not set) or `how.append` one of other parameters, `PlanDoesNotFit`, and
+        `Preempted` after a signal, with the finished blocks saved.
         """
         began = time.monotonic()
         stage = self._as_begun(path)
+        earlier = stage._earlier(path, how)
+        if earlier is not None and earlier.replanned and not stage.changes:
+            stage = stage.replanned(earlier.replanned) or stage
         while True:
+            if earlier is not None:
+                earlier.check(stage.shared(earlier.parameters), stage.shared(stage.parameters()))
             try:
                 draft = Draft.begin(path, stage.kind, stage.plan(), overwrite=how.overwrite)
                 with draft.held(shared=how.shard[1] > 1):
-                    return stage._carry_out(draft, how, began)
+                    return stage._carry_out(draft, how, began, earlier)
             except PlanDoesNotFit as error:
                 fitting = None if how.strict_plan or how.shard[1] > 1 else stage.replanned(error.changes)
                 if fitting is None:
@@ -194,17 +228,49 @@ class Stage(ABC):
         other = self.replanned(changes)
         return other if other is not None and found == full_plan(other.kind, other.plan()) else self
 
-    def _carry_out(self, draft: Draft, how: Execution, began: float) -> Outcome:
+    def _earlier(self, path: Path, how: Execution) -> Earlier | None:
+        """What blocks are taken over from; None if nobody asked, if nothing can be, or if the artefact is finished."""
+        if how.append is None:
+            return None
+        if self.anew is not None:
+            self.followed = {"taken over": f"nothing: {self.anew}"}
+            return None
+        if (path / MANIFEST).exists() and read_plan(path) == full_plan(self.kind, self.plan()):
+            return None
+        return Earlier.open(how.append, self.kind, path)
+
+    def _take_over(self, earlier: Earlier, draft: Draft, how: Execution) -> list[Block]:
+        """Take over what an earlier artefact has of this worker's blocks; returns these."""
+        self.follow(earlier)
+        taken = []
+        for block in how.own(self.blocks()):
+            how.stop.check()
+            if draft.is_finished(block.name):
+                continue
+            made_from = self.made_from(block)
+            if earlier.has(block.name, made_from):
+                self.take_over(block, earlier, draft)
+                files, counts = earlier.files(block.name), earlier.counts(block.name)
+                draft.commit(block.name, files, counts, made_from=made_from)
+                taken.append(block)
+        return taken
+
+    def _carry_out(self, draft: Draft, how: Execution, began: float, earlier: Earlier | None) -> Outcome:
         started, path = now(), draft.path
         blocks = list(self.blocks())
         inputs = {name: artefact.path for name, artefact in self.inputs().items()}
         artefact: Artefact | None = None
         done_now, peak = 0, peak_memory()
+        taken: list[Block] = []
         if draft.is_closed:
             artefact = Artefact.open(path, self.kind)
             draft.tidy()
         else:
             draft.write_run({"started": started, **machine()}, inputs)
+            if earlier is not None:
+                taken = self._take_over(earlier, draft, how)
+                said = f"{len(taken)} of {len(how.own(blocks))} blocks, {sum(b.size for b in taken):,} {self.unit}"
+                self.followed = {"taken over": f"{said}, from {earlier.artefact.path}"}
             task = _Task(self, draft)
             reports = run_blocks(self.label, self.unit, blocks, draft.is_finished, task, how, self.needs())
             done_now = len(reports)
@@ -217,6 +283,7 @@ class Stage(ABC):
                 "finished": now(),
                 "seconds": round(time.monotonic() - began, 3),
                 "blocks_done": done_now,
+                "blocks_taken_over": len(taken),
                 "peak_memory_bytes": peak,
                 "notes": self._all_notes(),
                 **machine(),
@@ -228,6 +295,7 @@ class Stage(ABC):
             artefact=artefact,
             blocks_total=len(blocks),
             blocks_done_now=done_now,
+            blocks_taken_over=len(taken),
             seconds=time.monotonic() - began,
             peak_memory=peak,
             notes=self._all_notes(),
@@ -237,6 +305,7 @@ class Stage(ABC):
         return {
             **self.notes(),
             **self.heard,
+            **self.followed,
             **({"planned otherwise": _in_words(self.changes)} if self.changes else {}),
         }
 

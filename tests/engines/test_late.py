@@ -177,10 +177,14 @@ def test_the_store_reads_texts_in_any_order_across_shards(tmp_path, rng):
     assert found.vectors.dtype == np.float32
     assert found.vectors.tobytes() == np.concatenate([texts[row] for row in rows]).astype(np.float32).tobytes()
     chunks = list(store.chunks(20, 4))
-    assert [start for start, _ in chunks] == np.cumsum([0, *(len(c.offsets) - 1 for _, c in chunks[:-1])]).tolist()
+    assert np.concatenate([rows for rows, _ in chunks]).tolist() == list(range(20))
+    assert all(len(rows) == len(c.offsets) - 1 <= 4 for rows, c in chunks)
     assert (
         np.concatenate([chunk.vectors for _, chunk in chunks]).tobytes() == store.take(np.arange(20)).vectors.tobytes()
     )
+    some = list(store.chunks(20, 4, np.array([2, 3, 5, 11, 12, 19])))
+    assert np.concatenate([rows for rows, _ in some]).tolist() == [2, 3, 5, 11, 12, 19]
+    assert all(c.vectors.tobytes() == store.take(rows).vectors.tobytes() for rows, c in some)
     for bad in (20, -1):
         with pytest.raises(IndexError):
             store.take(np.array([bad]))

@@ -8,15 +8,17 @@ import numpy as np
 import pytest
 
 from hnmine.core.pool import Pairs
-from hnmine.engines import dense
+from hnmine.engines import dense, late
 from hnmine.engines.dense import DenseIndex
+from hnmine.engines.late import LateIndex
 from hnmine.engines.retriever import Queries, Retriever
 from hnmine.engines.sparse import SparseIndex
-from tests.engines import test_bm25, test_dense, test_sparse
+from tests.engines import test_bm25, test_dense, test_late, test_sparse
 
 SIZE = 300
 ENGINES = [
     "dense",
+    "late",
     "sparse",
     "maxscore-lucene",
     "maxscore-bm25+",
@@ -39,6 +41,10 @@ def opened(request, tmp_path, monkeypatch):
         documents, queries = test_dense.unit(rng, SIZE, 12), test_dense.unit(rng, 60, 12)
         documents[rng.choice(SIZE, 120, replace=False)] = queries[0]  # more copies than are over-fetched
         index = test_dense.open_index(tmp_path / "i", documents, queries, shards=3, tie_order=order)
+    elif request.param == "late":
+        monkeypatch.setattr(late, "CHUNK_TEXTS", 64)
+        documents, queries = (test_late.draw_texts(rng, count, values=[0, 1, 2]) for count in (SIZE, 60))
+        index = test_late.build(tmp_path / "i", documents, queries, tie_order=order)
     elif request.param == "sparse":
         documents, queries = test_sparse.matrix(rng, SIZE, values=[0.5, 1.0]), test_sparse.matrix(rng, 60, values=[1.0])
         index = test_sparse.build(tmp_path / "i", documents, queries, tie_order=order)
@@ -101,5 +107,5 @@ def test_nothing_is_searched_where_nothing_is_let_in(opened):
 
 def test_every_engine_leaves_the_others_out_from_the_start():
     """The base's way searches everything deeper and deeper: right, and slow where a condition is selective."""
-    for kind in (DenseIndex, SparseIndex, test_bm25.Bm25sIndex, test_bm25.RankBm25Index):
+    for kind in (DenseIndex, LateIndex, SparseIndex, test_bm25.Bm25sIndex, test_bm25.RankBm25Index):
         assert kind._search_among is not Retriever._search_among

@@ -15,6 +15,7 @@ from hnmine.errors import PlanDoesNotFit, UsageError
 from hnmine.execute.local import Execution
 from hnmine.files.artefact import RECEIPTS
 from hnmine.options import DenseOptions, Dtype, MineOptions, ScoreOptions, SparseOptions
+from hnmine.stages.index_dense import IndexDense
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("sentence_transformers")
@@ -93,6 +94,29 @@ def test_the_same_command_again_finds_its_work(collection, tmp_path, tiny_encode
     assert again.artefact.plan["replanned"]["batch_tokens"] == 93
     with pytest.raises(hnmine.ArtefactError, match="another plan"):
         hnmine.index_dense(collection, tmp_path / "i", options=options(tiny_encoder, max_length=8))
+
+
+def test_appending_goes_on_with_the_plan_that_fitted(collection, tmp_path, tiny_encoder, small_memory, monkeypatch):
+    monkeypatch.setenv("HNMINE_TEST_BLOCK_SIZE", "20")
+    before = hnmine.index_dense(collection, tmp_path / "i", options=options(tiny_encoder))
+    small_memory["limit"] = 10_000
+    how = Execution(append=tmp_path / "i")
+    after = hnmine.index_dense(collection, tmp_path / "j", options=options(tiny_encoder), how=how)
+    assert (after.blocks_taken_over, after.blocks_done_now) == (3, 0)
+    assert after.artefact.fingerprint == before.artefact.fingerprint
+
+
+def test_what_no_longer_fits_is_not_appended_to(collection, tmp_path, tiny_encoder, small_memory, monkeypatch):
+    """Blocks of two plans do not mix, so the choice is the user's: more memory, or everything anew."""
+    small_memory["limit"] = 10_000
+    monkeypatch.setenv("HNMINE_TEST_BLOCK_SIZE", "20")
+    hnmine.index_dense(collection, tmp_path / "i", options=options(tiny_encoder))
+    small_memory["limit"] = 120
+    monkeypatch.setattr(IndexDense, "made_from", lambda *_: "changed")
+    with pytest.raises(hnmine.ArtefactError, match=r"(?s)with other parameters.*batch_tokens: 400 -> .*leave --append"):
+        hnmine.index_dense(
+            collection, tmp_path / "j", options=options(tiny_encoder), how=Execution(append=tmp_path / "i")
+        )
 
 
 def test_a_run_that_was_stopped_after_it_replanned_goes_on(
