@@ -11,8 +11,10 @@ its repository; it is not in the package), which knows no margin and draws five 
 interpreter of an environment that has it. hnmine runs with the dense index alone, in its default arithmetic and in
 fp32, and as it is by default: with BM25 beside it and the guard for a margin.
 
-Seconds are processor seconds of the process and its children, start-up included, so that other work on the machine
-hardly enters; a ratio is the median over rounds of the two contenders' in the same round.
+Seconds are processor seconds of the process and its children, so that other work on the machine hardly enters; a ratio
+is the median over rounds of the two contenders' in the same round. Start-up (most of it is importing the model's
+library) is part of them. Each contender also runs once on a few texts, and ratios are told beyond that, too: what is
+left of them as the texts grow.
 
 What is chosen is compared too: the triplets of sentence-transformers' defaults that hnmine has as well, and of the
 others how hnmine decided about the document. Of FlagEmbedding's draw: the share among hnmine's candidates.
@@ -30,13 +32,14 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 NEGATIVES, MARGIN, DEPTH = 5, 0.05, 100
+FEW = 0.002
 ST, ST_HELPED = "sentence-transformers, its defaults (fp32, batch 32)", "sentence-transformers, bf16 autocast, batch 16"
 FLAG = "FlagEmbedding (fp32, batch 32)"
 OWN, OWN_FP32, OWN_ALL = "hnmine, dense alone", "hnmine, dense alone, fp32", "hnmine, its defaults (BM25 too)"
@@ -64,37 +67,37 @@ class Spent:
 
 
 def write_data(out: Path, sample: float) -> Path:
-    """The texts in the forms that the contenders read: a BEIR directory, and FlagEmbedding's files of pairs."""
-    import numpy as np
-
+    """`stdlib`, or a sample of it, in the forms that the contenders read; once."""
     import hnmine
     from hnmine.files.collection import Collection
     from hnmine.options import InputOptions
 
     data = out / "data"
-    if (data / "pairs.jsonl").exists():
-        return data
-    shutil.rmtree(data, ignore_errors=True)
-    (data / "qrels").mkdir(parents=True)
-    options = InputOptions(sample=sample if sample < 1 else None)
-    hnmine.ingest("stdlib", data / "stdlib", options=options)
-    collection = Collection.open(data / "stdlib")
-    documents = collection.document_texts_between(0, len(collection.documents))
-    queries = collection.query_texts(np.arange(len(collection.queries)))
+    if not (data / "pairs.jsonl").exists():
+        collection = out / "collection"
+        hnmine.ingest("stdlib", collection, options=InputOptions(sample=sample if sample < 1 else None))
+        write_forms(Collection.open(collection), data)
+    return data
+
+
+def write_forms(collection: Any, data: Path) -> None:
+    """A BEIR directory, and FlagEmbedding's files: `pairs.jsonl` (query, pos) beside its `corpus.jsonl` (text)."""
+    import numpy as np
+
+    (data / "qrels").mkdir(parents=True, exist_ok=True)
     doc_ids, query_ids = collection.doc_ids.to_pylist(), collection.query_ids.to_pylist()
+    documents = collection.document_texts_between(0, len(doc_ids))
+    queries = collection.query_texts(np.arange(len(query_ids)))
     judged: dict[int, list[int]] = {}
     for query, document in zip(collection.qrels.query_rows.tolist(), collection.qrels.doc_rows.tolist(), strict=True):
         judged.setdefault(query, []).append(document)
-    write_lines(data / "corpus.jsonl", ({"_id": i, "text": text} for i, text in zip(doc_ids, documents, strict=True)))
-    write_lines(data / "queries.jsonl", ({"_id": i, "text": text} for i, text in zip(query_ids, queries, strict=True)))
+    for name, ids, texts in (("corpus", doc_ids, documents), ("queries", query_ids, queries)):
+        write_lines(data / f"{name}.jsonl", ({"_id": i, "text": t} for i, t in zip(ids, texts, strict=True)))
     with (data / "qrels" / "train.tsv").open("w", encoding="utf-8") as stream:
         stream.write("query-id\tcorpus-id\tscore\n")
         stream.writelines(f"{query_ids[q]}\t{doc_ids[d]}\t1\n" for q, rows in judged.items() for d in rows)
-    shutil.rmtree(data / "stdlib")
-    write_lines(
-        data / "pairs.jsonl", ({"query": queries[q], "pos": [documents[d] for d in rows]} for q, rows in judged.items())
-    )
-    return data
+    pairs = ({"query": queries[q], "pos": [documents[d] for d in rows]} for q, rows in judged.items())
+    write_lines(data / "pairs.jsonl", pairs)
 
 
 def write_lines(path: Path, rows: Iterator[dict[str, Any]]) -> None:
@@ -164,7 +167,9 @@ def spend(line: Sequence[object]) -> Spent:
     )
 
 
-def measure(runs: Mapping[str, Contender], rounds: int) -> dict[str, list[Spent]]:
+def measure(
+    runs: Mapping[str, Contender], rounds: int, spend: Callable[[Sequence[object]], Spent] = spend
+) -> dict[str, list[Spent]]:
     """Each contender once in each round, forwards and backwards in turn; the output of the last run stays."""
     spent: dict[str, list[Spent]] = {name: [] for name in runs}
     for number in range(rounds):
@@ -179,6 +184,20 @@ def measure(runs: Mapping[str, Contender], rounds: int) -> dict[str, list[Spent]
 def ratio(spent: Mapping[str, Sequence[Spent]], slow: str, fast: str) -> float:
     """How many times as fast `fast` is, by processor seconds: the median over rounds."""
     return statistics.median(a.processor / b.processor for a, b in zip(spent[slow], spent[fast], strict=True))
+
+
+def ratios(spent: Mapping[str, Sequence[Spent]]) -> dict[str, float]:
+    """Those of `RATIOS` whose contenders ran."""
+    pairs = {key: pair for key, pair in RATIOS.items() if set(pair) <= set(spent)}
+    return {key: round(ratio(spent, slow, fast), 3) for key, (slow, fast) in pairs.items()}
+
+
+def beyond(spent: Mapping[str, Sequence[Spent]], few: Mapping[str, Sequence[Spent]]) -> dict[str, list[Spent]]:
+    """Without what a few texts take."""
+    return {
+        name: [replace(one, processor=one.processor - few[name][0].processor) for one in runs]
+        for name, runs in spent.items()
+    }
 
 
 def triplets(file: Path) -> set[Triplet]:
@@ -234,7 +253,19 @@ def drawn_within(data: Path, file: Path, run: Path) -> dict[str, Any]:
     }
 
 
-def summarise(spent: Mapping[str, Sequence[Spent]]) -> dict[str, dict[str, float]]:
+RATIOS = {
+    "defaults": (ST, OWN),
+    "defaults_with_bm25": (ST, OWN_ALL),
+    "best_back_end": (ST, OWN_OPENVINO),
+    "same_dtype": (ST, OWN_FP32),
+    "against_helped": (ST_HELPED, OWN),
+    "flagembedding": (FLAG, OWN),
+    "flagembedding_same_dtype": (FLAG, OWN_FP32),
+}
+"""What is told: how many times as fast the second is."""
+
+
+def summarise(spent: Mapping[str, Sequence[Spent]], few: Mapping[str, Sequence[Spent]]) -> dict[str, dict[str, Any]]:
     """A row a contender."""
     return {
         name: {
@@ -242,6 +273,8 @@ def summarise(spent: Mapping[str, Sequence[Spent]]) -> dict[str, dict[str, float
             "wall_seconds": round(statistics.median(one.wall for one in runs), 2),
             "largest_resident_gb": round(max(one.resident for one in runs) / 1e9, 2),
             "times_as_fast": round(ratio(spent, ST, name), 3),
+            "rounds": [round(one.processor, 2) for one in runs],
+            "few_texts_processor_seconds": round(few[name][0].processor, 2),
         }
         for name, runs in spent.items()
     }
@@ -317,28 +350,27 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     bind(given.cores)
-    work: Path = given.out / "work"
-    work.mkdir(parents=True, exist_ok=True)
-    data = write_data(given.out, given.sample)
-    runs = contenders(
-        data,
-        work,
-        model=given.model,
-        flag_script=given.flag_script,
-        flag_python=given.flag_python,
-        openvino=given.openvino,
-    )
-    if given.only:
-        runs = {name: run for name, run in runs.items() if given.only in name or "defaults" in name}
-    spent = measure(runs, given.rounds)
+    how = {"flag_script": given.flag_script, "flag_python": given.flag_python, "openvino": given.openvino}
+    places = {"few": write_data(given.out / "few", min(FEW, given.sample)), "all": write_data(given.out, given.sample)}
+    runs = {}
+    for name, data in places.items():
+        work: Path = given.out / f"work-{name}"
+        work.mkdir(exist_ok=True)
+        runs[name] = contenders(data, work, model=given.model, **how)
+        if given.only:
+            runs[name] = {own: run for own, run in runs[name].items() if given.only in own or "defaults" in own}
+    few, spent = measure(runs["few"], 1), measure(runs["all"], given.rounds)
+    data = places["all"]
     with (data / "corpus.jsonl").open() as corpus, (data / "pairs.jsonl").open() as pairs:
         sizes = {"documents": sum(1 for _ in corpus), "queries": sum(1 for _ in pairs)}
     report = {
         "machine": machine(given.cores, given.flag_python if given.flag_script else None),
         "rounds": given.rounds,
         **sizes,
-        "contenders": summarise(spent),
-        "agreement": agreements(data, runs),
+        "ratios": ratios(spent),
+        "ratios_beyond_start_up": ratios(beyond(spent, few)),
+        "contenders": summarise(spent, few),
+        "agreement": agreements(data, runs["all"]),
     }
     text = json.dumps(report, indent=2)
     print(text)
