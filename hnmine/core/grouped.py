@@ -5,7 +5,8 @@ Owners are whole numbers in ascending order.
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,48 @@ Keys = npt.NDArray[np.uint64]
 
 _MIX_KEY, _MIX_OWNER = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD6E8FEB86659FD93)
 _TABLE_BITS = 16
+_MOST_CELLS = 4
+"""A matrix with a line for each group may have so many cells a row; beyond that it would be mostly empty."""
+
+N = TypeVar("N", bound=np.generic)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Lines:
+    """Groups as the lines of a matrix, each followed by empty cells.
+
+    NumPy sorts many short lines several times as fast as one long array of as many numbers.
+    """
+
+    starts: Ints
+    lengths: Ints
+    width: int
+
+    @classmethod
+    def of(cls, owner: Ints) -> _Lines | None:
+        """The groups of `owner`; None if there are none, or if a long one would leave most cells empty."""
+        starts = run_starts(owner)
+        lengths = np.diff(starts, append=len(owner))
+        width = int(lengths.max(initial=0))
+        if not width or width * len(starts) > _MOST_CELLS * len(owner):
+            return None
+        return cls(starts=starts, lengths=lengths, width=width)
+
+    @classmethod
+    def single(cls, size: int) -> _Lines:
+        """All rows as one line."""
+        return cls(starts=np.zeros(1, np.int64), lengths=np.array([size]), width=size)
+
+    @property
+    def is_row(self) -> Bools:
+        """Which cells hold a row."""
+        return np.arange(self.width) < self.lengths[:, None]
+
+    def cells(self, values: npt.NDArray[N], empty: Any) -> npt.NDArray[N]:
+        """The values of the rows, and `empty` behind them."""
+        found = np.full((len(self.starts), self.width), empty, values.dtype)
+        found[self.is_row] = values
+        return found
 
 
 def run_starts(owner: Ints) -> Ints:
@@ -86,16 +129,14 @@ def _ranks(owner: Ints, values: Floats) -> Ints:
 
 
 def _ascending_by_owner(owner: Ints, keys: Floats) -> Ints:
-    """The rows by (owner, key), equal ones in any order.
-
-    Two sorts one after the other: of the keys, vectorised by NumPy, then a stable one of small owner numbers, which is
-    a radix sort. A tenth of the time of a lexsort of both.
-    """
-    order = np.argsort(keys)
-    number = owner - owner[0]
-    if int(number[-1]) <= np.iinfo(np.uint16).max:
-        number = number.astype(np.uint16)
-    return np.asarray(order[np.argsort(number[order], kind="stable")], np.int64)
+    """The rows by (owner, key), equal ones in any order; no key is NaN."""
+    lines = _Lines.of(owner)
+    if lines is None:
+        order = np.argsort(keys)
+        return np.asarray(order[np.argsort(owner[order], kind="stable")], np.int64)
+    # Infinite keys are capped, to stay before the empty cells.
+    cells = lines.cells(np.minimum(keys, np.finfo(np.float64).max), np.inf)
+    return np.asarray((lines.starts[:, None] + np.argsort(cells, axis=1))[lines.is_row], np.int64)
 
 
 def keys_in(owner: Ints, keys: Keys, other_owner: Ints, other_keys: Keys) -> Bools:
@@ -113,13 +154,17 @@ def keys_in(owner: Ints, keys: Keys, other_owner: Ints, other_keys: Keys) -> Boo
 
 def repeats(owner: Ints, keys: Keys) -> Bools:
     """Which rows repeat the key of an earlier row of the same owner; the first of each key is not a repeat."""
-    # Sorted by a hash, with the row number in its low bits: only rows that share a hash can share owner and key.
-    bits = np.uint64(max(len(keys) - 1, 0).bit_length())
-    numbers = (_mixed(owner, keys) >> bits << bits) | np.arange(len(keys), dtype=np.uint64)
-    numbers.sort()
-    equal = np.zeros(len(keys) + 1, np.bool_)
-    equal[1:-1] = numbers[1:] >> bits == numbers[:-1] >> bits
-    rows = (numbers[equal[1:] | equal[:-1]] & np.uint64((1 << int(bits)) - 1)).astype(np.int64)
+    # Sorted by a hash, with the place in its low bits: only rows that share a hash can share owner and key.
+    lines = _Lines.of(owner) or _Lines.single(len(owner))
+    place = np.arange(len(owner)) - np.repeat(lines.starts, lines.lengths)
+    bits, empty = np.uint64(lines.width.bit_length()), np.iinfo(np.uint64).max
+    cells = lines.cells(_mixed(owner, keys) >> bits << bits | place.astype(np.uint64), empty)
+    cells.sort(axis=1)
+    shared = np.zeros((len(lines.starts), lines.width + 1), np.bool_)
+    shared[:, 1:-1] = cells[:, 1:] >> bits == cells[:, :-1] >> bits
+    found = (shared[:, 1:] | shared[:, :-1]) & (cells != empty)
+    low = np.uint64((1 << int(bits)) - 1)
+    rows = (lines.starts[:, None] + (cells & low).astype(np.int64))[found]
     order = rows[np.lexsort((rows, keys[rows], owner[rows]))]
     same = np.zeros(len(keys), np.bool_)
     a, b = order[:-1], order[1:]
