@@ -56,6 +56,7 @@ from hnmine.stages.index_sparse import open_sparse
 from hnmine.stages.places import open_artefact
 from hnmine.stages.prefilter import Allowed, Prefilter
 from hnmine.stages.runs import RunSource, read_run
+from hnmine.stages.searching import recall_of
 from hnmine.stages.stage import Stage, block_size, cut, require_made_from
 
 BLOCK = 4_096
@@ -137,6 +138,8 @@ class Mine(Stage):
         self.top_k = TOP_K if options.top_k is None else options.top_k
         self.deepening = self._deepening()
         self.query_rows = self.deepening.query_rows if self.deepening else self._queries_with_positives()
+        depth = self.excluded.depth(self.top_k)
+        self.searches = {index.name: found for index in self.indexes if (found := recall_of(index.artefact, depth))}
         self._retrievers: list[Retriever] | None = None
         has_answers = ANSWERS in collection.column_names("queries")
         self._answer_column = collection.column("queries", ANSWERS) if has_answers else None
@@ -222,11 +225,16 @@ class Mine(Stage):
         return {
             "options": options,
             **({"excluded": self.excluded.plan} if self.excluded.plan else {}),
+            **({"recall": {name: recall for name, (_, recall) in self.searches.items()}} if self.searches else {}),
             "scores": [score.to_plan() for score in self.scores],
             "rank_by": self.rank_by,
             "arithmetic": numpy_facts(),
             "block": self.block,
         }
+
+    def notes(self) -> Json:
+        """How indexes that have an approximate search are searched."""
+        return {f"search of {name}": words for name, (words, _) in self.searches.items()}
 
     def blocks(self) -> Sequence[Block]:
         """Blocks of 4,096 queries, or of 512 with a late-interaction index."""
@@ -415,6 +423,7 @@ class Mine(Stage):
         return {
             **counts,
             **excluded,
+            **({"recall": draft.plan["recall"]} if "recall" in draft.plan else {}),
             "candidates_per_query": round(counts["candidates"] / max(counts["queries"], 1), 2),
         }
 
