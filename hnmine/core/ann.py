@@ -2,32 +2,46 @@
 
 from __future__ import annotations
 
+import math
+
 from hnmine.options import Ann
 
 EXACT_OPERATIONS = 1e15
-"""Multiplications and additions that are not worth avoiding: an hour or so of two cores, a minute of a GPU."""
+"""Multiplications and additions that are not worth avoiding: hours of one core, a minute or less of a GPU."""
 
 GPU_FACTOR = 100
 """How many times as many a GPU may do."""
 
-_GRAPH_BUILD, _GRAPH_SEARCH = 1_000, 2_500
-"""Documents that HNSW compares with one that joins, and with a query, ..."""
-_GRAPH_PENALTY = 8
-"""... each at the cost of so many in a matrix product (scripts/bench_search.py)."""
-_SHARE = 1 / 32
-"""Of the documents that IVF compares with a query."""
+_LINK_BYTES = 272
+"""Of HNSW, a document."""
+
+# What follows counts comparisons of two vectors as they cost in one large matrix product (scripts/bench_search.py).
+_LISTS_BUILD = 10_000
+"""To train the centres of IVF, a document."""
+_LISTS_SEARCH = 40
+"""IVF, a query, times √documents: the centres, and the documents of some lists."""
+_LISTS_READ = 64
+"""Comparisons that take as long as IVF takes to bring a document into memory, for a block of queries at once."""
+_LISTS_BLOCK = 4_096
+_GRAPH_BUILD = 12_000
+"""For a document to join HNSW, by the one thread that builds it."""
+_GRAPH_SEARCH = 2_800
+"""HNSW, a query, times log₂(documents)."""
 
 
-def choose(documents: int, queries: int, dimension: int, *, memory: int, has_gpu: bool = False) -> Ann:
-    """Flat until an exact search would take hours; then IVF, or HNSW for many more queries than documents; IVF-PQ where
-    the fp16 vectors would take more than half of `memory` (bytes).
+def choose(documents: int, queries: int, dimension: int, *, memory: int, cores: int = 1, has_gpu: bool = False) -> Ann:
+    """Flat until an exact search would take hours; then IVF or HNSW, whichever is estimated to take less time.
+
+    HNSW only if it fits into half of `memory` (bytes); IVF-PQ where not even the vectors, as fp16, do.
     """
-    pair = 2 * dimension
-    if documents * queries * pair <= EXACT_OPERATIONS * (GPU_FACTOR if has_gpu else 1):
+    if 2 * documents * queries * dimension <= EXACT_OPERATIONS * (GPU_FACTOR if has_gpu else 1):
         return Ann.FLAT
-    if documents * pair > memory / 2:
+    if 2 * documents * dimension > memory / 2:
         return Ann.IVF_PQ
-    lists = 4 * documents**0.5
-    by_lists = documents * lists + queries * (lists + documents * _SHARE)
-    by_graph = _GRAPH_PENALTY * (documents * _GRAPH_BUILD + queries * _GRAPH_SEARCH)
+    if (2 * dimension + _LINK_BYTES) * documents > memory / 2:
+        return Ann.IVF
+    root = math.sqrt(documents)
+    by_lists = documents * (4 * root + _LISTS_BUILD)
+    by_lists += queries * (_LISTS_SEARCH * root + documents * _LISTS_READ / _LISTS_BLOCK)
+    by_graph = documents * _GRAPH_BUILD * cores + queries * _GRAPH_SEARCH * math.log2(documents)
     return Ann.HNSW if by_graph < by_lists else Ann.IVF

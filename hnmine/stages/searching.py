@@ -31,10 +31,11 @@ _TOLD = (10, 100, 1_000)  # in the summary; the file has all
 
 
 def facts_of(ann: Ann, documents: int, queries: int, dimension: int) -> Json:
-    """What the plan says about the search; `auto` is decided here, for this machine's memory and GPU."""
+    """What the plan says about the search; `auto` is decided here, for this machine's memory, cores and GPU."""
     if ann is Ann.AUTO:
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        ann = choose(documents, queries, dimension, memory=memory, has_gpu=gpu() is not None)
+        cores, has_gpu = os.cpu_count() or 1, gpu() is not None
+        ann = choose(documents, queries, dimension, memory=memory, cores=cores, has_gpu=has_gpu)
     if ann is Ann.FLAT or not documents:
         return {"kind": Ann.FLAT}
     return kind_of(ann).facts_of(documents, dimension)

@@ -90,15 +90,22 @@ GIB = 2**30
     [
         (15_000, 6_000, 384, 8 * GIB, Ann.FLAT),
         (1_000_000, 500_000, 768, 64 * GIB, Ann.FLAT),
-        (10_000_000, 500_000, 768, 64 * GIB, Ann.IVF),
+        (500_000, 2_000_000, 768, 64 * GIB, Ann.IVF),
+        (10_000_000, 500_000, 768, 64 * GIB, Ann.HNSW),
+        (10_000_000, 500_000, 768, 32 * GIB, Ann.IVF),
         (10_000_000, 500_000, 768, 24 * GIB, Ann.IVF_PQ),
         (100_000_000, 500_000, 768, 64 * GIB, Ann.IVF_PQ),
-        (30_000_000, 200_000_000, 64, 256 * GIB, Ann.HNSW),
         (0, 0, 384, 8 * GIB, Ann.FLAT),
     ],
 )
 def test_the_choice(documents, queries, dimension, memory, wanted):
     assert choose(documents, queries, dimension, memory=memory) is wanted
+
+
+def test_many_cores_share_everything_but_the_building_of_the_graph():
+    sizes = (10_000_000, 500_000, 768)
+    assert choose(*sizes, memory=64 * GIB, cores=2) is Ann.HNSW
+    assert choose(*sizes, memory=64 * GIB, cores=64) is Ann.IVF
 
 
 def test_a_gpu_searches_exactly_for_longer():

@@ -9,8 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hnmine.engines import dense as engine
-from hnmine.engines import nearest
 from hnmine.engines.retriever import Queries, Ragged, Retriever
 from hnmine.options import Ann
 from tests.engines import test_approximate, test_bm25, test_dense, test_late, test_sparse
@@ -77,8 +75,7 @@ def case(
 ) -> tuple[Retriever, list[str]]:
     """An index over short texts with many copies, doc_ids in another order than rows, and its queries' texts."""
     if request.param == "dense-torch":
-        pytest.importorskip("torch")
-        nearest_on(monkeypatch, "cpu")
+        test_dense.search_with_torch(monkeypatch)
     draw = np.random.default_rng(8)
 
     def texts(count: int) -> list[str]:
@@ -87,12 +84,6 @@ def case(
     documents = texts(DOCUMENTS // 3) * 3
     queries = texts(QUERIES)
     return BUILDERS[request.param](tmp_path / "index", documents, queries, draw.permutation(DOCUMENTS)), queries
-
-
-def nearest_on(monkeypatch: pytest.MonkeyPatch, device: str) -> None:
-    """Let torch search on a device, as it does where there is a GPU."""
-    for module in (nearest, engine):
-        monkeypatch.setattr(module, "gpu", lambda: device)
 
 
 def block(texts: list[str], rows: list[int]) -> Queries:

@@ -17,7 +17,7 @@ CHUNK = 50_000
 
 
 class Approximate(ABC):
-    """A structure in a directory of its own. Its memory is the files', mapped, unless a subclass says otherwise."""
+    """A structure in a directory of its own, its files memory-mapped."""
 
     deepest: ClassVar[int] = 1
     """How many times k candidates are worth to be scored exactly, to make up for coarse scores."""

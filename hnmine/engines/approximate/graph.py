@@ -26,7 +26,7 @@ _NARROWEST, _BROADEST = 64, 4_096
 
 
 class Graph(Approximate):
-    """FAISS's HNSW over fp16 copies of the vectors; the whole file is read into memory.
+    """FAISS's HNSW over fp16 copies of the vectors, which it reads here and there.
 
     Built by one thread, because the graph depends on the order in which documents join it.
     """
@@ -54,7 +54,9 @@ class Graph(Approximate):
 
     @cached_property
     def _index(self) -> Any:
-        return import_faiss().read_index(str(self.folder / FILE))
+        faiss = import_faiss()
+        mapped = getattr(faiss, "IO_FLAG_MMAP_IFC", 0)  # FAISS 1.11 and later
+        return faiss.read_index(str(self.folder / FILE), mapped)
 
     def breadths(self) -> Sequence[int]:
         """Lengths of the queue: 64 to 4,096, or to all documents."""
