@@ -138,8 +138,6 @@ class Mine(Stage):
         self.top_k = TOP_K if options.top_k is None else options.top_k
         self.deepening = self._deepening()
         self.query_rows = self.deepening.query_rows if self.deepening else self._queries_with_positives()
-        depth = self.excluded.depth(self.top_k)
-        self.searches = {index.name: found for index in self.indexes if (found := recall_of(index.artefact, depth))}
         self._retrievers: list[Retriever] | None = None
         has_answers = ANSWERS in collection.column_names("queries")
         self._answer_column = collection.column("queries", ANSWERS) if has_answers else None
@@ -207,6 +205,12 @@ class Mine(Stage):
             ]
         return self._retrievers
 
+    @property
+    def searches(self) -> dict[str, tuple[str, float]]:
+        """How the indexes that have an approximate search are searched, in words, and its recall."""
+        depth = self.excluded.depth(self.top_k)
+        return {index.name: found for index in self.indexes if (found := recall_of(index.artefact, depth))}
+
     def inputs(self) -> Mapping[str, Artefact]:
         """The collection and the indexes, by name."""
         earlier = {"decisions": self.deepening.artefact} if self.deepening else {}
@@ -220,12 +224,13 @@ class Mine(Stage):
         runs = {run.name: digest_file(run.path) for run in self.runs}
         options = {**as_plain(self.options), "top_k": self.top_k, "run": runs, "rank_by": self.rank_by}
         options["deepen_from"] = None
+        recall = {name: found for name, (_, found) in self.searches.items()}
         for name in ("exclude_queries", "exclude_documents"):
             del options[name]  # the file's hash is below; its place is nobody's business
         return {
             "options": options,
             **({"excluded": self.excluded.plan} if self.excluded.plan else {}),
-            **({"recall": {name: recall for name, (_, recall) in self.searches.items()}} if self.searches else {}),
+            **({"recall": recall} if recall else {}),
             "scores": [score.to_plan() for score in self.scores],
             "rank_by": self.rank_by,
             "arithmetic": numpy_facts(),
