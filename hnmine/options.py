@@ -87,6 +87,18 @@ class Store(StrEnum):
     FP32 = "fp32"
 
 
+class Ann(StrEnum):
+    """How a dense index is searched: exactly, or by a structure that finds most for less work."""
+
+    AUTO = "auto"
+    FLAT = "flat"
+    IVF = "ivf"
+    IVF_PQ = "ivf-pq"
+    HNSW = "hnsw"
+    INT8 = "int8"
+    BINARY = "binary"
+
+
 class Backend(StrEnum):
     """What runs a sentence-transformers model."""
 
@@ -236,6 +248,11 @@ class DenseOptions(TextModelOptions):
     )
     truncate_dim: int | None = option(None, "Keep the first N dimensions, renormalised (Matryoshka).")
     store: Store = option(Store.FP16, "How vectors are kept on disk.")
+    ann: Ann = option(
+        Ann.AUTO,
+        "How the index is searched: exactly (flat), or by a structure that is calibrated to find 98 % of what an exact "
+        "search finds [auto: flat until that would take hours].",
+    )
     vectors: str | None = option(None, "Ready-made document vectors (.npy, .parquet) instead of a model.")
     query_vectors: str | None = option(None, "Ready-made query vectors; goes with --vectors.")
     name: str | None = option(None, "Name of the index in columns and options [default: its directory's name].")

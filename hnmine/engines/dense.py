@@ -1,18 +1,19 @@
-"""Exact dense retrieval over vectors on disk: a streaming k-nearest-neighbour join, and the pair kernel.
+"""Dense retrieval over vectors on disk: a streaming k-nearest-neighbour join, or an approximate one; the pair kernel.
 
-FAISS finds, NumPy scores: the stored vectors alone decide a score, so a score never depends on the search.
+The searches find, NumPy scores: the stored vectors alone decide a score, so a score never depends on the search.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from hnmine.core.kmeans import centroids, nearest, order_of_centres
-from hnmine.engines.models import missing_extra
+from hnmine.core import kmeans
+from hnmine.core.recall import Effort, effort_for
+from hnmine.engines.approximate.base import Approximate
+from hnmine.engines.nearest import Chunks, gpu, nearest
 from hnmine.engines.retriever import OVERFETCH, Bools, Queries, Retriever, Rows, Scores
 from hnmine.engines.similarity import nearest_earlier, nearest_positive, products
 from hnmine.engines.vectors import Vectors, VectorStore
@@ -26,18 +27,33 @@ SEARCH_CHUNK = 50_000
 CLUSTER_SAMPLE = 64
 """Documents a cluster that k-means looks at."""
 
-_SMALLEST_BATCH = 20  # below it FAISS uses another kernel, whose last bits differ
 _PAIR_BYTES = 1 << 25  # per operand of the pair kernel
 _TIE_BLOCK = 64
 _TIE_TOLERANCE = 1e-5
 _STRUCK = 2.5 * 2.0**-23  # each of two rows may be off by 2^-23 a dimension; lengths of 1 by 1e-3
 
 
+_SCORED_ROWS = 1 << 22
+"""Candidates of an approximate search in memory at a time."""
+
+
 class DenseIndex(Retriever):
-    """Exact inner-product search over shards of vectors; with unit vectors the score is the cosine."""
+    """Inner-product search over shards of vectors; with unit vectors the score is the cosine.
+
+    Exact, unless there is an approximate search and an effort of it that suffices for the k that is asked for; with
+    `among` always exact. A query that finds less than k is searched more broadly, at last exactly.
+    """
 
     def __init__(
-        self, documents: Sequence[Path], queries: Sequence[Path], *, name: str, tie_order: Rows, scale: Scale
+        self,
+        documents: Sequence[Path],
+        queries: Sequence[Path],
+        *,
+        name: str,
+        tie_order: Rows,
+        scale: Scale,
+        approximate: Approximate | None = None,
+        efforts: Sequence[Effort] = (),
     ) -> None:
         """Open `.npy` shards (fp16 or fp32) whose rows, in order, are the collection's documents and queries.
 
@@ -48,6 +64,8 @@ class DenseIndex(Retriever):
         self._documents = VectorStore(documents)
         self._queries = VectorStore(queries)
         self._clusters: tuple[int, Vectors] | None = None
+        self._approximate = approximate
+        self._efforts = tuple(efforts)
         if len(self._documents) != self.size:
             raise ArtefactError(
                 f"index {name}: {len(self._documents):,} document vectors", expected=f"{self.size:,} documents"
@@ -64,14 +82,26 @@ class DenseIndex(Retriever):
         return self._documents.dimension
 
     def _search(self, queries: Queries, k: int) -> tuple[Rows, Scores]:
-        return self._found(queries, k, None)
+        effort = effort_for(self._efforts, k - OVERFETCH) if k < self.size else None
+        wanted = self._queries.take(queries.rows)
+        if self._approximate is None or effort is None:
+            return self._found(wanted, k, None)
+        rows, scores = self._approximately(self._approximate, wanted, k, effort.depth, effort.breadth)
+        breadth, broadest = effort.breadth, max(self._approximate.breadths())
+        while len(short := np.flatnonzero((rows < 0).any(axis=1))):
+            breadth *= 2
+            if breadth > broadest:
+                rows[short], scores[short] = self._found(wanted[short], k, None)
+                break
+            more = self._approximately(self._approximate, wanted[short], k, effort.depth, breadth)
+            rows[short], scores[short] = more
+        return rows, scores
 
     def _search_among(self, queries: Queries, k: int, among: Bools) -> tuple[Rows, Scores]:
-        return self._found(queries, k, np.flatnonzero(among))
+        return self._found(self._queries.take(queries.rows), k, np.flatnonzero(among))
 
-    def _found(self, queries: Queries, k: int, among: Rows | None) -> tuple[Rows, Scores]:
-        wanted = self._queries.take(queries.rows)
-        rows, scores = _nearest(wanted, self._chunks(among), k)
+    def _found(self, wanted: Vectors, k: int, among: Rows | None) -> tuple[Rows, Scores]:
+        rows, scores = nearest(wanted, self._chunks(among, is_raw=gpu() is not None), k)
         if k < (self.size if among is None else len(among)):
             self._settle_ties(wanted, rows, scores, among)
             self._leave_hopeless(rows, scores)
@@ -87,10 +117,48 @@ class DenseIndex(Retriever):
             least = -np.partition(-scores, scores.shape[1] - OVERFETCH - 1, axis=1)[:, -OVERFETCH - 1]
             rows[scores < least[:, None] - _STRUCK * self.dimension] = -1
 
-    def _chunks(self, among: Rows | None) -> Iterator[tuple[Rows, Vectors]]:
-        """Document rows and their vectors, a chunk at a time: of all documents, or of the given (ascending) rows."""
+    def _approximately(
+        self, approximate: Approximate, wanted: Vectors, k: int, depth: int, breadth: int
+    ) -> tuple[Rows, Scores]:
+        """The best k of what an approximate search finds, by the pair kernel if it finds more; row -1 for nothing."""
+        depth = min(self.size, max(k, depth))
+        rows = np.empty((len(wanted), k), np.int64)
+        scores = np.empty((len(wanted), k), np.float32)
+        step = max(1, _SCORED_ROWS // depth)
+        for low in range(0, len(wanted), step):
+            part = wanted[low : low + step]
+            found, measured = approximate.search(part, depth, breadth)
+            if depth > k:
+                found, measured = self._ordered(part, found)
+            cut, last = measured[:, k - OVERFETCH - 1], measured[:, -1]
+            tied = np.flatnonzero(last >= cut - _tolerance(cut)) if approximate.is_exact else ()
+            for query in tied:  # as in _settle_ties
+                own = part[query : query + 1]
+                best, best_scores = self._ordered(own, approximate.seen(own, breadth)[None])
+                enough = min(depth, best.shape[1])
+                found[query, :enough], measured[query, :enough] = best[0, :enough], best_scores[0, :enough]
+            rows[low : low + step], scores[low : low + step] = found[:, :k], measured[:, :k]
+        return rows, scores
+
+    def _ordered(self, wanted: Vectors, rows: Rows) -> tuple[Rows, Scores]:
+        """Each query's `rows` by (score by the pair kernel descending, doc_id), and the scores; -inf for row -1."""
+        scores = np.full(rows.shape, -np.inf, np.float32)
+        owner, place = np.nonzero(rows >= 0)
+        step = max(1, _PAIR_BYTES // (4 * self.dimension))
+        for low in range(0, len(owner), step):
+            own, at = owner[low : low + step], place[low : low + step]
+            scores[own, at] = products(wanted[own], self._documents.take(rows[own, at]))
+        order = np.lexsort((self.tie_order[rows], -scores))
+        return np.take_along_axis(rows, order, 1), np.take_along_axis(scores, order, 1)
+
+    def _chunks(self, among: Rows | None, *, is_raw: bool = False) -> Chunks:
+        """Document rows and their vectors, a chunk at a time: of all documents, or of the given (ascending) rows.
+
+        Vectors are float32, or, if `is_raw`, as they are stored.
+        """
         if among is None:
-            for start, chunk in self._documents.chunks(SEARCH_CHUNK):
+            dtype = self._documents.dtype if is_raw else np.float32
+            for start, chunk in self._documents.chunks(SEARCH_CHUNK, dtype):
                 yield np.arange(start, start + len(chunk)), chunk
             return
         for low in range(0, len(among), SEARCH_CHUNK):
@@ -106,7 +174,7 @@ class DenseIndex(Retriever):
         width = rows.shape[1]
         descending = -np.sort(-scores, axis=1)
         cut, last = descending[:, width - OVERFETCH - 1], descending[:, -1]
-        tolerance = _TIE_TOLERANCE * np.maximum(1, np.abs(cut))
+        tolerance = _tolerance(cut)
         tied = np.flatnonzero(last >= cut - tolerance)
         if not len(tied):
             return
@@ -143,8 +211,11 @@ class DenseIndex(Retriever):
         return digest_bytes(self._queries.take(rows).tobytes())
 
     def same_documents(self, earlier: Retriever) -> Bools | None:
-        """Which documents have the vectors that they had; see `Retriever.same_documents`."""
-        if not isinstance(earlier, DenseIndex):
+        """Which documents have the vectors that they had; None for approximate search, whose hits others change.
+
+        See `Retriever.same_documents`.
+        """
+        if not isinstance(earlier, DenseIndex) or self._approximate is not None or earlier._approximate is not None:
             return None
         same = np.zeros(self.size, np.bool_)
         both = min(self.size, earlier.size) if self.dimension == earlier.dimension else 0
@@ -173,17 +244,17 @@ class DenseIndex(Retriever):
         found = np.empty(len(documents), np.int64)
         for low in range(0, len(documents), SEARCH_CHUNK):
             part = slice(low, low + SEARCH_CHUNK)
-            found[part] = nearest(self._documents.take(documents[part]), centres)
+            found[part] = kmeans.nearest(self._documents.take(documents[part]), centres)
         cluster = found[place]
         owner = np.repeat(np.arange(len(queries)), np.diff(offsets))
-        places = order_of_centres(self._queries.take(queries.rows), centres)
+        places = kmeans.order_of_centres(self._queries.take(queries.rows), centres)
         return cluster + 1, places[owner, cluster] + 1
 
     def _centres(self, count: int) -> Vectors:
         if self._clusters is None or self._clusters[0] != count:
             wanted = min(self.size, CLUSTER_SAMPLE * count)
             rows = np.linspace(0, self.size, wanted, endpoint=False).astype(np.int64)
-            self._clusters = (count, centroids(self._documents.take(rows), count))
+            self._clusters = (count, kmeans.centroids(self._documents.take(rows), count))
         return self._clusters[1]
 
     def better_similarity(self, offsets: Rows, rows: Rows, counts: Bools) -> Scores:
@@ -198,29 +269,6 @@ def _one_to_many(vector: Vectors, chunk: Vectors, rows: Rows) -> Scores:
     return np.concatenate([np.empty(0, np.float32), *done])
 
 
-def _nearest(wanted: Vectors, chunks: Iterable[tuple[Rows, Vectors]], k: int) -> tuple[Rows, Scores]:
-    """The k rows with the largest inner product: (rows, scores) of shape [len(wanted), k], any order, -1 = nothing."""
-    faiss = _import_faiss()
-    count = len(wanted)
-    missing = max(0, _SMALLEST_BATCH - count)
-    if missing:
-        wanted = np.concatenate([wanted, np.zeros((missing, wanted.shape[1]), np.float32)])
-    rows = np.full((count, k), -1, np.int64)
-    scores = np.full((count, k), -np.inf, np.float32)
-    for chunk_rows, chunk in chunks:
-        found_scores, found = faiss.knn(wanted, chunk, min(k, len(chunk)), metric=faiss.METRIC_INNER_PRODUCT)
-        found = np.where(found < 0, -1, chunk_rows[found])[:count]
-        rows = np.concatenate([rows, found], axis=1)
-        scores = np.concatenate([scores, found_scores[:count]], axis=1)
-        if rows.shape[1] > k:
-            kept = np.argpartition(-scores, k - 1, axis=1)[:, :k]
-            rows, scores = np.take_along_axis(rows, kept, 1), np.take_along_axis(scores, kept, 1)
-    return rows, scores
-
-
-def _import_faiss() -> Any:
-    try:
-        import faiss
-    except ImportError as error:
-        raise missing_extra("faiss", error) from None
-    return faiss
+def _tolerance(cut: Scores) -> Scores:
+    """How far from a score the search kernels may be."""
+    return np.asarray(_TIE_TOLERANCE * np.maximum(1, np.abs(cut)), np.float32)

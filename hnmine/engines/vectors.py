@@ -43,6 +43,11 @@ class VectorStore:
     def __len__(self) -> int:
         return int(self._starts[-1])
 
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """float32 if any shard is, else float16: what holds every value as it is."""
+        return np.result_type(*self._shards)
+
     def take(self, rows: Rows) -> Vectors:
         """The vectors of `rows` (any order, repeats allowed) as float32 [len(rows), dimension]."""
         if len(rows) and (int(rows.min()) < 0 or int(rows.max()) >= len(self)):
@@ -56,29 +61,42 @@ class VectorStore:
                 out[order[low:high]] = shard[ascending[low:high] - start]
         return out
 
-    def read(self, start: int, stop: int) -> Vectors:
-        """The contiguous rows start..stop as float32."""
-        out = np.empty((stop - start, self.dimension), np.float32)
+    def read(self, start: int, stop: int, dtype: npt.DTypeLike = np.float32) -> npt.NDArray[Any]:
+        """The contiguous rows start..stop, as float32 unless another dtype is asked for."""
+        out = np.empty((stop - start, self.dimension), dtype)
         for shard, first in zip(self._shards, self._starts, strict=False):
             low, high = max(start, int(first)), min(stop, int(first) + len(shard))
             if high > low:
                 out[low - start : high - start] = shard[low - int(first) : high - int(first)]
         return out
 
-    def chunks(self, size: int) -> Iterator[tuple[int, Vectors]]:
+    def chunks(self, size: int, dtype: npt.DTypeLike = np.float32) -> Iterator[tuple[int, npt.NDArray[Any]]]:
         """(first row, vectors) of consecutive chunks of at most `size` rows; shards do not limit a chunk."""
         for start in range(0, len(self), size):
-            yield start, self.read(start, min(start + size, len(self)))
+            yield start, self.read(start, min(start + size, len(self)), dtype)
+
+    def spread(self, count: int) -> Vectors:
+        """At most `count` vectors, evenly spaced over the rows, as float32."""
+        return self.take(np.linspace(0, len(self), min(count, len(self)), endpoint=False).astype(np.int64))
 
 
 def open_shard(path: Path) -> npt.NDArray[Any]:
     """One memory-mapped `.npy` file: rows of float16 or float32; raises `ArtefactError` for anything else."""
+    array = open_array(path, None, 2)
+    if array.dtype not in (np.float16, np.float32):
+        raise ArtefactError(f"{path}: {array.dtype} of shape {array.shape}", expected="rows of float16 or float32")
+    return array
+
+
+def open_array(path: Path, dtype: npt.DTypeLike | None, axes: int) -> npt.NDArray[Any]:
+    """One memory-mapped `.npy` file of the given dtype (None: any) and number of axes; else `ArtefactError`."""
     try:
         array = _load_npy(path)
     except (OSError, ValueError) as error:
         raise ArtefactError(f"{path}: not a readable .npy file: {error}") from error
-    if array.ndim != 2 or array.dtype not in (np.float16, np.float32):
-        raise ArtefactError(f"{path}: {array.dtype} of shape {array.shape}", expected="rows of float16 or float32")
+    if array.ndim != axes or (dtype is not None and array.dtype != dtype):
+        wanted = f"{axes} axes" if dtype is None else f"{axes} axes of {np.dtype(dtype)}"
+        raise ArtefactError(f"{path}: {array.dtype} of shape {array.shape}", expected=wanted)
     return array
 
 

@@ -392,7 +392,7 @@ def remove_artefact(path: Path) -> None:
     (path / PLAN).unlink(missing_ok=True)
 
 
-_TABLES = frozenset({"documents", "queries", "qrels", "texts", "counts", "postings", "vectors", "data", "ids"})
+_TABLES = frozenset({"documents", "queries", "qrels", "texts", "counts", "postings", "vectors", "ann", "data", "ids"})
 """Directories that an artefact may hold."""
 
 

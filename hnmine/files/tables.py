@@ -127,6 +127,16 @@ def writing_array(path: Path, kind: npt.DTypeLike, length: int) -> Iterator[Call
             raise ValueError(f"{path}: {written} values; expected {length}")
 
 
+def write_array_parts(path: Path, shape: tuple[int, int], dtype: npt.DTypeLike, parts: Iterable[Any]) -> int:
+    """Write one `.npy` file of `shape` from consecutive blocks of its rows, all or nothing; returns its rows."""
+    header = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}
+    with replacing(path) as pending, open(pending, "wb") as stream:
+        np.lib.format.write_array_header_1_0(stream, header)
+        for part in parts:
+            stream.write(np.ascontiguousarray(part, dtype).data)
+    return shape[0]
+
+
 def read_table(paths: Sequence[Path], columns: Sequence[str] | None = None) -> pa.Table:
     """Read Parquet parts in order as one table."""
     tables = [pq.read_table(path, columns=list(columns) if columns is not None else None) for path in paths]

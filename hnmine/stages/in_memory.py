@@ -23,7 +23,7 @@ from hnmine.files.candidates import CandidatesTable
 from hnmine.files.collection import Collection
 from hnmine.files.readers.memory import MemorySource
 from hnmine.hashing import digest_json
-from hnmine.options import DenseOptions, FilterOptions, InputOptions, MineOptions, ScoreOptions, Store
+from hnmine.options import Ann, DenseOptions, FilterOptions, InputOptions, MineOptions, ScoreOptions, Store
 from hnmine.schema import Side
 from hnmine.stages.filter import Filter
 from hnmine.stages.index_dense import IndexDense
@@ -73,7 +73,7 @@ def mine_pairs(source: MemorySource, models: Models, *, top_k: int, place: Path)
 
     encoder, reranker = models.open()
     collection = Collection(carry_out(Ingest(source, InputOptions())))
-    index = carry_out(IndexDense(collection, DenseOptions(store=Store.FP32), encoder=encoder))
+    index = carry_out(IndexDense(collection, DenseOptions(store=Store.FP32, ann=Ann.FLAT), encoder=encoder))
     candidates = carry_out(Mine(collection, [NamedIndex(name=INDEX, artefact=index)], MineOptions(top_k=top_k)))
     if reranker is not None:
         candidates = carry_out(Score(collection, candidates, ScoreOptions(name=RERANKER), reranker=reranker))

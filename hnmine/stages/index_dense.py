@@ -6,6 +6,7 @@ Vectors are kept by hnmine, so that every later score is exact; query vectors ar
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,13 @@ from hnmine.engines.retriever import Rows
 from hnmine.engines.vectors import open_vectors, scale_of
 from hnmine.errors import InputError, PlanDoesNotFit, UsageError
 from hnmine.execute.local import Block
-from hnmine.files.artefact import Artefact, Draft, Json
+from hnmine.files.artefact import Artefact, Draft, Json, sum_counts
 from hnmine.files.collection import Collection
 from hnmine.files.tables import write_array
 from hnmine.hashing import digest_file
 from hnmine.options import Backend, DenseOptions, Dtype, Store, as_plain
 from hnmine.schema import Kind, Scale, Side
+from hnmine.stages import searching
 from hnmine.stages.encoding import EncodingStage, place, texts_digest
 from hnmine.stages.stage import block_size, cut
 
@@ -103,14 +105,20 @@ class IndexDense(EncodingStage):
     def parameters(self) -> Json:
         """The model by its bytes (or the vectors' files), and everything that moves floating point."""
         # Where a model was found and how many texts a call takes are not the user's decision; describe() has the rest.
-        hidden = {"model", "remote_model", "vectors", "query_vectors", "device"}
+        hidden = {"model", "remote_model", "vectors", "query_vectors", "device", "ann"}
         options = {k: v for k, v in as_plain(self.options).items() if k not in hidden}
         if self._encoder is not None:
             source: Json = {"model": self._encoder.describe()}
         else:
             paths = {"documents": self.options.vectors, "queries": self.options.query_vectors}
             source = {"vectors": {name: digest_file(Path(path)) for name, path in paths.items() if path}}
-        return {"options": options, **source, "scale": str(self.scale), "block": self.block}
+        return {"options": options, **source, "scale": str(self.scale), "ann": self._ann, "block": self.block}
+
+    @cached_property
+    def _ann(self) -> Json:
+        return searching.facts_of(
+            self.options.ann, len(self.collection.documents), len(self.collection.queries), self._dimension()
+        )
 
     def blocks(self) -> Sequence[Block]:
         """Blocks of 8,192 documents, then of 8,192 queries."""
@@ -205,18 +213,30 @@ class IndexDense(EncodingStage):
         return self._encoder.dimension if self._encoder else next(iter(self._ready.values())).shape[1]
 
     @classmethod
-    def summarise(cls, draft: Draft, counts: Json) -> Json:
-        """Add the dimension."""
+    def shared(cls, parameters: Json) -> Json:
+        """All but the approximate search, which is built anew from all vectors."""
+        return {name: value for name, value in parameters.items() if name != "ann"}
+
+    @classmethod
+    def close(cls, draft: Draft) -> Artefact:
+        """Build the approximate search, if the plan has one, from all blocks; a kill during it costs all of it."""
+        receipts = draft.receipts(draft.plan["blocks"])
+        files = {name: entry for receipt in receipts for name, entry in receipt["files"].items()}
         first = np.load(draft.path / "vectors/documents-00000.npy", mmap_mode="r")
-        return {**counts, "dimension": int(first.shape[1])}
+        built, recall = searching.build(draft)
+        counts = sum_counts(receipt["counts"] for receipt in receipts)
+        return draft.close(files={**files, **built}, counts={**counts, "dimension": int(first.shape[1]), **recall})
 
 
 def open_dense(artefact: Artefact, *, name: str, tie_order: Rows) -> DenseIndex:
     """The retriever of a finished dense index; its vectors are memory-mapped."""
+    approximate, efforts = searching.search_of(artefact)
     return DenseIndex(
         artefact.files("vectors/documents-", ".npy"),
         artefact.files("vectors/queries-", ".npy"),
         name=name,
         tie_order=tie_order,
         scale=Scale(artefact.plan["scale"]),
+        approximate=approximate,
+        efforts=efforts,
     )

@@ -60,6 +60,7 @@ from hnmine.stages.mined_from import documents_digest, index_digest, queries_dig
 from hnmine.stages.places import open_artefact
 from hnmine.stages.prefilter import Allowed, Prefilter
 from hnmine.stages.runs import RunSource, read_run
+from hnmine.stages.searching import recall_of
 from hnmine.stages.stage import Stage, block_size, cut, require_made_from
 
 BLOCK = 4_096
@@ -215,6 +216,12 @@ class Mine(Stage):
             self._retrievers = [open_index(i.artefact, i.name, tie_order) for i in self.indexes]
         return self._retrievers
 
+    @property
+    def searches(self) -> dict[str, tuple[str, float]]:
+        """How the indexes that have an approximate search are searched, in words, and its recall."""
+        depth = self.excluded.depth(self.top_k)
+        return {index.name: found for index in self.indexes if (found := recall_of(index.artefact, depth))}
+
     def inputs(self) -> Mapping[str, Artefact]:
         """The collection and the indexes, by name."""
         earlier = {"decisions": self.deepening.artefact} if self.deepening else {}
@@ -228,11 +235,13 @@ class Mine(Stage):
         runs = {run.name: digest_file(run.path) for run in self.runs}
         options = {**as_plain(self.options), "top_k": self.top_k, "run": runs, "rank_by": self.rank_by}
         options["deepen_from"] = None
+        recall = {name: found for name, (_, found) in self.searches.items()}
         for name in ("exclude_queries", "exclude_documents"):
             del options[name]  # the file's hash is below; its place is nobody's business
         return {
             "options": options,
             **({"excluded": self.excluded.plan} if self.excluded.plan else {}),
+            **({"recall": recall} if recall else {}),
             "scores": [score.to_plan() for score in self.scores],
             "rank_by": self.rank_by,
             "arithmetic": numpy_facts(),
@@ -262,7 +271,9 @@ class Mine(Stage):
     def shared(cls, parameters: Json) -> Json:
         """All but what a collection and files that grew change: it is in what blocks are made from."""
         options = {**parameters["options"], "run": sorted(parameters["options"]["run"])}
-        return {name: value for name, value in parameters.items() if name != "excluded"} | {"options": options}
+        return {name: value for name, value in parameters.items() if name not in ("excluded", "recall")} | {
+            "options": options
+        }
 
     def made_from(self, block: Block) -> str | None:
         """All documents, all indexes, and what is known of the block's queries."""
@@ -298,8 +309,9 @@ class Mine(Stage):
             )
 
     def notes(self) -> Json:
-        """In how many documents the queries of an earlier mine were searched for."""
-        return dict(self._known.notes) if self._known is not None else {}
+        """How approximate searches are done, and in how many documents the queries of an earlier mine searched."""
+        searches = {f"search of {name}": words for name, (words, _) in self.searches.items()}
+        return {**searches, **(self._known.notes if self._known is not None else {})}
 
     def work(self, block: Block, draft: Draft) -> None:
         """Mine one block of queries."""
@@ -476,6 +488,7 @@ class Mine(Stage):
         return {
             **counts,
             **excluded,
+            **({"recall": draft.plan["recall"]} if "recall" in draft.plan else {}),
             "candidates_per_query": round(counts["candidates"] / max(counts["queries"], 1), 2),
         }
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from hnmine.engines import dense, similarity
+from hnmine.engines import dense, nearest, similarity
 from hnmine.engines.dense import DenseIndex
 from hnmine.engines.encoder import SentenceTransformerEncoder
 from hnmine.engines.models import resolve_model
@@ -46,6 +46,13 @@ def open_index(folder, documents, queries, *, shards=1, tie_order=None, dtype=np
     )
 
 
+def search_with_torch(monkeypatch):
+    """Search as is done on a GPU, on the processor."""
+    pytest.importorskip("torch")
+    for module in (nearest, dense):
+        monkeypatch.setattr(module, "gpu", lambda: "cpu")
+
+
 def block(rows):
     return Queries(rows=np.asarray(rows, np.int64), texts=[""] * len(rows))
 
@@ -71,10 +78,13 @@ def rng():
     return np.random.default_rng(7)
 
 
+@pytest.mark.parametrize("by", ["faiss", "torch"])
 @pytest.mark.parametrize("count", [1, 3, 30])
 @pytest.mark.parametrize("shards", [1, 3])
-def test_search_is_brute_force_over_the_stored_vectors(tmp_path, rng, monkeypatch, count, shards):
+def test_search_is_brute_force_over_the_stored_vectors(tmp_path, rng, monkeypatch, count, shards, by):
     monkeypatch.setattr(dense, "SEARCH_CHUNK", 64)  # several chunks, across the shards
+    if by == "torch":
+        search_with_torch(monkeypatch)
     documents, queries = unit(rng, 300, 24), unit(rng, 40, 24)
     tie_order = rng.permutation(300)
     index = open_index(tmp_path, documents, queries, shards=shards, tie_order=tie_order)
@@ -289,6 +299,38 @@ def test_without_faiss_the_extra_is_named(tmp_path, rng, monkeypatch):
     vectors = unit(rng, 3, 4)
     with pytest.raises(MissingDependencyError, match=r"pip install 'hnmine\[dense\]'"):
         open_index(tmp_path, vectors, vectors).search(block([0]), 1)
+
+
+def test_torch_and_faiss_find_the_same_to_the_bit(tmp_path, rng, monkeypatch):
+    documents, queries = unit(rng, 2_000, 48), unit(rng, 200, 48)
+    documents[rng.choice(2_000, 100, replace=False)] = queries[3]
+    index = open_index(tmp_path, documents, queries, shards=3, tie_order=rng.permutation(2_000))
+    by_faiss = index.search(block(range(200)), 40)
+    search_with_torch(monkeypatch)
+    monkeypatch.setattr(dense, "SEARCH_CHUNK", 300)
+    by_torch = index.search(block(range(200)), 40)
+    assert by_torch.rows.tolist() == by_faiss.rows.tolist()
+    assert by_torch.scores.tobytes() == by_faiss.scores.tobytes()
+
+
+def test_a_gpu_is_not_looked_for_where_there_is_no_driver(monkeypatch):
+    asked = []
+
+    def no_driver(name):
+        asked.append(name)
+        raise OSError("no such library")
+
+    monkeypatch.setattr(nearest.ctypes, "CDLL", no_driver)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    nearest.gpu.cache_clear()
+    try:
+        assert nearest.gpu() is None
+        assert asked == ["libcuda.so.1"]
+        monkeypatch.setattr(nearest.ctypes, "CDLL", lambda name: None)  # a driver, and no torch
+        nearest.gpu.cache_clear()
+        assert nearest.gpu() is None
+    finally:
+        nearest.gpu.cache_clear()
 
 
 def test_empty_shards_and_empty_queries(tmp_path, rng):

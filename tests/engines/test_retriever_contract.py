@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from hnmine.engines.retriever import Queries, Ragged, Retriever
-from tests.engines import test_bm25, test_dense, test_late, test_sparse
+from hnmine.options import Ann
+from tests.engines import test_approximate, test_bm25, test_dense, test_late, test_sparse
 
 DOCUMENTS, QUERIES, WORDS = 90, 12, 20
 
@@ -41,6 +43,13 @@ def dense(folder: Path, documents: list[str], queries: list[str], tie_order: np.
     )
 
 
+def approximate(kind: Ann, folder: Path, documents: list[str], queries: list[str], tie_order: np.ndarray) -> Retriever:
+    """An approximate search that is told to look at everything: it has to find what an exact one finds."""
+    pytest.importorskip("faiss")
+    bags = [_bags(texts, WORDS) for texts in (documents, queries)]
+    return test_approximate.open_index(folder, kind, *bags, tie_order=tie_order, dtype=np.float32)
+
+
 def sparse(folder: Path, documents: list[str], queries: list[str], tie_order: np.ndarray) -> Retriever:
     bags = [_bags(texts, test_sparse.TERMS) for texts in (documents, queries)]
     return test_sparse.build(folder, *bags, tie_order=tie_order)
@@ -50,9 +59,23 @@ def late(folder: Path, documents: list[str], queries: list[str], tie_order: np.n
     return test_late.build(folder, _tokens(documents), _tokens(queries), tie_order=tie_order, cuts=(4, 60))
 
 
-@pytest.fixture(params=[bm25, dense, sparse, late], ids=lambda build: build.__name__)
-def case(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Retriever, list[str]]:
+BUILDERS: dict[str, Builder] = {
+    "bm25": bm25,
+    "dense": dense,
+    "dense-torch": dense,
+    "sparse": sparse,
+    "late": late,
+    **{f"dense-{kind}": partial(approximate, kind) for kind in test_approximate.KINDS},
+}
+
+
+@pytest.fixture(params=BUILDERS)
+def case(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Retriever, list[str]]:
     """An index over short texts with many copies, doc_ids in another order than rows, and its queries' texts."""
+    if request.param == "dense-torch":
+        test_dense.search_with_torch(monkeypatch)
     draw = np.random.default_rng(8)
 
     def texts(count: int) -> list[str]:
@@ -60,7 +83,7 @@ def case(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Retriever, lis
 
     documents = texts(DOCUMENTS // 3) * 3
     queries = texts(QUERIES)
-    return request.param(tmp_path / "index", documents, queries, draw.permutation(DOCUMENTS)), queries
+    return BUILDERS[request.param](tmp_path / "index", documents, queries, draw.permutation(DOCUMENTS)), queries
 
 
 def block(texts: list[str], rows: list[int]) -> Queries:

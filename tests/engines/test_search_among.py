@@ -19,6 +19,7 @@ SIZE = 300
 ENGINES = [
     "dense",
     "late",
+    "dense-torch",
     "sparse",
     "maxscore-lucene",
     "maxscore-bm25+",
@@ -35,8 +36,10 @@ def opened(request, tmp_path, monkeypatch):
     rng = np.random.default_rng(5)
     order = rng.permutation(SIZE)
     rows, texts = np.arange(60), [""] * 60
-    if request.param == "dense":
+    if request.param.startswith("dense"):
         pytest.importorskip("faiss")
+        if request.param == "dense-torch":
+            test_dense.search_with_torch(monkeypatch)
         monkeypatch.setattr(dense, "SEARCH_CHUNK", 64)
         documents, queries = test_dense.unit(rng, SIZE, 12), test_dense.unit(rng, 60, 12)
         documents[rng.choice(SIZE, 120, replace=False)] = queries[0]  # more copies than are over-fetched

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import os
 import shutil
@@ -308,3 +309,36 @@ def test_what_is_taken_over_stays_when_the_earlier_run_goes(grown: Path, links: 
     shutil.rmtree(grown / "run")
     assert contents(grown / "appended") == before
     hnmine.filter(grown / "appended", grown / "again", options=CHAIN.filter)
+
+
+def test_an_approximate_search_is_built_anew_and_all_queries_use_it(
+    tiny_encoder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """What lists of near documents find depends on all documents: hits of before are not what they would be now."""
+    texts = {f"d{i:03d}": text for i, text in enumerate(sentences(5, 120))}
+    grown = Bench(tmp_path_factory.mktemp("ann"), State(first(texts, 90), first(QUERIES, 8)), State(texts, QUERIES))
+    options = hnmine.DenseOptions(model=str(tiny_encoder), dtype="fp32", ann="ivf", name="dense")  # type: ignore[arg-type]
+
+    def index(place: Path, output: Path, how: Execution) -> Outcome:
+        return hnmine.index_dense(place, output, options=options, how=how)
+
+    def mine(place: Path, output: Path, how: Execution) -> Outcome:
+        mining = hnmine.MineOptions(top_k=5)
+        return hnmine.mine(place, output, indexes=[place / "dense"], options=mining, how=how)
+
+    check(grown.make("dense", index), 22 + 2)
+    check(grown.make("candidates", mine), 0)
+
+
+def test_processes_append_too(tiny_encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    grown = Bench(tmp_path_factory.mktemp("processes"), *STEPS["both"])
+    grown.make("dense", dense(tiny_encoder))
+
+    def mine(place: Path, output: Path, how: Execution) -> Outcome:
+        how = dataclasses.replace(how, executor="local:2")
+        mining = hnmine.MineOptions(top_k=5)
+        return hnmine.mine(place, output, indexes=[place / "dense"], options=mining, how=how)
+
+    made = grown.make("candidates", mine)
+    check(made, 0)
+    assert "in 5 of 19 documents" in made[1][1].notes["dense searched"]
