@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -62,6 +63,9 @@ class KnownHits:
         self._then: Collection | None = None
         self._table: CandidatesTable | None = None
         self.notes: dict[str, str] = {}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return KnownHits, (self._earlier, self._collection, self._open_index)  # another process opens them itself
 
     def search(self, retriever: Retriever, queries: Queries, k: int) -> Ragged:
         """What `retriever.search(queries, k)` finds."""
