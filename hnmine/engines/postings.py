@@ -9,11 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hnmine.core.bm25 import Float32s, Postings
 from hnmine.errors import ArtefactError
-from hnmine.files.tables import write_array
 
-_ARRAYS = {
+ARRAYS = {
     "vocabulary": np.uint8,
     "vocabulary_offsets": np.int64,
     "offsets": np.int64,
@@ -24,42 +22,24 @@ _ARRAYS = {
     "peaks": np.float32,
     "absent": np.float32,
 }
+"""The files of an index, NAME.npy, and their types.
+
+Token t owns entries `offsets[t]:offsets[t + 1]` of `documents` (row numbers in collection order, ascending), `counts`
+and `impacts`, the highest of which is `peaks[t]`; `absent` and `impacts` are those of `hnmine.core.bm25.Scoring`, and
+`lengths` has the number of tokens of every document. The vocabulary is two arrays: the tokens' UTF-8 bytes end to end,
+ascending by code point, and where each begins (one more entry than tokens), so that it is searched where it lies.
+"""
 _CACHED_TOKENS = 1 << 20
 
 
-def write_postings(directory: Path, postings: Postings, impacts: Float32s, absent: Float32s) -> list[str]:
-    """Write an index's arrays as `.npy` files into a directory and return the files' names.
-
-    Equal input gives equal bytes. The vocabulary is two arrays: the sorted tokens' UTF-8 bytes end to end, and where
-    each begins (one more entry than tokens), so that it is searched where it lies, without reading it first. `peaks`
-    has the highest impact of every token.
-    """
-    tokens = [token.encode() for token in postings.vocabulary]
-    arrays: dict[str, npt.NDArray[Any]] = {
-        "vocabulary": np.frombuffer(b"".join(tokens), np.uint8),
-        "vocabulary_offsets": np.concatenate([[0], np.cumsum([len(token) for token in tokens])]),
-        "offsets": postings.offsets,
-        "documents": postings.documents,
-        "counts": postings.counts,
-        "lengths": postings.lengths,
-        "impacts": impacts,
-        "peaks": np.maximum.reduceat(impacts, postings.offsets[:-1]) if len(impacts) else np.empty(0, np.float32),
-        "absent": absent,
-    }
-    names = [f"{name}.npy" for name in _ARRAYS]
-    for name, kind in _ARRAYS.items():
-        write_array(directory / f"{name}.npy", np.ascontiguousarray(arrays[name], kind))
-    return names
-
-
 def open_postings(directory: Path, *, documents: int) -> dict[str, npt.NDArray[Any]]:
-    """The arrays that `write_postings` wrote, by name, memory-mapped and read-only.
+    """The arrays of an index, by name, memory-mapped and read-only.
 
     Raises `ArtefactError` if one is missing or unreadable, or if they do not fit each other or a collection of
     `documents` documents.
     """
     arrays: dict[str, npt.NDArray[Any]] = {}
-    for name, kind in _ARRAYS.items():
+    for name, kind in ARRAYS.items():
         path = directory / f"{name}.npy"
         try:
             # A plain array over the map: numba does not take a `memmap`.
