@@ -50,6 +50,8 @@ bench_scale: Any = importlib.import_module("bench_scale")
 
 NEGATIVES = 5
 WAYS = ("chain", "drop-in", "peer")
+TARGETS = {"memory_peak": ("peak_anonymous_bytes", 0.3), "memory_time": ("processor_seconds", 0.5)}
+"""What of the chain is compared with the peer, and what share of the peer's it may be at most."""
 
 
 def main() -> None:
@@ -106,6 +108,10 @@ def compare(out: Path, documents: int, queries: int, *, margin: float | None, re
         "queries": queries,
         "medians": middle,
         "ratios_to_peer": ratios,
+        "targets": {
+            name: {"target": most, "measured": ratios["chain"][what], "met": ratios["chain"][what] <= most}
+            for name, (what, most) in TARGETS.items()
+        },
         "rows": {way: differences(place, ids(place / f"{way}.parquet"), wanted) for way in WAYS[:-1]},
         "rounds": rounds,
     }
