@@ -290,9 +290,7 @@ class Mine(Stage):
     def follow(self, earlier: Earlier) -> None:
         """Let queries that are the same look at new documents only, where these change nothing about the others."""
         if self.condition is None and self.excluded.documents is None:
-            self._known = KnownHits(
-                earlier.artefact, self.collection, lambda index, name, size: open_index(index, name, np.arange(size))
-            )
+            self._known = KnownHits(earlier.artefact, self.collection, open_index)
 
     def notes(self) -> Json:
         """In how many documents the queries of an earlier mine were searched for."""
