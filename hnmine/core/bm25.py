@@ -1,4 +1,4 @@
-"""BM25 as arithmetic on arrays: token counts of blocks, their postings, and what each posting adds to a score.
+"""BM25 as arithmetic on arrays: token counts of a block of documents, and what each posting adds to a score.
 
 Counts are integers and blocks keep nothing of the collection's statistics, so an index built in any number of blocks
 scores like one built in one go. The five variants are those of Kamphuis, de Vries, Boytsov and Lin, "Which BM25 Do You
@@ -21,32 +21,14 @@ Int32s = npt.NDArray[np.int32]
 Float64s = npt.NDArray[np.float64]
 Float32s = npt.NDArray[np.float32]
 
-_CHUNK = 1 << 22
-"""Postings scored at a time: bounds the float64 intermediates to a few hundred megabytes."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Counts:
-    """One block of documents as token counts.
+    """A block of documents as an inverted index of token counts.
 
-    Document i owns entries `document_offsets[i]:document_offsets[i + 1]` of `tokens` (positions in `vocabulary`,
-    ascending) and `counts`; `lengths[i]` is its number of tokens, repetitions included. `vocabulary` is sorted and
-    holds exactly the block's tokens.
-    """
-
-    vocabulary: list[str]
-    document_offsets: Int64s
-    tokens: Int32s
-    counts: Int32s
-    lengths: Int32s
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Postings:
-    """A collection as an inverted index.
-
-    Token t owns entries `offsets[t]:offsets[t + 1]` of `documents` (row numbers in collection order, ascending) and
-    `counts`; `lengths` has the number of tokens of every document. `vocabulary` is sorted by code point.
+    `vocabulary` is sorted by code point and holds exactly the block's tokens. Token t owns entries
+    `offsets[t]:offsets[t + 1]` of `documents` (rows within the block, ascending) and `counts`; `lengths[i]` is document
+    i's number of tokens, repetitions included.
     """
 
     vocabulary: list[str]
@@ -65,65 +47,54 @@ def count(documents: Iterable[Sequence[str]]) -> Counts:
         flat.extend([numbers.setdefault(token, len(numbers)) for token in tokens])
         lengths.append(len(tokens))
     vocabulary = sorted(numbers)
-    size = np.frombuffer(lengths, np.int32).copy() if lengths else np.empty(0, np.int32)
+    size = np.array(lengths, np.int32)
     position = np.empty(len(vocabulary), np.int64)
     position[np.fromiter((numbers[token] for token in vocabulary), np.int64, len(vocabulary))] = np.arange(
         len(vocabulary)
     )
-    width = max(1, len(vocabulary))
-    keys = np.repeat(np.arange(len(size), dtype=np.int64) * width, size)
-    if flat:
-        keys += position[np.frombuffer(flat, np.int32)]
+    width = max(1, len(size))
+    keys = position[np.array(flat, np.int32)] * width
+    keys += np.repeat(np.arange(len(size), dtype=np.int64), size)
     pairs, counts = np.unique(keys, return_counts=True)
     return Counts(
         vocabulary=vocabulary,
-        document_offsets=np.searchsorted(pairs, np.arange(len(size) + 1, dtype=np.int64) * width).astype(np.int64),
-        tokens=(pairs % width).astype(np.int32),
+        offsets=np.searchsorted(pairs, np.arange(len(vocabulary) + 1, dtype=np.int64) * width).astype(np.int64),
+        documents=(pairs % width).astype(np.int32),
         counts=counts.astype(np.int32),
         lengths=size,
     )
 
 
-def combine(blocks: Sequence[Counts]) -> Postings:
-    """The postings of all blocks' documents, in block order; the same however the documents were cut into blocks.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scoring:
+    """A BM25 variant and its constants; only bm25l and bm25+ read `delta`.
 
-    Goes through `blocks` twice and holds one at a time, so a sequence that reads each block when asked keeps memory at
-    the size of the result. A collection has at most 2**31 - 1 documents.
+    The score of a document is the sum, over the query's tokens with repetitions, of `absent` of the token plus, if the
+    document has the token, the `impacts` of its posting. Raises `UsageError` for an unknown method or a parameter out
+    of range.
     """
-    names: set[str] = set()
-    for block in blocks:
-        names.update(block.vocabulary)
-    vocabulary = sorted(names)
-    number = {token: place for place, token in enumerate(vocabulary)}
 
-    def mapped(block: Counts) -> Int32s:
-        return np.fromiter(map(number.__getitem__, block.vocabulary), np.int32, len(block.vocabulary))
+    method: str
+    k1: float
+    b: float
+    delta: float
 
-    frequencies = np.zeros(len(vocabulary), np.int64)
-    lengths: list[Int32s] = [np.empty(0, np.int32)]
-    for block in blocks:
-        frequencies[mapped(block)] += np.bincount(block.tokens, minlength=len(block.vocabulary))
-        lengths.append(block.lengths)
-    offsets = np.concatenate([[0], np.cumsum(frequencies)]).astype(np.int64)
-    documents = np.empty(offsets[-1], np.int32)
-    counts = np.empty(offsets[-1], np.int32)
-    free = offsets[:-1].copy()  # where the next posting of a token goes
-    first = 0
-    for block in blocks:
-        # Sorted vocabularies map in order, so sorting by the block's own token number sorts by the collection's.
-        order = np.argsort(block.tokens, kind="stable")
-        in_block = np.bincount(block.tokens, minlength=len(block.vocabulary))
-        starts = np.cumsum(in_block) - in_block
-        global_tokens = mapped(block)
-        target = np.repeat(free[global_tokens] - starts, in_block) + np.arange(len(order))
-        owner = np.repeat(np.arange(first, first + len(block.lengths), dtype=np.int32), np.diff(block.document_offsets))
-        documents[target] = owner[order]
-        counts[target] = block.counts[order]
-        free[global_tokens] += in_block
-        first += len(block.lengths)
-    return Postings(
-        vocabulary=vocabulary, offsets=offsets, documents=documents, counts=counts, lengths=np.concatenate(lengths)
-    )
+    def __post_init__(self) -> None:
+        check_parameters(self.method, self.k1, self.b, self.delta)
+
+    def idf(self, frequencies: Int64s, documents: int) -> Float64s:
+        """The inverse document frequency of tokens that are in so many (at least one) of `documents` documents."""
+        return _IDF[self.method](frequencies.astype(np.float64), documents)
+
+    def absent(self, idf: Float64s) -> Float32s:
+        """What a token adds to the score of a document without it: zero but for bm25l and bm25+."""
+        share = {"bm25l": _absent_bm25l(self.k1, self.delta), "bm25+": self.delta}.get(self.method, 0.0)
+        return (idf * share).astype(np.float32)
+
+    def impacts(self, idf: Float64s, counts: Int32s, lengths: Int32s, mean_length: float) -> Float32s:
+        """What postings add: given each one's token's `idf`, its count, and its document's length; never below 0."""
+        norm = 1 - self.b + self.b * (lengths / mean_length)
+        return (idf * _TF[self.method](counts.astype(np.float64), norm, self.k1, self.delta)).astype(np.float32)
 
 
 # Inverse document frequency: of a token in `df` of `n` documents.
@@ -191,32 +162,6 @@ _TF: dict[str, Callable[[Float64s, Float64s, float, float], Float64s]] = {
     "bm25l": _tf_bm25l,
     "bm25+": _tf_atire,
 }
-
-
-def impacts(postings: Postings, method: str, k1: float, b: float, delta: float) -> tuple[Float32s, Float32s]:
-    """What each posting adds to a score, and what each token adds to the score of a document without it.
-
-    The score of a document is the sum, over the query's tokens with repetitions, of `absent[token]` plus, if the
-    document has the token, its posting's value. Returns (float32 of shape (postings,), float32 of shape (vocabulary,)),
-    computed in float64. `absent` is zero but for bm25l and bm25+, the only methods that read `delta`. Raises
-    `UsageError` for an unknown method or a parameter out of range.
-    """
-    check_parameters(method, k1, b, delta)
-    documents = len(postings.lengths)
-    frequencies = np.diff(postings.offsets)
-    idf = _IDF[method](frequencies.astype(np.float64), documents)
-    absent = idf * {"bm25l": _absent_bm25l(k1, delta), "bm25+": delta}.get(method, 0.0)
-    values = np.empty(len(postings.documents), np.float32)
-    total = int(postings.lengths.sum(dtype=np.int64))
-    for start in range(0, len(values), _CHUNK):
-        part = slice(start, min(start + _CHUNK, len(values)))
-        # The tokens whose postings lie in this part, each repeated for its postings here.
-        first, last = np.searchsorted(postings.offsets, [part.start, part.stop - 1], side="right") - 1
-        bounds = np.clip(postings.offsets[first : last + 2], part.start, part.stop)
-        token = np.repeat(np.arange(first, last + 1), np.diff(bounds))
-        norm = 1 - b + b * (postings.lengths[postings.documents[part]] / (total / documents))
-        values[part] = idf[token] * _TF[method](postings.counts[part].astype(np.float64), norm, k1, delta)
-    return values, absent.astype(np.float32)
 
 
 def check_parameters(method: str, k1: float, b: float, delta: float) -> None:

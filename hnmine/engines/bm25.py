@@ -17,15 +17,15 @@ from hnmine.core.bm25 import check_parameters
 from hnmine.core.pool import Pairs
 from hnmine.engines.analysis import Analyser
 from hnmine.engines.kernels import compiled, in_threads, keep_compiled
-from hnmine.engines.postings import Vocabulary, open_postings, write_postings
+from hnmine.engines.postings import Vocabulary, open_postings
 from hnmine.engines.retriever import OVERFETCH, Bools, Queries, Retriever, Rows, Scores
 from hnmine.errors import MissingDependencyError, UsageError
 from hnmine.schema import Scale
 
-__all__ = ["Bm25sIndex", "MaxScoreIndex", "RankBm25Index", "write_postings"]
-
 _SLICE = 64
 """Queries a thread takes at a time."""
+_DEEPER = 16
+"""How many times as many candidates are looked at where more tie than the kernel over-fetches."""
 _Kernel = Callable[[list[list[int]], int, "Bools | None"], tuple[Rows, Scores]]
 _SCORING = ("offsets", "documents", "impacts", "absent")
 
@@ -105,8 +105,8 @@ class MaxScoreIndex(_Bm25Index):
 
     The kernel (`hnmine.engines.maxscore`) sums in float32 and leaves ties at the cut to chance. The scores of `search`
     and `pair_scores` are sums in float64 over the query's distinct tokens, in order of first occurrence and each times
-    its number of occurrences, rounded to float32 once; where more documents tie than the kernel over-fetches, all
-    documents are scored that way. Uses all cores that the process may run on.
+    its number of occurrences, rounded to float32 once; where more documents tie than the kernel over-fetches, it looks
+    deeper. Uses all cores that the process may run on.
     """
 
     def __init__(self, directory: Path, *, analyser: Analyser, name: str, tie_order: Rows) -> None:
@@ -136,45 +136,47 @@ class MaxScoreIndex(_Bm25Index):
     def _best(self, bags: list[list[int]], k: int, among: Bools | None) -> tuple[Rows, Scores]:
         assert self._kernel is not None
         rows, scores = self._kernel(bags, k, among)
-        if k < (self.size if among is None else np.count_nonzero(among)):
-            for place, bag in enumerate(bags):
-                if self._cut_is_open(bag, scores[place]):
-                    matches = self._matches(bag, among)
-                    rows[place], scores[place] = self._top(matches, self._every_score(bag)[matches], k)
+        limit = self.size if among is None else int(np.count_nonzero(among))
+        for place, bag in enumerate(bags if k < limit else ()):
+            if self._cut_is_open(bag, scores[place], k):
+                rows[place], scores[place] = self._settled(bag, k, among, limit)
         return rows, scores
 
-    def _cut_is_open(self, bag: list[int], scores: Scores) -> bool:
+    def _cut_is_open(self, bag: list[int], scores: Scores, k: int) -> bool:
         # Might a document that the kernel left out belong to the first k - OVERFETCH? A float32 sum of n positive
         # numbers is off by at most n - 1 roundings, and the final score, absent part included, by one more.
-        wanted, last = float(scores[max(0, len(scores) - OVERFETCH - 1)]), float(scores[-1])
+        wanted, last = float(scores[max(0, k - OVERFETCH - 1)]), float(scores[-1])
         rounding = 2.0**-23 * ((len(bag) + 1) * wanted + float(self._arrays["absent"][bag].sum(dtype=np.float64)))
         return last > 0 and wanted - last <= rounding
 
-    def _every_score(self, bag: list[int]) -> Scores:
-        # The pair kernel's sums for all documents, token by token: far fewer steps than pair by pair.
-        offsets, documents, impacts, absent = (self._arrays[name] for name in _SCORING)
-        scores = np.zeros(self.size, np.float64)
-        for token, times in Counter(bag).items():
-            part = slice(offsets[token], offsets[token + 1])
-            scores += times * np.float64(absent[token])
-            scores[documents[part]] += times * impacts[part].astype(np.float64)
-        return scores.astype(np.float32)
+    def _settled(self, bag: list[int], k: int, among: Bools | None, limit: int) -> tuple[Rows, Scores]:
+        # One query's best by exact score, from as many as it takes until those left out cannot belong to them.
+        assert self._kernel is not None
+        depth, is_open = k, True
+        while is_open:
+            depth = min(limit, _DEEPER * depth)
+            (rows,), (scores,) = self._kernel([bag], depth, among)
+            is_open = depth < limit and self._cut_is_open(bag, scores, k)
+        rows = rows[rows >= 0]
+        return self._top(rows, self._pair_scores([bag], np.array([0, len(rows)]), rows), k)
 
     def pair_scores(self, queries: Queries, offsets: Rows, rows: Rows) -> Scores:
         """The score of each pair, the same bits whatever the batch or the number of threads.
 
         A pair without a common token has the sum of `absent` over the query's tokens: 0 but for bm25l and bm25+.
         """
+        return self._pair_scores(self._bags(queries), np.array(offsets, np.int64), np.array(rows, np.int64))
+
+    def _pair_scores(self, bags: list[list[int]], offsets: Rows, rows: Rows) -> Scores:
         kernel = _pair_kernel()
-        tokens, times, token_offsets = _distinct(self._bags(queries))
-        offsets, rows = np.array(offsets, np.int64), np.array(rows, np.int64)
+        tokens, times, token_offsets = _distinct(bags)
         scores = np.zeros(len(rows), np.float32)
         index = [self._arrays[name] for name in _SCORING]
 
         def fill(part: slice) -> None:
             kernel(*index, tokens, times, token_offsets, offsets, rows, part.start, part.stop, scores)
 
-        stops = [*range(0, len(queries), _SLICE), len(queries)]
+        stops = [*range(0, len(bags), _SLICE), len(bags)]
         in_threads(fill, [slice(start, stop) for start, stop in pairwise(stops)])
         return scores
 

@@ -18,6 +18,8 @@ FIRST_BLOCK, LARGEST_BLOCK = 1 << 12, 1 << 16
 """Documents of a block: small ones first, so that the k-th best score soon excludes."""
 _DENSE = 4
 """A block is read through from end to end if more than one in so many of its documents has begun a score."""
+_LOOK = 64
+"""Scores that are looked at together whether one is above the bar."""
 
 
 def _push_on(
@@ -66,8 +68,52 @@ def _advance_to(documents: npt.NDArray[np.int32], start: int, end: int, row: int
     return low
 
 
+def _add_everywhere(
+    begun: npt.NDArray[np.float32],
+    documents: npt.NDArray[np.int32],
+    impacts: npt.NDArray[np.float32],
+    span: tuple[int, int],
+    low: int,
+    weight: np.float32,
+) -> None:
+    """Add the impacts of the postings of a span to the scores of a block that begins with document `low`."""
+    # Unsigned indices, here and below: numba looks at every signed one whether it counts from the end, which takes
+    # more than a tenth of all time.
+    first = np.uint64(low)
+    for at in range(np.uint64(span[0]), np.uint64(span[1])):
+        begun[np.uint64(documents[at]) - first] += weight * impacts[at]
+
+
+def _add_to_those_above(
+    begun: npt.NDArray[np.float32],
+    documents: npt.NDArray[np.int32],
+    impacts: npt.NDArray[np.float32],
+    span: tuple[int, int],
+    low: int,
+    weight: np.float32,
+    needed: np.float32,
+) -> None:
+    """As `_add_everywhere`, to scores above `needed` alone."""
+    first, nothing = np.uint64(low), np.float32(0)
+    for at in range(np.uint64(span[0]), np.uint64(span[1])):
+        place = np.uint64(documents[at]) - first
+        score, more = begun[place], weight * impacts[at]
+        begun[place] = score + (more if score > needed else nothing)  # no branch: none could be foretold
+
+
+def _any_of_them_above(scores: npt.NDArray[np.float32], start: int, stop: int, bar: np.float32) -> bool:
+    """Whether one of the scores from `start` to `stop` is above a bar; looks at several at once."""
+    found = np.uint32(0)
+    for place in range(np.uint64(start), np.uint64(stop)):
+        found |= np.uint32(scores[place] > bar)
+    return bool(found)
+
+
 _push = compiled(_push_on)
 _advance = compiled(_advance_to)
+_add = compiled(_add_everywhere)
+_add_above = compiled(_add_to_those_above)
+_any_above = compiled(_any_of_them_above)
 
 
 def _search(
@@ -112,40 +158,38 @@ def _search(
             begins = 0
             for place in range(essential, count):
                 first[place] = position[place]
-                stop = _advance(documents, position[place], end[place], high)
-                for at in range(position[place], stop):
-                    begun[documents[at] - low] += weight[place] * impacts[at]
-                begins += stop - position[place]
-                position[place] = stop
+                position[place] = _advance(documents, first[place], end[place], high)
+                _add(begun, documents, impacts, (first[place], position[place]), low, weight[place])
+                begins += position[place] - first[place]
             dense = begins * _DENSE > high - low
             for place in range(essential - 1, -1, -1):
-                stop = _advance(documents, position[place], end[place], high)
+                span = (position[place], _advance(documents, position[place], end[place], high))
                 if dense:
-                    for at in range(position[place], stop):
-                        begun[documents[at] - low] += weight[place] * impacts[at]
+                    _add(begun, documents, impacts, span, low, weight[place])
                 elif begins:
                     needed = np.float32(max(bar * safe - most[place + 1], 0.0))
-                    for at in range(position[place], stop):
-                        score = begun[documents[at] - low]
-                        if score > needed:
-                            begun[documents[at] - low] = score + weight[place] * impacts[at]
-                position[place] = stop
+                    _add_above(begun, documents, impacts, span, low, weight[place], needed)
+                position[place] = span[1]
             if dense:
-                for row in range(high - low):
-                    if begun[row] > bar and (all_allowed or allowed[low + row]):
-                        held = _push(best, rows, held, begun[row], low + row)
-                        if held == k:
-                            bar = np.float64(best[0])
+                for start_row in range(0, high - low, _LOOK):
+                    stop_row = min(start_row + _LOOK, high - low)
+                    if _any_above(begun, start_row, stop_row, np.float32(bar)):
+                        for row in range(start_row, stop_row):
+                            if begun[row] > bar and (all_allowed or allowed[low + row]):
+                                held = _push(best, rows, held, begun[row], low + row)
+                                if held == k:
+                                    bar = np.float64(best[0])
                 begun[: high - low] = 0.0
             else:
                 for place in range(essential, count):
-                    for at in range(first[place], position[place]):
-                        score = begun[documents[at] - low]
-                        if score > bar and (all_allowed or allowed[documents[at]]):
-                            held = _push(best, rows, held, score, documents[at])
+                    for at in range(np.uint64(first[place]), np.uint64(position[place])):
+                        row = documents[at]
+                        score = begun[np.uint64(row) - np.uint64(low)]
+                        begun[np.uint64(row) - np.uint64(low)] = 0.0
+                        if score > bar and (all_allowed or allowed[row]):
+                            held = _push(best, rows, held, score, row)
                             if held == k:
                                 bar = np.float64(best[0])
-                        begun[documents[at] - low] = 0.0
             while essential < count - 1 and most[essential + 1] <= bar * safe:
                 essential += 1
             low = high

@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hnmine.core.bm25 import Counts, Float32s, Postings
+from hnmine.core.bm25 import Counts
 from hnmine.errors import ArtefactError
-from hnmine.files.tables import write_array
 
-_ARRAYS = {
+ARRAYS = {
     "vocabulary": np.uint8,
     "vocabulary_offsets": np.int64,
     "offsets": np.int64,
@@ -25,42 +24,26 @@ _ARRAYS = {
     "peaks": np.float32,
     "absent": np.float32,
 }
+"""The files of an index, NAME.npy, and their types.
+
+Token t owns entries `offsets[t]:offsets[t + 1]` of `documents` (row numbers in collection order, ascending), `counts`
+and `impacts`, the highest of which is `peaks[t]`; `absent` and `impacts` are those of `hnmine.core.bm25.Scoring`, and
+`lengths` has the number of tokens of every document. The vocabulary is two arrays: the tokens' UTF-8 bytes end to end,
+ascending by code point, and where each begins (one more entry than tokens), so that it is searched where it lies.
+"""
 _CACHED_TOKENS = 1 << 20
-
-
-def write_postings(directory: Path, postings: Postings, impacts: Float32s, absent: Float32s) -> list[str]:
-    """Write an index's arrays as `.npy` files into a directory and return the files' names.
-
-    Equal input gives equal bytes. The vocabulary is two arrays: the sorted tokens' UTF-8 bytes end to end, and where
-    each begins (one more entry than tokens), so that it is searched where it lies, without reading it first. `peaks`
-    has the highest impact of every token.
-    """
-    tokens = [token.encode() for token in postings.vocabulary]
-    arrays: dict[str, npt.NDArray[Any]] = {
-        "vocabulary": np.frombuffer(b"".join(tokens), np.uint8),
-        "vocabulary_offsets": np.concatenate([[0], np.cumsum([len(token) for token in tokens])]),
-        "offsets": postings.offsets,
-        "documents": postings.documents,
-        "counts": postings.counts,
-        "lengths": postings.lengths,
-        "impacts": impacts,
-        "peaks": np.maximum.reduceat(impacts, postings.offsets[:-1]) if len(impacts) else np.empty(0, np.float32),
-        "absent": absent,
-    }
-    names = [f"{name}.npy" for name in _ARRAYS]
-    for name, kind in _ARRAYS.items():
-        write_array(directory / f"{name}.npy", np.ascontiguousarray(arrays[name], kind))
-    return names
+_SCANNED = 1 << 24
+"""Postings looked at at a time for those of a block."""
 
 
 def open_postings(directory: Path, *, documents: int) -> dict[str, npt.NDArray[Any]]:
-    """The arrays that `write_postings` wrote, by name, memory-mapped and read-only.
+    """The arrays of an index, by name, memory-mapped and read-only.
 
     Raises `ArtefactError` if one is missing or unreadable, or if they do not fit each other or a collection of
     `documents` documents.
     """
     arrays: dict[str, npt.NDArray[Any]] = {}
-    for name, kind in _ARRAYS.items():
+    for name, kind in ARRAYS.items():
         path = directory / f"{name}.npy"
         try:
             # A plain array over the map: numba does not take a `memmap`.
@@ -100,16 +83,18 @@ def open_postings(directory: Path, *, documents: int) -> dict[str, npt.NDArray[A
 
 def counts_between(arrays: Mapping[str, npt.NDArray[Any]], start: int, stop: int) -> Counts:
     """The token counts of documents `start` to `stop` (exclusive), as they were before they became these postings."""
-    found = np.flatnonzero((arrays["documents"] >= start) & (arrays["documents"] < stop))
-    owner = arrays["documents"][found] - start
-    order = np.argsort(owner, kind="stable")  # postings go by token, so those of a document stay in that order
-    used, tokens = np.unique(np.searchsorted(arrays["offsets"], found, side="right") - 1, return_inverse=True)
+    parts = [np.empty(0, np.int64)]
+    for low in range(0, len(arrays["documents"]), _SCANNED):
+        documents = arrays["documents"][low : low + _SCANNED]
+        parts.append(low + np.flatnonzero((documents >= start) & (documents < stop)))
+    found = np.concatenate(parts)
+    used, first = np.unique(np.searchsorted(arrays["offsets"], found, side="right") - 1, return_index=True)
     data, ends = arrays["vocabulary"], arrays["vocabulary_offsets"]
     return Counts(
         vocabulary=[data[ends[token] : ends[token + 1]].tobytes().decode() for token in used],
-        document_offsets=np.searchsorted(owner[order], np.arange(stop - start + 1)).astype(np.int64),
-        tokens=tokens[order].astype(np.int32),
-        counts=arrays["counts"][found][order],
+        offsets=np.append(first, len(found)).astype(np.int64),
+        documents=arrays["documents"][found] - np.int32(start),
+        counts=arrays["counts"][found],
         lengths=arrays["lengths"][start:stop],
     )
 

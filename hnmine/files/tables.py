@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -102,6 +102,29 @@ def write_array(path: Path, array: npt.NDArray[Any]) -> int:
     with replacing(path) as pending, open(pending, "wb") as stream:
         np.save(stream, array, allow_pickle=False)
     return len(array)
+
+
+@contextmanager
+def writing_array(path: Path, kind: npt.DTypeLike, length: int) -> Iterator[Callable[[npt.NDArray[Any]], None]]:
+    """A function that appends to a `.npy` file of one dimension, which appears, all or nothing, at the end.
+
+    The bytes are those of `write_array` of the whole. What is appended must be of type `kind`, and `length` in sum.
+    """
+    with replacing(path) as pending, open(pending, "wb") as stream:
+        header = np.lib.format.header_data_from_array_1_0(np.empty(0, kind))
+        np.lib.format.write_array_header_1_0(stream, {**header, "shape": (length,)})
+        written = 0
+
+        def write(part: npt.NDArray[Any]) -> None:
+            nonlocal written
+            if part.dtype != kind:
+                raise TypeError(f"{path}: {part.dtype} is not {np.dtype(kind)}")
+            np.ascontiguousarray(part).tofile(stream)
+            written += len(part)
+
+        yield write
+        if written != length:
+            raise ValueError(f"{path}: {written} values; expected {length}")
 
 
 def read_table(paths: Sequence[Path], columns: Sequence[str] | None = None) -> pa.Table:

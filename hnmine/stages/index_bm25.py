@@ -1,6 +1,6 @@
-"""`index bm25`: count terms block by block, then combine the counts into postings and score them.
+"""`index bm25`: count terms block by block, then merge the counts into postings and score them.
 
-Blocks keep integer counts; document frequencies and lengths are combined when the index is closed, so an index built
+Blocks keep integer counts; document frequencies and lengths are added up when the index is closed, so an index built
 from many blocks, on many machines, scores as one built in a single pass.
 """
 
@@ -11,18 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
-from hnmine.core.bm25 import Counts, check_parameters, combine, count, impacts
+from hnmine.core.bm25 import Scoring, count
 from hnmine.engines.analysis import Analyser, detect_language, normalise_language
 from hnmine.engines.arithmetic import numpy_facts
-from hnmine.engines.bm25 import Bm25sIndex, MaxScoreIndex, RankBm25Index, write_postings
-from hnmine.engines.postings import counts_between, open_postings
+from hnmine.engines.bm25 import Bm25sIndex, MaxScoreIndex, RankBm25Index
+from hnmine.engines.merging import merge, write_counts
+from hnmine.engines.postings import ARRAYS, counts_between, open_postings
 from hnmine.engines.retriever import Retriever, Rows
 from hnmine.execute.local import Block
 from hnmine.files.artefact import Artefact, Draft, Json, sum_counts
 from hnmine.files.collection import Collection
-from hnmine.files.tables import part_name, read_table, write_table
+from hnmine.files.tables import part_name
 from hnmine.options import Bm25Engine, Bm25Method, Bm25Options, as_plain
 from hnmine.schema import Kind
 from hnmine.stages.append import Earlier
@@ -42,7 +42,7 @@ class IndexBm25(Stage):
     anew = None
 
     def __init__(self, collection: Collection, options: Bm25Options) -> None:
-        check_parameters(options.method, options.k1, options.b, options.delta)
+        _scoring(as_plain(options))  # refuses what is out of range
         if options.engine is Bm25Engine.RANK_BM25:
             RankBm25Index.check_method(options.method)
         self.collection = collection
@@ -90,15 +90,15 @@ class IndexBm25(Stage):
         arrays = open_postings(earlier.artefact.path / POSTINGS, documents=earlier.artefact.counts["documents"])
         counts = counts_between(arrays, start, start + block.size)
         for name in earlier.files(block.name):
-            write_table(draft.path / name, _to_table(counts))
+            write_counts(draft.path / name, counts)
 
     def work(self, block: Block, draft: Draft) -> None:
         """Count the terms of one block of documents."""
         start = block.index * self.block
         texts = self.collection.document_texts_between(start, start + block.size)
         counts = count(self.analyser.tokens(text) for text in texts)
-        name = part_name(block.index, "counts")
-        write_table(draft.path / name, _to_table(counts))
+        name = part_name(block.index, "counts", ".arrow")
+        write_counts(draft.path / name, counts)
         numbers = {
             "documents": block.size,
             "tokens": int(counts.lengths.sum()),
@@ -108,19 +108,17 @@ class IndexBm25(Stage):
 
     @classmethod
     def close(cls, draft: Draft) -> Artefact:
-        """Combine the counts of all blocks and score the postings."""
+        """Merge the counts of all blocks into postings, and score them."""
         receipts = draft.receipts(draft.plan["blocks"])
-        parts = [name for receipt in receipts for name in receipt["files"]]
-        postings = combine([_from_table(read_table([draft.path / name])) for name in parts])
-        options = draft.plan["options"]
-        scores, absent = impacts(
-            postings, Bm25Method(options["method"]), k1=options["k1"], b=options["b"], delta=options["delta"]
-        )
-        names = write_postings(draft.path / POSTINGS, postings, scores, absent)
-        files = {f"{POSTINGS}/{name}": draft.describe(f"{POSTINGS}/{name}", 0) for name in names}
-        counts = sum_counts(receipt["counts"] for receipt in receipts)
-        counts |= {"terms": len(postings.vocabulary), "postings": len(postings.documents)}
-        return draft.close(files=files, counts=dict(sorted(counts.items())))
+        parts = [draft.path / name for receipt in receipts for name in receipt["files"]]
+        sizes = merge(parts, draft.path / POSTINGS, _scoring(draft.plan["options"]))
+        names = [f"{POSTINGS}/{name}.npy" for name in ARRAYS]
+        counts = sum_counts(receipt["counts"] for receipt in receipts) | sizes
+        return draft.close(files={name: draft.describe(name, 0) for name in names}, counts=dict(sorted(counts.items())))
+
+
+def _scoring(options: Mapping[str, Any]) -> Scoring:
+    return Scoring(**{name: options[name] for name in ("method", "k1", "b", "delta")})
 
 
 def open_bm25(artefact: Artefact, *, name: str, tie_order: Rows) -> Retriever:
@@ -142,32 +140,3 @@ def open_bm25(artefact: Artefact, *, name: str, tie_order: Rows) -> Retriever:
         )
     kind = Bm25sIndex if engine is Bm25Engine.BM25S else MaxScoreIndex
     return kind(directory, analyser=analyser, name=name, tie_order=tie_order)
-
-
-def _to_table(counts: Counts) -> pa.Table:
-    arrays: dict[str, Any] = {
-        "vocabulary": counts.vocabulary,
-        "document_offsets": counts.document_offsets,
-        "tokens": counts.tokens,
-        "counts": counts.counts,
-        "lengths": counts.lengths,
-    }
-    types = {"vocabulary": pa.large_string()}
-    columns = {}
-    for name, values in arrays.items():
-        flat = pa.array(values, types.get(name))
-        columns[name] = pa.LargeListArray.from_arrays(pa.array([0, len(flat)], pa.int64()), flat)
-    return pa.table(columns)
-
-
-def _from_table(table: pa.Table) -> Counts:
-    def flat(name: str) -> Any:
-        return table[name].combine_chunks().flatten() if table.num_rows else pa.array([])
-
-    return Counts(
-        vocabulary=flat("vocabulary").to_pylist(),
-        document_offsets=flat("document_offsets").to_numpy(),
-        tokens=flat("tokens").to_numpy(),
-        counts=flat("counts").to_numpy(),
-        lengths=flat("lengths").to_numpy(),
-    )

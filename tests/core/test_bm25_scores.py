@@ -1,8 +1,7 @@
-"""Counts, postings and impacts against the papers' formulas and against bm25s."""
+"""Counts and impacts against the papers' formulas and against bm25s."""
 
 import math
 from collections import Counter
-from itertools import pairwise
 
 import bm25s
 import numpy as np
@@ -10,13 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hnmine.core import bm25 as module
-from hnmine.core.bm25 import combine, count, impacts
+from hnmine.core.bm25 import Scoring, count
 from hnmine.errors import UsageError
 
 METHODS = ["lucene", "robertson", "atire", "bm25l", "bm25+"]
 PARAMETERS = [(1.5, 0.75, 0.5), (0.9, 0.4, 1.0), (2.0, 1.0, 0.25), (1.2, 0.0, 0.0)]
-ARRAYS = ("offsets", "documents", "counts", "lengths")
 
 
 def corpus(seed=0, documents=60, words=40):
@@ -48,108 +45,77 @@ def paper(method, documents, token, row, k1, b, delta):
     return math.log((n + 1) / df) * ((k1 + 1) * saturated + delta)
 
 
-def dense(postings, values, absent):
-    scores = np.tile(absent.astype(np.float64), (len(postings.lengths), 1))
-    for token in range(len(postings.vocabulary)):
-        part = slice(postings.offsets[token], postings.offsets[token + 1])
-        scores[postings.documents[part], token] += values[part]
+def impacts(counts, *parameters):
+    """(what each posting adds, what each token adds without one), of a collection that is one block."""
+    scoring = Scoring(**dict(zip(("method", "k1", "b", "delta"), parameters, strict=True)))
+    frequencies, documents = np.diff(counts.offsets), len(counts.lengths)
+    idf = scoring.idf(frequencies, documents)
+    mean_length = counts.lengths.sum() / max(documents, 1)
+    lengths = counts.lengths[counts.documents]
+    return scoring.impacts(np.repeat(idf, frequencies), counts.counts, lengths, mean_length), scoring.absent(idf)
+
+
+def dense(counts, values, absent):
+    scores = np.tile(absent.astype(np.float64), (len(counts.lengths), 1))
+    for token in range(len(counts.vocabulary)):
+        part = slice(counts.offsets[token], counts.offsets[token + 1])
+        scores[counts.documents[part], token] += values[part]
     return scores
 
 
-def test_counts_of_a_small_block():
-    counts = count([["b", "a", "b"], [], ["c"]])
-    assert counts.vocabulary == ["a", "b", "c"]
-    assert counts.document_offsets.tolist() == [0, 2, 2, 3]
-    assert counts.tokens.tolist() == [0, 1, 2]
-    assert counts.counts.tolist() == [1, 2, 1]
-    assert counts.lengths.tolist() == [3, 0, 1]
-
-
-def test_postings_of_a_small_collection():
-    postings = combine([count([["b", "a", "b"], []]), count([["c", "b"]])])
-    assert postings.vocabulary == ["a", "b", "c"]
-    assert postings.offsets.tolist() == [0, 1, 3, 4]
-    assert postings.documents.tolist() == [0, 0, 2, 2]
-    assert postings.counts.tolist() == [1, 2, 1, 1]
-    assert postings.lengths.tolist() == [3, 0, 2]
-
-
-@given(
-    documents=st.lists(st.lists(st.sampled_from(["a", "b", "é", "人", "𝒳", "￮"]), max_size=8), max_size=20),
-    cuts=st.lists(st.integers(0, 20), max_size=4),
-)
-def test_postings_do_not_depend_on_the_blocks(documents, cuts):
-    edges = [0, *sorted(min(cut, len(documents)) for cut in cuts), len(documents)]
-    split = combine([count(documents[low:high]) for low, high in pairwise(edges)])
-    whole = combine([count(documents)])
-    assert split.vocabulary == whole.vocabulary == sorted({token for document in documents for token in document})
-    for name in ARRAYS:
-        one, other = getattr(split, name), getattr(whole, name)
-        assert one.dtype == other.dtype
-        assert one.tolist() == other.tolist()
-    for token, word in enumerate(whole.vocabulary):
-        part = slice(whole.offsets[token], whole.offsets[token + 1])
+@given(documents=st.lists(st.lists(st.sampled_from(["a", "b", "é", "人", "𝒳", "￮"]), max_size=8), max_size=20))
+def test_counts_are_those_of_a_counter(documents):
+    counts = count(documents)
+    assert counts.vocabulary == sorted({token for document in documents for token in document})
+    assert counts.lengths.tolist() == list(map(len, documents))
+    for token, word in enumerate(counts.vocabulary):
+        part = slice(counts.offsets[token], counts.offsets[token + 1])
         held = {row: Counter(document)[word] for row, document in enumerate(documents) if word in document}
-        assert dict(zip(whole.documents[part].tolist(), whole.counts[part].tolist(), strict=True)) == held
-        assert whole.documents[part].tolist() == sorted(held)
+        assert dict(zip(counts.documents[part].tolist(), counts.counts[part].tolist(), strict=True)) == held
+        assert counts.documents[part].tolist() == sorted(held)
 
 
 @pytest.mark.parametrize(("k1", "b", "delta"), PARAMETERS)
 @pytest.mark.parametrize("method", METHODS)
 def test_scores_are_those_of_the_papers(method, k1, b, delta):
     documents = corpus()
-    postings = combine([count(documents)])
-    values, absent = impacts(postings, method, k1, b, delta)
+    counts = count(documents)
+    values, absent = impacts(counts, method, k1, b, delta)
     assert values.dtype == absent.dtype == np.float32
     expected = [
-        [paper(method, documents, token, row, k1, b, delta) for token in postings.vocabulary]
+        [paper(method, documents, token, row, k1, b, delta) for token in counts.vocabulary]
         for row in range(len(documents))
     ]
-    np.testing.assert_allclose(dense(postings, values, absent), expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(dense(counts, values, absent), expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(("k1", "b", "delta"), PARAMETERS[:3])
 @pytest.mark.parametrize("method", METHODS)
 def test_scores_are_those_of_bm25s(method, k1, b, delta):
     documents = corpus(seed=1)
-    postings = combine([count(documents[:17]), count(documents[17:])])
-    values, absent = impacts(postings, method, k1, b, delta)
+    counts = count(documents)
+    values, absent = impacts(counts, method, k1, b, delta)
     theirs = bm25s.BM25(method=method, k1=k1, b=b, delta=delta)
     theirs.index(documents, show_progress=False)
-    scores = dense(postings, values, absent)
+    scores = dense(counts, values, absent)
     for query in (["w0"], ["w3", "w9", "w3"], ["w1", "w2", "w20", "w30"]):
-        ours = scores[:, [postings.vocabulary.index(token) for token in query]].sum(axis=1)
+        ours = scores[:, [counts.vocabulary.index(token) for token in query]].sum(axis=1)
         np.testing.assert_allclose(ours, theirs.get_scores(query), rtol=1e-5, atol=1e-6)
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_chunks_leave_no_seam(method, monkeypatch):
-    postings = combine([count(corpus(seed=2))])
-    whole = impacts(postings, method, 1.5, 0.75, 0.5)
-    for chunk in (1, 7, 64):
-        monkeypatch.setattr(module, "_CHUNK", chunk)
-        chunked = impacts(postings, method, 1.5, 0.75, 0.5)
-        assert chunked[0].tobytes() == whole[0].tobytes()
 
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("documents", [[], [[]], [[], []], [["a"]], [["a", "a"], ["a"]]])
 def test_degenerate_collections_have_finite_scores(method, documents):
-    postings = combine([count(documents)])
+    counts = count(documents)
     for k1, b, delta in (*PARAMETERS, (0.0, 1.0, 0.0)):
-        values, absent = impacts(postings, method, k1, b, delta)
+        values, absent = impacts(counts, method, k1, b, delta)
         assert np.isfinite(values).all()
         assert (values >= 0).all()
         assert np.isfinite(absent).all()
 
 
-def test_no_blocks_at_all():
-    postings = combine([])
-    assert (postings.vocabulary, postings.offsets.tolist(), postings.lengths.tolist()) == ([], [0], [])
-
-
 def test_every_wrong_parameter_is_named_at_once():
     with pytest.raises(UsageError) as caught:
-        impacts(combine([]), "bm26", -1, 1.5, math.nan)
+        Scoring(method="bm26", k1=-1, b=1.5, delta=math.nan)
     for part in ("bm26", "k1 = -1", "b = 1.5", "delta = nan"):
         assert part in str(caught.value)

@@ -7,16 +7,20 @@ import os
 import subprocess
 import sys
 import threading
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 import rank_bm25
 
-from hnmine.core.bm25 import combine, count, impacts
+from hnmine.core.bm25 import Scoring, count
 from hnmine.engines import bm25 as module
+from hnmine.engines import merging
 from hnmine.engines.analysis import Analyser
-from hnmine.engines.bm25 import Bm25sIndex, MaxScoreIndex, RankBm25Index, write_postings
+from hnmine.engines.bm25 import Bm25sIndex, MaxScoreIndex, RankBm25Index
+from hnmine.engines.merging import merge, write_counts
+from hnmine.engines.postings import ARRAYS, open_postings
 from hnmine.engines.retriever import Queries
 from hnmine.errors import ArtefactError, MissingDependencyError, UsageError
 from hnmine.schema import Scale
@@ -30,11 +34,17 @@ ENGINES = [(engine, method) for engine in FAST for method in METHODS] + [
 K1, B, DELTA = 1.5, 0.75, 0.5
 
 
+def merged(directory, blocks, *, method="lucene"):
+    """Write the postings of blocks of documents, each given as its tokens."""
+    paths = [directory / "counts" / f"{number}.arrow" for number in range(len(blocks))]
+    for path, documents in zip(paths, blocks, strict=True):
+        write_counts(path, count(documents))
+    return merge(paths, directory, Scoring(method=method, k1=K1, b=B, delta=DELTA))
+
+
 def build(directory, texts, *, engine="maxscore", method="lucene", language="none", tie_order=None):
     analyser = Analyser(language)
-    postings = combine([count(map(analyser.tokens, texts[:7])), count(map(analyser.tokens, texts[7:]))])
-    directory.mkdir(exist_ok=True)
-    write_postings(directory, postings, *impacts(postings, method, K1, B, DELTA))
+    merged(directory, [list(map(analyser.tokens, part)) for part in (texts[:7], texts[7:])], method=method)
     order = np.arange(len(texts)) if tie_order is None else tie_order
     if engine in FAST:
         return FAST[engine](directory, analyser=analyser, name="bm25", tie_order=order)
@@ -106,6 +116,23 @@ def test_ties_beyond_the_overfetch_go_by_doc_id(tmp_path, engine):
     index = build(tmp_path, documents, tie_order=order, **engine)
     (rows,) = listed(index.search(queries(["w2"]), 10))
     assert rows == sorted(range(500), key=order.__getitem__)[:10]
+
+
+@pytest.mark.parametrize("engine", FAST)
+def test_ties_are_told_apart_by_looking_deeper_and_no_deeper_than_needed(tmp_path, engine):
+    documents = ["w1 w2"] * 3_000 + [f"w1 w2 {'w3 ' * (n % 7)}" for n in range(50_000)]
+    order = np.random.default_rng(3).permutation(len(documents))
+    index = build(tmp_path, documents, tie_order=order, engine=engine)
+    index.search(queries(["w3"]), 10)
+    kernel, depths = index._kernel, []
+    index._kernel = lambda bags, k, among: depths.append(k) or kernel(bags, k, among)
+    (rows,) = listed(index.search(queries(["w2"]), 10))
+    best = [row for row, document in enumerate(documents) if document.split() == ["w1", "w2"]]
+    assert rows == sorted(best, key=order.__getitem__)[:10]
+    assert depths == [42, 42 * 16, 42 * 16**2]  # more than 10,000 tie
+    among = np.arange(len(documents)) % 5 == 0
+    (rows,) = listed(index.search(queries(["w2"]), 10, among))
+    assert rows == sorted((row for row in best if row % 5 == 0), key=order.__getitem__)[:10]
 
 
 def test_a_pair_has_the_same_bits_in_every_batch(tmp_path, engine):
@@ -202,21 +229,61 @@ def test_search_is_silent_and_scores_are_bm25(tmp_path, engine, capfd):
 # Storage.
 
 
-def test_equal_input_gives_equal_bytes_and_any_token_survives(tmp_path):
+def test_any_token_survives(tmp_path):
     documents = [["a", "\x7f", "人", "𝒳", "e\u0301", "x" * 5000], ["￮"]]
-    postings = combine([count(documents)])
-    scores = impacts(postings, "lucene", K1, B, DELTA)
-    for name in ("one", "two"):
-        (tmp_path / name).mkdir()
-        names = write_postings(tmp_path / name, postings, *scores)
-        assert sorted(names) == sorted(path.name for path in (tmp_path / name).iterdir())
-    for name in names:
-        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
-    index = Bm25sIndex(tmp_path / "one", analyser=Analyser("none"), name="bm25", tie_order=np.arange(2))
-    for number, token in enumerate(postings.vocabulary):
-        assert index._vocabulary.find(token) == number
+    merged(tmp_path, [documents])
+    index = Bm25sIndex(tmp_path, analyser=Analyser("none"), name="bm25", tie_order=np.arange(2))
+    tokens = sorted(token for document in documents for token in document)
+    assert [index._vocabulary.find(token) for token in tokens] == list(range(len(tokens)))
     for token in ("", "b", "\U0010ffff", "e", "x" * 4999):
         assert index._vocabulary.find(token) == -1
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("step", [1, 7, 64, None])
+def test_postings_do_not_depend_on_blocks_or_on_what_is_held_at_a_time(tmp_path, monkeypatch, method, step):
+    documents = [text.split() for text in corpus()]
+    documents[5:7] = [[], ["𝒳", "￮", "𝒳"]]
+    merged(tmp_path / "whole", [documents], method=method)
+    whole = {path.name: path.read_bytes() for path in (tmp_path / "whole").glob("*.npy")}
+    assert set(whole) == {f"{name}.npy" for name in ARRAYS}
+    if step is not None:
+        monkeypatch.setattr(merging, "_STEP", step)
+    size = len(documents)
+    for cuts in ([0, size], [0, 7, size], [0, 0, 1, 20, 20, size], range(size + 1)):
+        place = tmp_path / f"{len(cuts)}"
+        counts = merged(place, [documents[low:high] for low, high in pairwise(cuts)], method=method)
+        assert {path.name: path.read_bytes() for path in place.glob("*.npy")} == whole
+        distinct = [set(document) for document in documents]
+        assert counts == {"terms": len(set().union(*distinct)), "postings": sum(map(len, distinct))}
+
+
+def test_postings_are_the_counts_and_the_formula(tmp_path):
+    merged(tmp_path, [[["b", "a", "b"], []], [["c", "b"]]])
+    found = open_postings(tmp_path, documents=3)
+    assert found["vocabulary"].tobytes() == b"abc"
+    assert found["vocabulary_offsets"].tolist() == [0, 1, 2, 3]
+    assert found["offsets"].tolist() == [0, 1, 3, 4]
+    assert found["documents"].tolist() == [0, 0, 2, 2]
+    assert found["counts"].tolist() == [1, 2, 1, 1]
+    assert found["lengths"].tolist() == [3, 0, 2]
+    idf = {df: math.log(1 + (3 - df + 0.5) / (df + 0.5)) for df in (1, 2)}
+    norm = {length: 1 - B + B * length / (5 / 3) for length in (2, 3)}
+    expected = [
+        idf[1] / (1 + K1 * norm[3]),
+        idf[2] * 2 / (2 + K1 * norm[3]),
+        idf[2] / (1 + K1 * norm[2]),
+        idf[1] / (1 + K1 * norm[2]),
+    ]
+    np.testing.assert_allclose(found["impacts"], expected, rtol=1e-6)
+    np.testing.assert_allclose(found["peaks"], [expected[0], max(expected[1:3]), expected[3]], rtol=1e-6)
+    assert found["absent"].tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize("blocks", [[], [[]], [[[]], [[], []]]])
+def test_collections_without_a_token_have_an_index(tmp_path, blocks):
+    assert merged(tmp_path, blocks) == {"terms": 0, "postings": 0}
+    assert open_postings(tmp_path, documents=sum(map(len, blocks)))["offsets"].tolist() == [0]
 
 
 def test_arrays_stay_on_disk(tmp_path):
@@ -293,9 +360,6 @@ def test_a_score_is_a_float64_sum_over_distinct_tokens_rounded_once(tmp_path, me
             total += times * float(arrays["absent"][number])
             total += times * float(arrays["impacts"][part][arrays["documents"][part] == row].sum())
         assert scores[text, row] == np.float32(total)
-    for text in texts:
-        every = index._every_score(index._bags(queries([text]))[0])
-        assert every.tobytes() == all_scores(index, [text]).tobytes()
 
 
 def test_a_query_as_long_as_a_book(tmp_path):
