@@ -3,7 +3,8 @@
 Each reads finished artefacts, writes one new artefact to `output`, and returns its `Outcome` (`.counts` are the numbers
 of the summary, `.artefact` the result). Called again with the same arguments it goes on where it was, or finds
 everything done; with others it raises `ArtefactError`, unless `how` says `Execution(overwrite=True)`. A run directory
-may stand for the artefact in it that is meant. `UsageError` tells of every wrong option at once.
+may stand for the artefact in it that is meant. After documents or queries were added, `Execution(append=EARLIER)` takes
+over the blocks of an earlier output that were made from the same. `UsageError` tells of every wrong option at once.
 
 DATA is what `hnmine --help` says: a collection, a BEIR directory, a file of pairs, `stdlib`, ...; what is not a
 collection yet is ingested once into `cache_dir`. `prepare_*` open the inputs and make the stage (for a preview).

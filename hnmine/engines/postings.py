@@ -32,6 +32,8 @@ and `impacts`, the highest of which is `peaks[t]`; `absent` and `impacts` are th
 ascending by code point, and where each begins (one more entry than tokens), so that it is searched where it lies.
 """
 _CACHED_TOKENS = 1 << 20
+_SCANNED = 1 << 24
+"""Postings looked at at a time for those of a block."""
 
 
 def open_postings(directory: Path, *, documents: int) -> dict[str, npt.NDArray[Any]]:
@@ -81,9 +83,12 @@ def open_postings(directory: Path, *, documents: int) -> dict[str, npt.NDArray[A
 
 def counts_between(arrays: Mapping[str, npt.NDArray[Any]], start: int, stop: int) -> Counts:
     """The token counts of documents `start` to `stop` (exclusive), as they were before they became these postings."""
-    found = np.flatnonzero((arrays["documents"] >= start) & (arrays["documents"] < stop))
-    owner = np.searchsorted(arrays["offsets"], found, side="right") - 1
-    used, first = np.unique(owner, return_index=True)
+    parts = [np.empty(0, np.int64)]
+    for low in range(0, len(arrays["documents"]), _SCANNED):
+        documents = arrays["documents"][low : low + _SCANNED]
+        parts.append(low + np.flatnonzero((documents >= start) & (documents < stop)))
+    found = np.concatenate(parts)
+    used, first = np.unique(np.searchsorted(arrays["offsets"], found, side="right") - 1, return_index=True)
     data, ends = arrays["vocabulary"], arrays["vocabulary_offsets"]
     return Counts(
         vocabulary=[data[ends[token] : ends[token + 1]].tobytes().decode() for token in used],

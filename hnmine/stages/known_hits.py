@@ -50,11 +50,11 @@ class _Hits:
 class KnownHits:
     """The hits of an earlier mine, to the same depth and without a condition, over what `collection` was then.
 
-    `open_index` opens an index of a collection of so many documents. Nothing is opened before the first search.
+    `open_index` opens an index, given a name and an order of ties. Nothing is opened before the first search.
     """
 
     def __init__(
-        self, earlier: Artefact, collection: Collection, open_index: Callable[[Artefact, str, int], Retriever]
+        self, earlier: Artefact, collection: Collection, open_index: Callable[[Artefact, str, Rows], Retriever]
     ) -> None:
         self._earlier = earlier
         self._collection = collection
@@ -94,7 +94,8 @@ class KnownHits:
         except ArtefactError as error:
             self.notes[f"{retriever.name} searched"] = f"every query in all documents: {error.what}"
             return None
-        before = self._open_index(index, retriever.name, len(self._then.documents))
+        # It is compared and never searched: the order of ties does not matter.
+        before = self._open_index(index, retriever.name, np.arange(len(self._then.documents)))
         same = retriever.same_documents(before)
         if same is None:
             return None

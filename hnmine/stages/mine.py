@@ -105,11 +105,6 @@ def check_name(name: str) -> str:
     return name
 
 
-def _open_by_row(index: Artefact, name: str, documents: int) -> Retriever:
-    """An index of so many documents, whose order among equal scores nobody asks for."""
-    return open_index(index, name, np.arange(documents))
-
-
 def open_index(artefact: Artefact, name: str, tie_order: Rows) -> Retriever:
     """The retriever of a finished index of any kind."""
     openers = {
@@ -309,7 +304,7 @@ class Mine(Stage):
     def follow(self, earlier: Earlier) -> None:
         """Let queries that are the same look at new documents only, where these change nothing about the others."""
         if self.condition is None and self.excluded.documents is None:
-            self._known = KnownHits(earlier.artefact, self.collection, _open_by_row)
+            self._known = KnownHits(earlier.artefact, self.collection, open_index)
 
     def notes(self) -> Json:
         """How approximate searches are done, and in how many documents the queries of an earlier mine searched."""
