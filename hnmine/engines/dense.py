@@ -32,10 +32,7 @@ _ROW_BLOCK = 2_048
 _POSITIVE_BLOCK = 4_096
 _TIE_BLOCK = 64
 _TIE_TOLERANCE = 1e-5
-
-
-_SCORED_ROWS = 1 << 22
-"""Candidates of an approximate search in memory at a time."""
+_SCORED_ROWS = 1 << 22  # candidates of an approximate search in memory at a time
 
 
 class DenseIndex(Retriever):
