@@ -16,9 +16,9 @@ _LINK_BYTES = 272
 """Of HNSW, a document."""
 
 # What follows counts comparisons of two vectors as they cost in one large matrix product (scripts/bench_search.py).
-_LISTS_BUILD = 10_000
+_LISTS_BUILD = 8_000
 """To train the centres of IVF, a document."""
-_LISTS_SEARCH = 40
+_LISTS_SEARCH = 20
 """IVF, a query, times √documents: the centres, and the documents of some lists."""
 _LISTS_READ = 64
 """Comparisons that take as long as IVF takes to bring a document into memory, for a block of queries at once."""

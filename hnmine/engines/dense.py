@@ -31,10 +31,7 @@ _PAIR_BYTES = 1 << 25  # per operand of the pair kernel
 _TIE_BLOCK = 64
 _TIE_TOLERANCE = 1e-5
 _STRUCK = 2.5 * 2.0**-23  # each of two rows may be off by 2^-23 a dimension; lengths of 1 by 1e-3
-
-
-_SCORED_ROWS = 1 << 22
-"""Candidates of an approximate search in memory at a time."""
+_SCORED_ROWS = 1 << 22  # candidates of an approximate search in memory at a time
 
 
 class DenseIndex(Retriever):

@@ -102,7 +102,10 @@ class Lists(Approximate):
         return np.concatenate([self._rows[self._offsets[i] : self._offsets[i + 1]] for i in lists]).astype(np.int64)
 
     def _probed(self, wanted: Vectors, breadth: int) -> tuple[Rows, Rows]:
-        """(query, list): of those that hold anything, the lists with the highest mean inner product."""
+        """(query, list): the `breadth` lists nearest to each query, of those that hold anything.
+
+        Near is a large inner product with the centre, which is about the mean of those with the list's documents.
+        """
         full = np.flatnonzero(np.diff(self._offsets))
         centres, breadth = self._centres[full].astype(np.float64), min(breadth, len(full))
         taken = [np.empty((0, breadth), np.int64)]
