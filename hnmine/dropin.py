@@ -5,6 +5,8 @@ Built from the stages of a run (ingest, index, mine, score, filter), in a tempor
 
 from __future__ import annotations
 
+import hashlib
+import io
 import sys
 import tempfile
 import warnings
@@ -175,6 +177,7 @@ def mine_hard_negatives(
     with tempfile.TemporaryDirectory(prefix="hnmine-") as folder:
         place = Path(cache_folder or folder)
         collection, candidates = mine_pairs(source, models, top_k=depth + pairs.copies, place=place)
+        del pairs, source, models  # every text of the input, while the output's are made
         decisions = decide_pairs(collection, candidates, rules, window, place=Path(folder))
         queries = decisions.sample(None, seed)
         if include_positives:
@@ -200,7 +203,11 @@ class _Pairs:
     @classmethod
     def read(cls, dataset: Any, anchor: str, positive: str, corpus: Sequence[str] | None) -> _Pairs:
         """Take the texts out of the dataset; `InputError` with every row that has none."""
-        columns = {anchor: list(dataset[anchor]), positive: list(dataset[positive]), "corpus": list(corpus or ())}
+        columns = {
+            anchor: list(dataset[anchor][:]),  # a column that is not sliced comes text by text
+            positive: list(dataset[positive][:]),
+            "corpus": list(corpus or ()),
+        }
         if not columns[anchor]:
             raise BadArgument("the dataset is empty", expected="at least one pair")
         problems = ProblemLog()
@@ -312,7 +319,10 @@ def _table(
 
 
 def _dataset(table: pa.Table) -> datasets.Dataset:
-    """The table as a dataset: texts as strings, scores as float64, what a list of Python numbers becomes."""
+    """The table as a dataset: texts as strings, scores as float64, what a list of Python numbers becomes.
+
+    Its fingerprint is made here, of the texts that are there once: `datasets` would pickle the whole table for one.
+    """
     try:
         import datasets
     except ImportError as error:
@@ -325,7 +335,33 @@ def _dataset(table: pa.Table) -> datasets.Dataset:
     plain = {texts: pa.string(), pa.float32(): pa.float64()}
     wide = {**plain, **{pa.list_(old): pa.list_(new) for old, new in plain.items()}}
     fields = [pa.field(field.name, wide.get(field.type, field.type)) for field in table.schema]
-    return datasets.Dataset(table.cast(pa.schema(fields)))
+    digest = _digest(table)
+    columns = [table[field.name].cast(field.type) for field in fields]
+    return datasets.Dataset(pa.table(columns, schema=pa.schema(fields)), fingerprint=digest[:16])
+
+
+def _digest(table: pa.Table) -> str:
+    """SHA-256 (hex) of a table."""
+    import pyarrow as pa
+
+    sink = _Hashing()
+    with pa.ipc.new_stream(pa.PythonFile(sink, "w"), table.schema) as writer:
+        writer.write_table(table)
+    return sink.state.hexdigest()
+
+
+class _Hashing(io.RawIOBase):
+    """A file that keeps nothing of what is written but its hash."""
+
+    def __init__(self) -> None:
+        self.state = hashlib.sha256()
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self.state.update(data)
+        return len(data)
 
 
 def _drops(counts: Mapping[str, Any]) -> str:

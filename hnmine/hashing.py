@@ -25,6 +25,15 @@ def digest_json(value: object) -> str:
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()
 
 
+def digest_texts(texts: Iterable[str]) -> str:
+    """SHA-256 (hex) of texts in order, each after its length."""
+    state = hashlib.sha256()
+    for text in texts:
+        raw = text.encode("utf-8", "surrogatepass")
+        state.update(len(raw).to_bytes(8, "little") + raw)
+    return state.hexdigest()
+
+
 def digest_bytes(data: bytes) -> str:
     """SHA-256 (hex) of `data`."""
     return hashlib.sha256(data).hexdigest()

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def outcome(name: str, result: Outcome, terminal: Terminal) -> None:
     """A few lines on what a stage did."""
-    peak = f"peak memory {result.peak_memory / 2**20:,.0f} MiB"
+    peak = f"peak memory {result.peak_memory / 2**20:,.0f} MiB, mapped files included"
     if result.artefact is None:
         terminal.say(f"{name}: {result.blocks_done_now} blocks done; the rest is other shards' ({result.path})")
         terminal.say("  when all shards are done: hnmine merge " + str(result.path))

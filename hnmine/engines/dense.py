@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from hnmine.core.kmeans import centroids, nearest, order_of_centres
 from hnmine.engines.models import missing_extra
 from hnmine.engines.retriever import OVERFETCH, Bools, Queries, Retriever, Rows, Scores
+from hnmine.engines.similarity import nearest_earlier, nearest_positive, products
 from hnmine.engines.vectors import Vectors, VectorStore
 from hnmine.errors import ArtefactError
 from hnmine.schema import Scale
@@ -27,11 +27,9 @@ CLUSTER_SAMPLE = 64
 
 _SMALLEST_BATCH = 20  # below it FAISS uses another kernel, whose last bits differ
 _PAIR_BYTES = 1 << 25  # per operand of the pair kernel
-_KERNEL_WIDTH = 4_096  # einsum sums a lone row in another order once it is longer than its buffer of 8,192
-_ROW_BLOCK = 2_048
-_POSITIVE_BLOCK = 4_096
 _TIE_BLOCK = 64
 _TIE_TOLERANCE = 1e-5
+_STRUCK = 2.5 * 2.0**-23  # each of two rows may be off by 2^-23 a dimension; lengths of 1 by 1e-3
 
 
 class DenseIndex(Retriever):
@@ -75,7 +73,18 @@ class DenseIndex(Retriever):
         rows, scores = _nearest(wanted, self._chunks(among), k)
         if k < (self.size if among is None else len(among)):
             self._settle_ties(wanted, rows, scores, among)
+            self._leave_hopeless(rows, scores)
         return rows, scores
+
+    def _leave_hopeless(self, rows: Rows, scores: Scores) -> None:
+        """Strike the over-fetched rows that are not among the first k whichever kernel scores them.
+
+        Two sums of n products of unit vectors' elements differ by n * 2^-23 at most, whatever their order (Higham 2002,
+        3.1); of other vectors the lengths would have to be known, and nothing is struck.
+        """
+        if self.scale is Scale.COSINE and scores.shape[1] > OVERFETCH:
+            least = -np.partition(-scores, scores.shape[1] - OVERFETCH - 1, axis=1)[:, -OVERFETCH - 1]
+            rows[scores < least[:, None] - _STRUCK * self.dimension] = -1
 
     def _chunks(self, among: Rows | None) -> Iterator[tuple[Rows, Vectors]]:
         """Document rows and their vectors, a chunk at a time: of all documents, or of the given (ascending) rows."""
@@ -125,38 +134,15 @@ class DenseIndex(Retriever):
         step = max(1, _PAIR_BYTES // (4 * self.dimension))
         for low in range(0, len(rows), step):
             part = slice(low, low + step)
-            out[part] = _products(wanted[owner[part]], self._documents.take(rows[part]))
+            out[part] = products(wanted[owner[part]], self._documents.take(rows[part]))
         return out
 
     def positive_similarity(self, offsets: Rows, rows: Rows, positives: Rows, positive_offsets: Rows) -> Scores:
         """Highest inner product of each row with another document that is a positive of its query.
 
-        A matrix product finds the nearest positive, the pair kernel gives the value. NaN where the query has no
-        positive but the row itself. Depends on the query's own rows and positives only.
+        NaN where the query has no positive but the row itself. Depends on the query's own rows and positives only.
         """
-        out = np.full(len(rows), np.nan, np.float32)
-        for query in range(len(offsets) - 1):
-            own = slice(int(positive_offsets[query]), int(positive_offsets[query + 1]))
-            for low in range(int(offsets[query]), int(offsets[query + 1]), _ROW_BLOCK):
-                part = slice(low, min(low + _ROW_BLOCK, int(offsets[query + 1])))
-                out[part] = self._nearest_positive(rows[part], positives[own])
-        return out
-
-    def _nearest_positive(self, rows: Rows, positives: Rows) -> Scores:
-        best = np.full(len(rows), np.nan, np.float32)
-        if not len(positives):
-            return best
-        vectors = self._documents.take(rows)
-        for low in range(0, len(positives), _POSITIVE_BLOCK):
-            others = positives[low : low + _POSITIVE_BLOCK]
-            other_vectors = self._documents.take(others)
-            products = vectors @ other_vectors.T
-            products[rows[:, None] == others[None, :]] = -np.inf
-            nearest = products.argmax(axis=1)
-            exact = _products(vectors, other_vectors[nearest])
-            exact[np.isneginf(products[np.arange(len(rows)), nearest])] = np.nan
-            best = np.fmax(best, exact)
-        return best
+        return nearest_positive(self._documents, offsets, rows, positives, positive_offsets)
 
     def clusters(self, queries: Queries, offsets: Rows, rows: Rows, count: int) -> tuple[Rows, Rows]:
         """k-means over at most 64 documents a cluster, evenly spaced; see `Retriever.clusters`."""
@@ -178,46 +164,15 @@ class DenseIndex(Retriever):
             self._clusters = (count, centroids(self._documents.take(rows), count))
         return self._clusters[1]
 
-    def better_similarity(self, offsets: Rows, rows: Rows, counts: npt.NDArray[np.bool_]) -> Scores:
-        """Highest inner product of each row with an earlier row of its query; see `Retriever.better_similarity`.
-
-        A matrix product finds the nearest row, the pair kernel gives the value. Memory: two blocks of 2,048 vectors
-        and their products, however many rows a query has.
-        """
-        out = np.full(len(rows), np.nan, np.float32)
-        for query in range(len(offsets) - 1):
-            start, stop = int(offsets[query]), int(offsets[query + 1])
-            for low in range(start, stop, _ROW_BLOCK):
-                part = slice(low, min(low + _ROW_BLOCK, stop))
-                vectors = self._documents.take(rows[part])
-                for earlier in range(start, low + 1, _ROW_BLOCK):
-                    others = slice(earlier, min(earlier + _ROW_BLOCK, stop))
-                    other_vectors = vectors if earlier == low else self._documents.take(rows[others])
-                    products = vectors @ other_vectors.T
-                    is_earlier = (
-                        np.arange(others.start, others.stop)[None, :] < np.arange(part.start, part.stop)[:, None]
-                    )
-                    products[~(is_earlier & counts[others][None, :])] = -np.inf
-                    nearest = products.argmax(axis=1)
-                    exact = _products(vectors, other_vectors[nearest])
-                    exact[np.isneginf(products[np.arange(len(vectors)), nearest])] = np.nan
-                    out[part] = np.fmax(out[part], exact)
-        return out
-
-
-def _products(left: Vectors, right: Vectors) -> Scores:
-    """Row by row inner product: the pair kernel. A row's bits do not depend on the other rows (tested)."""
-    total = np.zeros(len(left), np.float32)
-    for low in range(0, left.shape[1], _KERNEL_WIDTH):
-        part = slice(low, low + _KERNEL_WIDTH)
-        total += np.einsum("ij,ij->i", left[:, part], right[:, part])
-    return total
+    def better_similarity(self, offsets: Rows, rows: Rows, counts: Bools) -> Scores:
+        """Highest inner product of each row with an earlier row of its query; see `Retriever.better_similarity`."""
+        return nearest_earlier(self._documents, offsets, rows, counts)
 
 
 def _one_to_many(vector: Vectors, chunk: Vectors, rows: Rows) -> Scores:
     step = max(1, _PAIR_BYTES // (4 * len(vector)))
     parts = [rows[low : low + step] for low in range(0, len(rows), step)]
-    done = [_products(np.repeat(vector[None, :], len(part), axis=0), chunk[part]) for part in parts]
+    done = [products(np.repeat(vector[None, :], len(part), axis=0), chunk[part]) for part in parts]
     return np.concatenate([np.empty(0, np.float32), *done])
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from hnmine.errors import FIRST_PROBLEMS, ArtefactError, InputError
 from hnmine.schema import Scale
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 Vectors = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int64]
@@ -87,7 +90,8 @@ def _load_npy(path: Path) -> npt.NDArray[Any]:
         )
     # The operating system refuses to map an empty file.
     mode: Any = "r" if 0 not in header[0] else None
-    array: npt.NDArray[Any] = np.load(path, mmap_mode=mode, allow_pickle=False)
+    # A plain view: rows taken out of a `memmap` are made in Python, one array after the other.
+    array: npt.NDArray[Any] = np.load(path, mmap_mode=mode, allow_pickle=False).view(np.ndarray)
     return array
 
 
@@ -98,7 +102,7 @@ def normalise_rows(vectors: Vectors) -> Vectors:
     return np.asarray(vectors / norms[:, None], np.float32)
 
 
-def open_vectors(path: Path, ids: Sequence[str] | None) -> npt.NDArray[Any]:
+def open_vectors(path: Path, ids: pa.ChunkedArray | None) -> npt.NDArray[Any]:
     """Ready-made vectors in the order of `ids`: floats [len(ids), dimension], checked to be finite.
 
     `.npy`: row order is the collection's order and the count must match; memory-mapped, in its own dtype. `.parquet`:
@@ -116,12 +120,12 @@ def open_vectors(path: Path, ids: Sequence[str] | None) -> npt.NDArray[Any]:
         bad = ~np.isfinite(vectors[start : start + _CHECKED_ROWS]).all(axis=1)
         if bad.any():
             row = start + int(bad.argmax())
-            label = f" (id {ids[row]!r})" if ids is not None else ""
+            label = f" (id {ids[row].as_py()!r})" if ids is not None else ""
             raise InputError(f"{path}: row {row}{label} has values that are not finite", expected="finite floats")
     return vectors
 
 
-def _read_npy_vectors(path: Path, ids: Sequence[str] | None) -> npt.NDArray[Any]:
+def _read_npy_vectors(path: Path, ids: pa.ChunkedArray | None) -> npt.NDArray[Any]:
     try:
         vectors = _load_npy(path)
     except (OSError, ValueError) as error:
@@ -135,7 +139,7 @@ def _read_npy_vectors(path: Path, ids: Sequence[str] | None) -> npt.NDArray[Any]
     return vectors
 
 
-def _read_parquet_vectors(path: Path, ids: Sequence[str] | None) -> npt.NDArray[Any]:
+def _read_parquet_vectors(path: Path, ids: pa.ChunkedArray | None) -> npt.NDArray[Any]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -147,7 +151,7 @@ def _read_parquet_vectors(path: Path, ids: Sequence[str] | None) -> npt.NDArray[
         columns = file.schema_arrow.names
         id_column = _only_column(path, columns, ID_COLUMNS)
         vector_column = _only_column(path, columns, VECTOR_COLUMNS)
-        place = None if ids is None else {key: row for row, key in enumerate(ids)}
+        place: dict[str, int] | None = None
         total = file.metadata.num_rows if ids is None else len(ids)
         out: Vectors | None = None
         seen = np.zeros(total, np.bool_)
@@ -161,8 +165,12 @@ def _read_parquet_vectors(path: Path, ids: Sequence[str] | None) -> npt.NDArray[
                 raise InputError(
                     f"{path}: row {position} has {block.shape[1]} dimensions", expected=f"{out.shape[1]}, as above it"
                 )
-            for index, key in enumerate(batch.column(id_column).cast(pa.string()).to_pylist()):
-                row = position + index if place is None else place.get(key, -1)
+            keys = batch.column(id_column).cast(pa.string())
+            is_in_order = ids is None or ids.slice(position, len(keys)).equals(pa.chunked_array([keys]))
+            if not is_in_order and place is None and ids is not None:
+                place = {key: row for row, key in enumerate(ids.to_pylist())}
+            for index, key in enumerate(keys.to_pylist()):
+                row = position + index if is_in_order or place is None else place.get(key, -1)
                 if row < 0:
                     unknown.append(key)
                 elif seen[row]:
@@ -173,7 +181,7 @@ def _read_parquet_vectors(path: Path, ids: Sequence[str] | None) -> npt.NDArray[
             position += len(block)
     problems = [("unknown ids", unknown), ("repeated ids", repeated)]
     if ids is not None:
-        problems.append(("ids without a vector", [ids[int(row)] for row in np.flatnonzero(~seen)]))
+        problems.append(("ids without a vector", [ids[int(row)].as_py() for row in np.flatnonzero(~seen)]))
     lines = [
         f"{len(keys):,} {kind}: {', '.join(map(repr, keys[:FIRST_PROBLEMS]))}"
         + (", ..." if len(keys) > FIRST_PROBLEMS else "")

@@ -22,6 +22,9 @@ from hnmine.files.tables import read_table
 from hnmine.hashing import keyed_hashes
 from hnmine.schema import HAS_ANSWER, QUERY_ID, Scale, rank_column, score_column
 
+_HASHED = 65_536
+"""Ids that are Python strings at a time."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoreInfo:
@@ -61,7 +64,7 @@ class CandidatesTable:
             self.scores.append(adding)
         self._parts = artefact.files()
         self._groups = _RowGroups(self._parts)
-        ids: list[str] = []
+        ids: list[pa.Array] = []
         places: list[npt.NDArray[np.int64]] = []
         for index, path in enumerate(self._parts):
             # As a dictionary: whole numbers tell sooner than strings where a query begins.
@@ -69,9 +72,9 @@ class CandidatesTable:
             column = file.read([QUERY_ID])[QUERY_ID].unify_dictionaries().combine_chunks()
             offsets = query_offsets(column)
             if len(offsets) > 1:
-                ids += column.take(pa.array(offsets[:-1])).to_pylist()
+                ids.append(column.take(pa.array(offsets[:-1])).cast(pa.string()))
                 places.append(np.stack([np.full(len(offsets) - 1, index), offsets[:-1], offsets[1:]], axis=1))
-        self.query_ids = ids
+        self.query_ids: pa.StringArray = pa.concat_arrays(ids) if ids else pa.array([], pa.string())
         self._places = np.concatenate(places) if places else np.empty((0, 3), np.int64)
 
     def score(self, name: str) -> ScoreInfo | None:
@@ -249,13 +252,21 @@ def nullable_floats(values: npt.NDArray[np.floating[Any]]) -> pa.Array:
     return pa.array(values.astype(np.float32), pa.float32(), mask=~np.isfinite(values))
 
 
-def keyed_sample(ids: list[str], limit: int | None, seed: int) -> npt.NDArray[np.bool_]:
+def keyed_sample(ids: pa.Array | pa.ChunkedArray, limit: int | None, seed: int) -> npt.NDArray[np.bool_]:
     """Which ids a keyed sample of `limit` keeps: those with the smallest hashes of (seed, id). All if None."""
     if limit is not None and limit < 1:
         raise UsageError(f"--limit {limit}: at least 1")
     keep = np.ones(len(ids), np.bool_)
     if limit is not None and limit < len(ids):
-        draws = np.array(keyed_hashes(seed, "limit", last=ids), np.uint64)
+        draws = keyed_draws(ids, seed, "limit")
         keep[:] = False
         keep[np.argsort(draws, kind="stable")[:limit]] = True
     return keep
+
+
+def keyed_draws(ids: pa.Array | pa.ChunkedArray, seed: int, *parts: str) -> npt.NDArray[np.uint64]:
+    """The keyed hash of (seed, parts, id) for each id."""
+    pieces = (ids.slice(low, _HASHED).to_pylist() for low in range(0, len(ids), _HASHED))
+    return np.concatenate(
+        [np.empty(0, np.uint64), *(np.array(keyed_hashes(seed, *parts, last=piece), np.uint64) for piece in pieces)]
+    )

@@ -24,14 +24,16 @@ from hnmine.files.collection import Collection
 from hnmine.files.tables import write_rows, write_table, writing
 from hnmine.hashing import keyed_hash
 from hnmine.options import ExportOptions, Pad, as_plain
-from hnmine.schema import DOC_ID, P_FALSE_NEGATIVE, Kind
+from hnmine.schema import P_FALSE_NEGATIVE, Kind
 from hnmine.stages.formats import FORMATS
-from hnmine.stages.picked import Picked, join, read_picked
+from hnmine.stages.picked import Picked, Words, join, read_picked
 from hnmine.stages.places import refuse_foreign
 from hnmine.stages.stage import Outcome, Stage, block_size, cut, require_made_from
 from hnmine.stages.training_rows import missing_scores, missing_weights, provenance_table, training_table
 
 TEXTS_PER_BLOCK = 131_072
+_KEYED = 65_536
+"""Pairs whose ids are Python strings at a time."""
 
 
 class Export(Stage):
@@ -68,7 +70,7 @@ class Export(Stage):
                 f"--pad {options.pad}: rows of --format {options.format} have no fixed width to be filled up to",
                 expected=f"--format {', '.join(name for name, known in FORMATS.items() if known.is_fixed)}",
             )
-        parts, layouts, self.pairs_left_out = [], [], 0
+        parts, layouts, words, self.pairs_left_out = [], [], Words(), 0
         for epoch in self._epochs():
             part = read_picked(
                 collection,
@@ -77,6 +79,7 @@ class Export(Stage):
                 max_positives=options.max_positives,
                 negatives=options.negatives,
                 epoch=epoch,
+                words=words,
             )
             layout, left_out = form.lay_out(
                 part.chosen, width=self.width, keys=self._keys(part), pad=options.pad is Pad.REPEAT
@@ -128,10 +131,16 @@ class Export(Stage):
         """A keyed random number for each positive, made from the ids and the epoch alone."""
         offsets = picked.chosen.positive_offsets
         owner = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
-        pairs = zip(owner.tolist(), picked.positives.about[DOC_ID].to_pylist(), strict=True)
-        seed, ids = self.options.seed, picked.query_ids
+        seed, rows = self.options.seed, picked.positives.rows
         turn = [str(epoch) for epoch in set(picked.epochs.tolist()) if epoch > 1]
-        return np.fromiter((keyed_hash(seed, "export", ids[q], d, *turn) for q, d in pairs), np.uint64, len(owner))
+        keys = np.empty(len(owner), np.uint64)
+        for low in range(0, len(owner), _KEYED):
+            part = slice(low, low + _KEYED)
+            queries = picked.query_ids.take(pa.array(owner[part])).to_pylist()
+            documents = self.collection.doc_ids.take(pa.array(rows[part])).to_pylist()
+            pairs = zip(queries, documents, strict=True)
+            keys[part] = [keyed_hash(seed, "export", query, document, *turn) for query, document in pairs]
+        return keys
 
     def run(self, path: Path, how: Execution) -> Outcome:
         """As every stage; a file that another program wrote is not replaced unless `how.overwrite`."""
@@ -158,7 +167,7 @@ class Export(Stage):
     def work(self, block: Block, draft: Draft) -> None:
         """Write the rows of one block, and their provenance."""
         layout = self._rows_of(block)
-        tables = {"data": self._training(layout), "ids": provenance_table(self.picked, layout)}
+        tables = {"data": self._training(layout), "ids": provenance_table(self.collection, self.picked, layout)}
         name = f"train-{block.index:05d}-of-{len(self.blocks()):05d}"
         files = {}
         for folder, table in tables.items():

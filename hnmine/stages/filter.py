@@ -200,8 +200,7 @@ class Filter(Stage):
         Of a keyed sample of `limit` queries, and of the columns that begin with one of `columns`, if they are given;
         evidence of other columns says that nothing is known.
         """
-        ids = [self.table.query_ids[i] for i in self.chosen.tolist()]
-        chosen = self.chosen[keyed_sample(ids, limit, 0)]
+        chosen = self.chosen[keyed_sample(self.table.query_ids.take(pa.array(self.chosen)), limit, 0)]
         named: list[str] | None = None
         if columns is not None:
             order = (QUERY_ID, DOC_ID, RANK) if self._is_reordered else ()
@@ -374,7 +373,7 @@ class Filter(Stage):
     @cached_property
     def _query_rows(self) -> npt.NDArray[np.int64]:
         """The collection's row of each query of the table."""
-        return rows_of(self.collection.query_ids, pa.array(self.table.query_ids, pa.string()))
+        return rows_of(self.collection.query_ids, self.table.query_ids)
 
     def evidence(self, table: pa.Table, queries: npt.NDArray[np.int64]) -> Evidence:
         """What rules and picks see of the rows of the queries at the given positions, in order."""

@@ -76,7 +76,7 @@ class IndexDense(EncodingStage):
                 )
             wanted[Side.QUERY] = (options.query_vectors, self.collection.query_ids)
         for side, (path, ids) in wanted.items():
-            self._ready[side] = open_vectors(Path(str(path)), ids.to_pylist())
+            self._ready[side] = open_vectors(Path(str(path)), ids)
         if len({v.shape[1] for v in self._ready.values()}) > 1:
             shapes = ", ".join(f"{side} {v.shape[1]}" for side, v in self._ready.items())
             raise InputError(f"the vectors differ in dimension: {shapes}")

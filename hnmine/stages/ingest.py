@@ -22,7 +22,7 @@ from hnmine.errors import InputError, ProblemLog, UsageError
 from hnmine.execute.local import Execution, pause_for_tests
 from hnmine.files.artefact import Artefact, Draft, Json, remove_artefact
 from hnmine.files.collection import rows_of
-from hnmine.files.readers import Document, Query, Source, open_source
+from hnmine.files.readers import Document, Judgment, Query, Source, open_source
 from hnmine.files.tables import (
     TextRows,
     chunks,
@@ -40,6 +40,9 @@ from hnmine.schema import DOC_ID, QUERY_ID, TEXT, TEXT_KEY, TITLE, Kind
 from hnmine.stages.stage import Outcome, Preview, block_size, machine, now, peak_memory
 
 BLOCK = 65_536
+_JUDGMENTS = 65_536
+"""Judgments that are Python objects at a time."""
+_FILE, _LINE = "file", "line"
 LEFT_OUT = ("documents_not_in_sample", "judgments_repeated", "queries_not_in_sample", "queries_not_judged")
 """The tokens of the counter `left_out`."""
 
@@ -123,11 +126,11 @@ class Ingest:
 
     def _write(self, draft: Draft, how: Execution) -> tuple[list[str], int, Json]:
         """Stream all parts; returns (blocks, blocks written now, manifest counts)."""
-        judgments, judged_at = self._sampled(*self._read_judgments())
+        judgments = self._sampled(self._read_judgments())
         judged = pc.unique(judgments[QUERY_ID]) if len(judgments) else None
         documents = self._unique(self.source.documents(self.problems), "duplicate document id", "doc_id")
         existing = self._read_existing()
-        documents = self._sampled_documents(documents, [*judgments[DOC_ID].to_pylist(), *existing[DOC_ID].to_pylist()])
+        documents = self._sampled_documents(documents, judgments[DOC_ID], existing[DOC_ID])
         queries = self._unique(self.source.queries(self.problems), "duplicate query id", "query_id")
         queries = self._judged(queries, judged)
         how.progress.start("ingest", None, 0, "records")
@@ -159,7 +162,7 @@ class Ingest:
         finally:
             how.progress.finish()
         self._unify(draft, blocks)
-        kept = self._check_judgments(draft, judgments, judged_at, sizes)
+        kept = self._check_judgments(draft, judgments, sizes)
         self._fail_if_any()
         if not draft.is_finished("qrels-00000"):
             name = part_name(0, "qrels")
@@ -174,20 +177,19 @@ class Ingest:
                 written += 1
         return blocks, written, self._counts(kept, sizes)
 
-    def _sampled(self, judgments: pa.Table, places: list[tuple[str, int]]) -> tuple[pa.Table, list[tuple[str, int]]]:
+    def _sampled(self, judgments: pa.Table) -> pa.Table:
         """The judgments of the queries that `--sample` keeps."""
         if self.options.sample is None:
-            return judgments, places
+            return judgments
         keep = [self._is_in_sample("query", query_id) for query_id in judgments[QUERY_ID].to_pylist()]
-        kept = [place for place, wanted in zip(places, keep, strict=True) if wanted]
-        return judgments.filter(pa.array(keep, pa.bool_())), kept
+        return judgments.filter(pa.array(keep, pa.bool_()))
 
-    def _sampled_documents(self, documents: Iterable[Document], named: Iterable[str]) -> Iterator[Document]:
+    def _sampled_documents(self, documents: Iterable[Document], *named: pa.ChunkedArray) -> Iterator[Document]:
         """The documents that `--sample` keeps: those that are named, and a keyed fraction of the others."""
         if self.options.sample is None:
             yield from documents
             return
-        judged = set(named)
+        judged = {doc_id for ids in named for doc_id in ids.to_pylist()}
         for document in documents:
             if document.doc_id in judged or self._is_in_sample("document", document.doc_id):
                 yield document
@@ -268,25 +270,21 @@ class Ingest:
         columns = {QUERY_ID: [pair[0] for pair in pairs], DOC_ID: [pair[1] for pair in pairs]}
         return pa.table({name: pa.array(values, pa.string()) for name, values in columns.items()})
 
-    def _read_judgments(self) -> tuple[pa.Table, list[tuple[str, int]]]:
-        """All judgments as a table, and where each stood."""
-        ids: list[str] = []
-        docs: list[str] = []
-        grades: list[int] = []
-        places: list[tuple[str, int]] = []
-        for judgment in self.source.qrels(self.problems):
-            ids.append(judgment.query_id)
-            docs.append(judgment.doc_id)
-            grades.append(judgment.grade)
-            places.append((judgment.file, judgment.line))
-        return _judgment_table(ids, docs, grades), places
+    def _read_judgments(self) -> pa.Table:
+        """All judgments, and where each stood."""
+        return pa.concat_tables(
+            [_judgments([]), *map(_judgments, chunks(self.source.qrels(self.problems), _JUDGMENTS))],
+        ).unify_dictionaries()
 
-    def _check_judgments(
-        self, draft: Draft, table: pa.Table, places: list[tuple[str, int]], sizes: Mapping[str, int]
-    ) -> pa.Table:
+    def _check_judgments(self, draft: Draft, judged: pa.Table, sizes: Mapping[str, int]) -> pa.Table:
         """Drop judgments that point nowhere or contradict another, and report them."""
+        table = judged.drop_columns([_FILE, _LINE])
         if not self.source.has_queries:
             return table
+
+        def where(row: int) -> str:
+            return f"{judged[_FILE][row].as_py()}:{judged[_LINE][row].as_py()}"
+
         rows = {
             name: TextRows([draft.path / f"texts/{name}-{i:05d}.arrow" for i in range(max(1, -(-size // self.block)))])
             for name, size in sizes.items()
@@ -299,8 +297,7 @@ class Ingest:
             ("judgment of an unknown document", doc_rows < 0, DOC_ID),
         ):
             for place in np.flatnonzero(bad):
-                file, line = places[place]
-                self.problems.add(kind, f"{file}:{line}", table[column][int(place)].as_py())
+                self.problems.add(kind, where(int(place)), table[column][int(place)].as_py())
             keep &= ~bad
         pair = query_rows * np.int64(max(sizes["documents"], 1)) + doc_rows
         _, first, inverse = np.unique(
@@ -310,9 +307,8 @@ class Ingest:
         repeated = np.flatnonzero(first[inverse] != np.arange(len(pair)))
         for place in repeated:
             if grades[place] != grades[first[inverse[place]]]:
-                file, line = places[place]
                 pair_text = f"{table[QUERY_ID][int(place)].as_py()} {table[DOC_ID][int(place)].as_py()}"
-                self.problems.add("two different grades for one pair", f"{file}:{line}", pair_text)
+                self.problems.add("two different grades for one pair", where(int(place)), pair_text)
             else:
                 self.left_out["judgments_repeated"] += 1
         keep[repeated] = False
@@ -394,11 +390,13 @@ def _query_columns(block: Sequence[Query]) -> pa.Table:
     )
 
 
-def _judgment_table(query_ids: list[str], doc_ids: list[str], grades: list[int]) -> pa.Table:
+def _judgments(block: Sequence[Judgment]) -> pa.Table:
     return pa.table(
         {
-            QUERY_ID: pa.array(query_ids, pa.string()),
-            DOC_ID: pa.array(doc_ids, pa.string()),
-            "grade": pa.array(grades, pa.int32()),
+            QUERY_ID: pa.array([j.query_id for j in block], pa.string()),
+            DOC_ID: pa.array([j.doc_id for j in block], pa.string()),
+            "grade": pa.array([j.grade for j in block], pa.int32()),
+            _FILE: pa.array([j.file for j in block], pa.dictionary(pa.int32(), pa.string())),
+            _LINE: pa.array([j.line for j in block], pa.int64()),
         }
     )

@@ -16,9 +16,8 @@ from hnmine.core.guard import Signals, contributions, terms_of
 from hnmine.core.rules.guard import MaxFnProbability
 from hnmine.errors import InputError, UsageError
 from hnmine.files.artefact import Artefact, Json
-from hnmine.files.candidates import CandidatesTable, floats, names_of, query_offsets, similarities
+from hnmine.files.candidates import CandidatesTable, floats, keyed_draws, names_of, query_offsets, similarities
 from hnmine.files.collection import rows_of
-from hnmine.hashing import keyed_hash
 from hnmine.options import nearest
 from hnmine.schema import (
     DOC_ID,
@@ -67,13 +66,14 @@ def query(path: Path, query_id: str) -> Json:
     """One query with its candidates in rank-by order; with verdicts and reasons if they were decided."""
     artefact = open_artefact(path, Kind.DECISIONS, Kind.CANDIDATES)
     table = CandidatesTable(artefact)
-    if query_id not in table.query_ids:
-        guess = nearest(query_id, table.query_ids)
+    position = pc.index(table.query_ids, query_id).as_py()
+    if position < 0:
+        guess = nearest(query_id, table.query_ids.to_pylist())
         raise UsageError(
             f"{artefact.path} has no query {query_id!r}" + (f"; did you mean {guess!r}?" if guess else ""),
             expected="the id of a query that has a positive",
         )
-    rows = table.read(np.array([table.query_ids.index(query_id)]))
+    rows = table.read(np.array([position]))
     collection = collection_of(artefact, None)
     text = collection.query_texts(rows_of(collection.query_ids, rows[QUERY_ID].slice(0, 1)))[0]
     texts = collection.document_texts(rows_of(collection.doc_ids, rows[DOC_ID]))
@@ -120,9 +120,9 @@ def sample(path: Path, count: int, seed: int) -> Json:
     artefact = open_artefact(path, Kind.DECISIONS)
     table = CandidatesTable(artefact)
     collection = collection_of(artefact, None)
-    order = sorted(range(len(table.query_ids)), key=lambda i: keyed_hash(seed, "sample", table.query_ids[i]))
+    order = np.argsort(keyed_draws(table.query_ids, seed, "sample"), kind="stable")
     triplets: list[Json] = []
-    for position in order:
+    for position in order.tolist():
         rows = table.read(np.array([position]))
         positive = rows.filter(pc.equal(rows[VERDICT], Verdict.POSITIVE.value))
         negative = rows.filter(pc.equal(rows[VERDICT], Verdict.NEGATIVE.value)).sort_by(PICK_RANK)
@@ -131,7 +131,7 @@ def sample(path: Path, count: int, seed: int) -> Json:
         judge = artefact.plan["judge_by"]
         chosen = {"positive": positive.slice(0, 1), "negative": negative.slice(0, 1)}
         triplet: Json = {
-            "query_id": table.query_ids[position],
+            "query_id": table.query_ids[position].as_py(),
             "query": collection.query_texts(rows_of(collection.query_ids, rows[QUERY_ID].slice(0, 1)))[0],
         }
         for name, row in chosen.items():

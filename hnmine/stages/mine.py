@@ -186,7 +186,7 @@ class Mine(Stage):
             )
         if self.options.limit is None:
             return rows
-        ids = self.collection.query_ids.take(pa.array(rows)).to_pylist()
+        ids = self.collection.query_ids.take(pa.array(rows))
         return rows[keyed_sample(ids, self.options.limit, self.options.seed)]
 
     def retrievers(self) -> list[Retriever]:

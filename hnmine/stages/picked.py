@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -31,27 +31,60 @@ from hnmine.schema import (
 )
 
 READ_ROWS = 65_536
+LOOKED_UP = 1 << 19
+"""Document ids in memory at a time, at least."""
+_BETWEEN = "\0"
+"""Joins the names of a list of sources: no name holds it."""
 Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Texts:
-    """Documents in a list: their rows in the collection, and the table of what is known about them.
+    """Documents in a list: their rows in the collection, and what is known about them, in numbers: 28 bytes each.
 
-    `about` has doc_id, sources, step, score (the judge's; NaN where missing), rank (0 where missing) and weight (1 for
-    a positive, for others 1 - p_false_negative; NaN where that is unknown).
+    `score` is the judge's (NaN where missing), `rank` 0 where missing, `weight` 1 for a positive, for others
+    1 - p_false_negative (NaN where that is unknown); `sources` and `step` are codes of `Picked.words`.
     """
 
     rows: Ints
-    about: pa.Table
-
-    def column(self, name: str) -> npt.NDArray[Any]:
-        """One column of numbers."""
-        return np.asarray(self.about[name].to_numpy())
+    score: npt.NDArray[np.float32]
+    rank: npt.NDArray[np.int32]
+    weight: npt.NDArray[np.float32]
+    sources: npt.NDArray[np.int32]
+    step: npt.NDArray[np.int32]
 
     def take(self, places: Ints) -> Texts:
         """The documents at the given places of the list."""
-        return Texts(rows=self.rows[places], about=self.about.take(pa.array(places)))
+        return Texts(**{one.name: getattr(self, one.name)[places] for one in fields(self)})
+
+    @classmethod
+    def joined(cls, lists: Sequence[Texts]) -> Texts:
+        """Several lists as one, in order; their codes must be of the same words."""
+        return cls(**{one.name: np.concatenate([getattr(own, one.name) for own in lists]) for one in fields(cls)})
+
+
+class Words:
+    """The words of columns in which few are different, numbered as they came."""
+
+    def __init__(self) -> None:
+        self._codes: dict[str, int] = {}
+
+    def codes(self, column: pa.ChunkedArray) -> npt.NDArray[np.int32]:
+        """The number of each row's word."""
+        found = column.combine_chunks()
+        found = found if pa.types.is_dictionary(found.type) else found.dictionary_encode()
+        known = [self._codes.setdefault(word, len(self._codes)) for word in found.dictionary.to_pylist()]
+        codes: npt.NDArray[np.int32] = np.array(known, np.int32)[found.indices.to_numpy()]
+        return codes
+
+    def column(self, codes: npt.NDArray[np.int32]) -> pa.Array:
+        """The words again, as strings."""
+        return pa.array(list(self._codes), pa.string()).take(pa.array(codes))
+
+    def lists(self, codes: npt.NDArray[np.int32]) -> pa.Array:
+        """The words again, each taken apart into the list that it was joined of."""
+        apart = [word.split(_BETWEEN) if word else [] for word in self._codes]
+        return pa.array(apart, pa.list_(pa.string())).take(pa.array(codes))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,28 +96,35 @@ class Picked:
 
     query_rows: Ints
     epochs: Ints
-    query_ids: list[str]
+    query_ids: pa.StringArray
     chosen: Chosen
     positives: Texts
     negatives: Texts
+    words: Words
 
     def documents(self, places: Ints) -> Ints:
         """The document row at each place of a layout."""
         return _at(places, self.positives.rows, self.negatives.rows)
 
-    def scores(self, places: Ints) -> npt.NDArray[np.float64]:
+    def scores(self, places: Ints) -> npt.NDArray[np.float32]:
         """The judge's score at each place of a layout; NaN where it is missing."""
-        return _at(places, self.positives.column("score"), self.negatives.column("score"))
+        return _at(places, self.positives.score, self.negatives.score)
 
-    def weights(self, places: Ints) -> npt.NDArray[np.float64]:
+    def ranks(self, places: Ints) -> npt.NDArray[np.int32]:
+        """The rank at each place of a layout; 0 where it is missing."""
+        return _at(places, self.positives.rank, self.negatives.rank)
+
+    def weights(self, places: Ints) -> npt.NDArray[np.float32]:
         """The weight at each place of a layout; NaN where nothing was estimated."""
-        return _at(places, self.positives.column("weight"), self.negatives.column("weight"))
+        return _at(places, self.positives.weight, self.negatives.weight)
 
-    def about(self, places: Ints) -> pa.Table:
-        """What is known about the document at each place of a layout."""
-        both = pa.concat_tables([self.positives.about, self.negatives.about])
-        position = np.where(places >= 0, places, -1 - places + len(self.positives.rows))
-        return both.take(pa.array(position)).combine_chunks()
+    def sources(self, places: Ints) -> pa.Array:
+        """The list of sources at each place of a layout."""
+        return self.words.lists(_at(places, self.positives.sources, self.negatives.sources))
+
+    def steps(self, places: Ints) -> pa.Array:
+        """The step that filled each place of a layout."""
+        return self.words.column(_at(places, self.positives.step, self.negatives.step))
 
 
 def read_picked(
@@ -96,11 +136,13 @@ def read_picked(
     negatives: int | None = None,
     by_rank: bool = False,
     epoch: int | None = None,
+    words: Words | None = None,
 ) -> Picked:
     """The picked rows of the given queries: positives by rank, negatives in the order in which they were picked.
 
     `max_positives` and `negatives` keep the first so many of each query; `by_rank` puts the negatives in rank order,
-    which is another one if they were drawn at random; `epoch` takes the negatives of that epoch alone.
+    which is another one if they were drawn at random; `epoch` takes the negatives of that epoch alone. What is to be
+    joined is read with the same `words`.
     """
 
     def select(table: pa.Table, owner: Ints) -> tuple[Ints, Ints]:
@@ -112,29 +154,28 @@ def read_picked(
             negative = negative[np.lexsort((pick[negative], owner[negative]))]
         return _first(owner, positive, max_positives), _first(owner, negative, negatives)
 
-    return _read(collection, decisions, queries, select, epoch=epoch or 1)
+    return _read(collection, decisions, queries, select, words or Words(), epoch=epoch or 1)
 
 
 def join(parts: Sequence[Picked]) -> Picked:
-    """Several as one, in order."""
+    """Several as one, in order; they must have been read with the same words."""
+    if len(parts) == 1:
+        return parts[0]
 
     def offsets(all_offsets: list[Ints]) -> Ints:
         return _offsets([np.diff(own) for own in all_offsets])
 
-    def texts(lists: list[Texts]) -> Texts:
-        about = pa.concat_tables([own.about for own in lists]).combine_chunks()
-        return Texts(rows=np.concatenate([own.rows for own in lists]), about=about)
-
     return Picked(
         query_rows=np.concatenate([part.query_rows for part in parts]),
         epochs=np.concatenate([part.epochs for part in parts]),
-        query_ids=[query_id for part in parts for query_id in part.query_ids],
+        query_ids=pa.concat_arrays([part.query_ids for part in parts]),
         chosen=Chosen(
             positive_offsets=offsets([part.chosen.positive_offsets for part in parts]),
             negative_offsets=offsets([part.chosen.negative_offsets for part in parts]),
         ),
-        positives=texts([part.positives for part in parts]),
-        negatives=texts([part.negatives for part in parts]),
+        positives=Texts.joined([part.positives for part in parts]),
+        negatives=Texts.joined([part.negatives for part in parts]),
+        words=parts[0].words,
     )
 
 
@@ -145,7 +186,7 @@ def read_ranking(collection: Collection, decisions: CandidatesTable, queries: In
         listed = _with(table, Verdict.POSITIVE, Verdict.NEGATIVE, Verdict.RESERVE)
         return _with(table, Verdict.POSITIVE), _first(owner, listed, length)
 
-    return _read(collection, decisions, queries, select)
+    return _read(collection, decisions, queries, select, Words())
 
 
 def _read(
@@ -153,6 +194,7 @@ def _read(
     decisions: CandidatesTable,
     queries: Ints,
     select: Callable[[pa.Table, Ints], tuple[Ints, Ints]],
+    words: Words,
     *,
     epoch: int = 1,
 ) -> Picked:
@@ -167,7 +209,8 @@ def _read(
     known = [DOC_ID, SOURCES, STEP, P_FALSE_NEGATIVE, score_column(judge or ""), rank_column(rank_by or "")]
     columns = [name for name in decisions.column_names if name in (*told, *known)]
     counts: dict[bool, list[Ints]] = {True: [], False: []}
-    kept: dict[bool, list[pa.Table]] = {True: [], False: []}
+    kept: dict[bool, list[Texts]] = {True: [], False: []}
+    places = {True: _Places(collection), False: _Places(collection)}
     for block in decisions.pieces(queries, READ_ROWS):
         table = decisions.read(block, columns)
         owner = np.repeat(np.arange(len(block)), np.diff(decisions.offsets(block)))
@@ -177,31 +220,58 @@ def _read(
         positive, negative = (rows[~doubtful[owner[rows]]] for rows in select(table, owner))
         for is_positive, rows in ((True, positive), (False, negative)):
             counts[is_positive].append(np.bincount(owner[rows], minlength=len(block)))
-            kept[is_positive].append(_about(table.take(pa.array(rows)), judge=judge, rank_by=rank_by))
-    ids = pa.array([decisions.query_ids[query] for query in queries.tolist()], pa.string())
+            own = table.take(pa.array(rows))
+            places[is_positive].add(own[DOC_ID])
+            kept[is_positive].append(_texts(own, words, judge=judge, rank_by=rank_by))
+    ids = decisions.query_ids.take(pa.array(queries))
     rows_found = rows_of(collection.query_ids, ids)
-    texts = {}
-    for is_positive, tables in kept.items():
-        joined = pa.concat_tables(tables).combine_chunks()
-        texts[is_positive] = Texts(rows=rows_of(collection.doc_ids, joined[DOC_ID]), about=joined)
     return Picked(
         query_rows=rows_found,
         epochs=np.full(len(rows_found), epoch),
-        query_ids=ids.to_pylist(),
+        query_ids=ids,
         chosen=Chosen(positive_offsets=_offsets(counts[True]), negative_offsets=_offsets(counts[False])),
-        positives=texts[True],
-        negatives=texts[False],
+        positives=replace(Texts.joined(kept[True]), rows=places[True].rows()),
+        negatives=replace(Texts.joined(kept[False]), rows=places[False].rows()),
+        words=words,
     )
 
 
-def _about(table: pa.Table, *, judge: str | None, rank_by: str | None) -> pa.Table:
-    """The columns of `Texts.about` for the rows of a table of decisions."""
+class _Places:
+    """Looks the rows of document ids up, many at a time: each look-up reads all ids of the collection."""
+
+    def __init__(self, collection: Collection) -> None:
+        self._collection = collection
+        self._waiting: list[pa.ChunkedArray] = []
+        self._found: list[Ints] = [np.empty(0, np.int64)]
+
+    def add(self, ids: pa.ChunkedArray) -> None:
+        """Take the next ids."""
+        self._waiting.append(ids)
+        if sum(map(len, self._waiting)) >= LOOKED_UP:
+            self._look_up()
+
+    def rows(self) -> Ints:
+        """The rows of all ids, in order."""
+        self._look_up()
+        return np.concatenate(self._found)
+
+    def _look_up(self) -> None:
+        if self._waiting:
+            ids = pa.chunked_array([chunk for ids in self._waiting for chunk in ids.chunks], pa.string())
+            self._found.append(rows_of(self._collection.doc_ids, ids))
+            self._waiting = []
+
+
+def _texts(table: pa.Table, words: Words, *, judge: str | None, rank_by: str | None) -> Texts:
+    """The documents of the rows of a table of decisions; their rows in the collection are still to be found."""
     size = table.num_rows
-    return (
-        table.select([DOC_ID, SOURCES, STEP])
-        .append_column("score", pa.array(floats(table, judge) if judge else np.full(size, np.nan)))
-        .append_column("rank", pa.array(ranks(table, rank_by) if rank_by else np.zeros(size, np.int64)))
-        .append_column("weight", pa.array(_weights(table)))
+    return Texts(
+        rows=np.empty(0, np.int64),
+        score=(floats(table, judge) if judge else np.full(size, np.nan)).astype(np.float32),
+        rank=(ranks(table, rank_by) if rank_by else np.zeros(size)).astype(np.int32),
+        weight=_weights(table).astype(np.float32),
+        sources=words.codes(pc.binary_join(table[SOURCES], _BETWEEN)),
+        step=words.codes(table[STEP]),
     )
 
 

@@ -13,7 +13,7 @@ from hnmine.core.decide import STEP_REPEATED
 from hnmine.core.layout import Layout, repeated
 from hnmine.files.collection import Collection
 from hnmine.options import Format
-from hnmine.schema import DOC_ID, EPOCH, QUERY_ID, SOURCES, STEP
+from hnmine.schema import EPOCH, QUERY_ID, SOURCES
 from hnmine.stages.formats import FORMATS, Rows
 from hnmine.stages.picked import Picked
 
@@ -38,30 +38,29 @@ def training_table(
         documents=collection.document_dictionary(picked.documents(layout.places)),
         offsets=pa.array(layout.offsets, pa.int32()),
         labels=pa.array((layout.places >= 0).astype(np.int64)),
-        scores=pa.array(picked.scores(layout.places).astype(np.float32)) if scores else None,
-        weights=pa.array(picked.weights(layout.places).astype(np.float32)) if weight else None,
+        scores=pa.array(picked.scores(layout.places)) if scores else None,
+        weights=pa.array(picked.weights(layout.places)) if weight else None,
     )
     return FORMATS[form].table(rows, width=width)
 
 
-def provenance_table(picked: Picked, layout: Layout) -> pa.Table:
+def provenance_table(collection: Collection, picked: Picked, layout: Layout) -> pa.Table:
     """Ids, epochs, labels, scores, ranks, sources, steps of rows of `layout`; lists are in the order of the texts.
 
     The step of a negative that stands in its row once more is `repeated`.
     """
-    about = picked.about(layout.places)
-    score, rank = about["score"].to_numpy(), about["rank"].to_numpy()
-    query_ids = pa.array(picked.query_ids, pa.string()).take(pa.array(layout.query))
+    score, rank = picked.scores(layout.places), picked.ranks(layout.places)
     columns: dict[str, Any] = {
-        "doc_ids": about[DOC_ID],
+        "doc_ids": collection.doc_ids.take(pa.array(picked.documents(layout.places))),
         "labels": pa.array((layout.places >= 0).astype(np.int8)),
-        "scores": pa.array(score.astype(np.float32), mask=np.isnan(score)),
-        "ranks": pa.array(rank.astype(np.int32), mask=rank == 0),
-        SOURCES: about[SOURCES],
-        "steps": pc.if_else(pa.array(repeated(layout)), STEP_REPEATED, about[STEP]),
+        "scores": pa.array(score, mask=np.isnan(score)),
+        "ranks": pa.array(rank, mask=rank == 0),
+        SOURCES: picked.sources(layout.places),
+        "steps": pc.if_else(pa.array(repeated(layout)), STEP_REPEATED, picked.steps(layout.places)),
     }
     offsets = pa.array(layout.offsets, pa.int32())
     lists = {name: pa.ListArray.from_arrays(offsets, _flat(values)) for name, values in columns.items()}
+    query_ids = picked.query_ids.take(pa.array(layout.query))
     return pa.table({QUERY_ID: query_ids, EPOCH: pa.array(picked.epochs[layout.query], pa.int32()), **lists})
 
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from hnmine.engines import dense
+from hnmine.engines import dense, similarity
 from hnmine.engines.dense import DenseIndex
 from hnmine.engines.encoder import SentenceTransformerEncoder
 from hnmine.engines.models import resolve_model
@@ -55,6 +55,10 @@ def brute_force(documents, queries, tie_order, k, dtype=np.float16):
     scores = queries.astype(dtype).astype(np.float64) @ documents.astype(dtype).astype(np.float64).T
     orders = [np.lexsort((tie_order, -np.round(row, 9)))[:k] for row in scores]
     return orders, [row[order] for row, order in zip(scores, orders, strict=True)]
+
+
+def ids(*names):
+    return pa.chunked_array([pa.array(names, pa.string())])
 
 
 def split(found):
@@ -167,8 +171,8 @@ def test_positive_similarity_is_brute_force_without_the_row_itself(tmp_path, rng
     expected = brute_positive_similarity(documents, offsets, rows, positives, positive_offsets)
     np.testing.assert_allclose(found, expected, atol=1e-5)  # NaN equals NaN
     assert np.isnan(found).tolist() == [False] * 30 + [True] * 30 + [False] * 10 + [True] + [False] * 4
-    monkeypatch.setattr(dense, "_ROW_BLOCK", 4)
-    monkeypatch.setattr(dense, "_POSITIVE_BLOCK", 5)
+    monkeypatch.setattr(similarity, "_ROW_BLOCK", 4)
+    monkeypatch.setattr(similarity, "_POSITIVE_BLOCK", 5)
     np.testing.assert_allclose(
         index.positive_similarity(offsets, rows, positives, positive_offsets), found, atol=1e-6, rtol=0
     )
@@ -202,7 +206,7 @@ def test_better_similarity_is_brute_force_over_the_earlier_rows_that_count(tmp_p
     ]
     np.testing.assert_allclose(found, expected, atol=1e-5)  # NaN equals NaN
     assert np.isnan(found[[0, 30, 31, 32, 33]]).all()
-    monkeypatch.setattr(dense, "_ROW_BLOCK", 4)
+    monkeypatch.setattr(similarity, "_ROW_BLOCK", 4)
     np.testing.assert_allclose(index.better_similarity(offsets, rows, counts), found, atol=1e-6, rtol=0)
 
 
@@ -215,6 +219,41 @@ def test_better_similarity_of_a_query_does_not_depend_on_the_others(tmp_path, rn
         own = slice(query * 40, query * 40 + 40)
         alone = index.better_similarity(np.array([0, 40]), rows[own], counts[own])
         assert alone.tobytes() == together[own].tobytes()
+
+
+@pytest.mark.parametrize("scale", [Scale.COSINE, Scale.DOT])
+def test_striking_what_was_over_fetched_in_vain_changes_no_result(tmp_path, rng, monkeypatch, scale):
+    documents, queries = unit(rng, 400, 48), unit(rng, 30, 48)
+    documents[100:180] = documents[0]  # ties at many a cut
+    index = open_index(tmp_path, documents, queries, tie_order=rng.permutation(400))
+    index.scale = scale
+    found = index.search(block(range(30)), 25)
+    rows, _ = index._search(block(range(30)), 25 + 32)
+    struck = (rows < 0).sum()
+    assert struck > 0 if scale is Scale.COSINE else struck == 0
+    monkeypatch.setattr(DenseIndex, "_leave_hopeless", lambda *_: None)
+    expected = index.search(block(range(30)), 25)
+    assert found.rows.tolist() == expected.rows.tolist()
+    assert found.scores.tobytes() == expected.scores.tobytes()
+
+
+def test_similarities_of_queries_of_many_shapes_are_those_of_each_query_alone(tmp_path, rng, monkeypatch):
+    documents = unit(rng, 120, 24)
+    index = open_index(tmp_path, documents, documents, shards=3)
+    lengths, others = rng.integers(0, 12, 60), rng.integers(0, 3, 60)
+    offsets, positive_offsets = (np.concatenate([[0], np.cumsum(own)]) for own in (lengths, others))
+    rows, positives = rng.integers(0, 120, offsets[-1]), rng.integers(0, 120, positive_offsets[-1])
+    counts = rng.random(len(rows)) < 0.8
+    for piece in (1, 1 << 24):
+        monkeypatch.setattr(similarity, "_PIECE_BYTES", piece)
+        nearest = index.positive_similarity(offsets, rows, positives, positive_offsets)
+        better = index.better_similarity(offsets, rows, counts)
+        for query in range(60):
+            own, own_positives = (slice(o[query], o[query + 1]) for o in (offsets, positive_offsets))
+            both = np.array([0, lengths[query]]), np.array([0, others[query]])
+            alone = index.positive_similarity(both[0], rows[own], positives[own_positives], both[1])
+            assert alone.tobytes() == nearest[own].tobytes()
+            assert index.better_similarity(both[0], rows[own], counts[own]).tobytes() == better[own].tobytes()
 
 
 def test_clusters_are_the_nearest_of_the_centres_and_ranked_by_nearness_to_the_query(tmp_path, rng):
@@ -299,10 +338,10 @@ def table(path, **columns):
 def test_npy_vectors_are_in_collection_order(tmp_path, rng):
     vectors = unit(rng, 4, 3)
     path = save(tmp_path, "v", vectors, dtype=np.float32)[0]
-    assert open_vectors(path, list("abcd")).tobytes() == vectors.tobytes()
+    assert open_vectors(path, ids(*"abcd")).tobytes() == vectors.tobytes()
     assert len(open_vectors(path, None)) == 4
     with pytest.raises(InputError, match=r"shape \(4, 3\)") as caught:
-        open_vectors(path, list("abc"))
+        open_vectors(path, ids(*"abc"))
     assert "3 rows" in str(caught.value)
 
 
@@ -313,21 +352,22 @@ def test_parquet_vectors_are_matched_by_id(tmp_path, id_column, vector_column):
         tmp_path / "v.parquet",
         **{vector_column: [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], id_column: ["c", "a", "b"], "other": [1, 2, 3]},
     )
-    assert open_vectors(path, ["a", "b", "c"]).tolist() == [[3, 4], [5, 6], [1, 2]]
+    assert open_vectors(path, ids("a", "b", "c")).tolist() == [[3, 4], [5, 6], [1, 2]]
+    assert open_vectors(path, ids("c", "a", "b")).tolist() == [[1, 2], [3, 4], [5, 6]]
     assert open_vectors(path, None).tolist() == [[1, 2], [3, 4], [5, 6]]
 
 
 def test_parquet_ids_may_be_numbers_and_vectors_fixed_size(tmp_path):
     vectors = pa.array([[1.0, 2.0], [3.0, 4.0]], pa.list_(pa.float64(), 2))
     path = table(tmp_path / "v.parquet", id=[11, 7], vector=vectors)
-    assert open_vectors(path, ["7", "11"]).tolist() == [[3, 4], [1, 2]]
+    assert open_vectors(path, ids("7", "11")).tolist() == [[3, 4], [1, 2]]
 
 
 def test_ids_that_do_not_match_are_listed(tmp_path):
     names = [f"d{number}" for number in range(30)]
     path = table(tmp_path / "v.parquet", id=["x", "d0", "d0"], vector=[[1.0]] * 3)
     with pytest.raises(InputError) as caught:
-        open_vectors(path, names)
+        open_vectors(path, ids(*names))
     message = str(caught.value)
     assert "1 unknown ids: 'x'\n" in message
     assert "1 repeated ids: 'd0'\n" in message
@@ -350,7 +390,7 @@ def test_ids_that_do_not_match_are_listed(tmp_path):
 )
 def test_bad_parquet_vectors_are_named(tmp_path, columns, message):
     with pytest.raises(InputError, match=message):
-        open_vectors(table(tmp_path / "v.parquet", **columns), ["a", "b", "c"])
+        open_vectors(table(tmp_path / "v.parquet", **columns), ids("a", "b", "c"))
 
 
 def test_bad_npy_vectors_are_named(tmp_path):

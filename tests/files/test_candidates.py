@@ -33,7 +33,7 @@ def table(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_all_rows_of_the_queries_asked_for_come_in_order(table: CandidatesTable) -> None:
-    assert table.query_ids == [f"q{i}" for i in range(8)]
+    assert table.query_ids.to_pylist() == [f"q{i}" for i in range(8)]
     for queries in ([0], [1, 2], [0, 1, 2, 3, 4, 5, 6, 7], [0, 4, 5, 7], [2, 3, 6], [7], []):
         found = table.read(np.array(queries, np.int64))
         assert found["query_id"].to_pylist() == [f"q{q}" for q in queries for _ in range(LENGTHS[q])]

@@ -8,7 +8,7 @@ from hnmine.errors import ProblemLog
 from hnmine.files.readers.identity import hashed_id
 from hnmine.files.readers.records import Document, Judgment, Query
 from hnmine.files.readers.source import Source
-from hnmine.hashing import digest_json
+from hnmine.hashing import digest_texts
 
 
 class MemorySource(Source):
@@ -35,7 +35,12 @@ class MemorySource(Source):
 
     def fingerprint(self) -> dict[str, str]:
         """SHA-256 of the texts."""
-        return {"pairs": digest_json(self._pairs), "corpus": digest_json(self._documents)}
+        anchors, positives = zip(*self._pairs, strict=True) if self._pairs else ((), ())
+        return {
+            "anchors": digest_texts(anchors),
+            "positives": digest_texts(positives),
+            "corpus": digest_texts(self._documents),
+        }
 
     def documents(self, problems: ProblemLog) -> Iterator[Document]:
         """Each distinct document, in order."""
