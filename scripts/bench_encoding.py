@@ -4,9 +4,11 @@
         [--only WORD] [--json FILE] [--markdown FILE]
 
 The texts are a sample of the built-in collection `stdlib` (functions of Python's standard library). A small one
-flatters hnmine: the peer cuts all texts, sorted by length, into batches of 32, and pads more, the fewer there are. The peer runs
-with its defaults (fp32, 32 texts a batch), and with what helps it: bf16 autocast, other batch sizes, and the ONNX and
-OpenVINO back ends where they are installed. hnmine runs in fp32, in its default arithmetic, and on the same back ends.
+flatters hnmine: the peer cuts all texts, sorted by length, into batches of 32, and pads more, the fewer there are. The
+peer runs with its defaults (fp32, 32 texts a batch), and with what helps it: bf16 autocast, other batch sizes, and the
+ONNX and OpenVINO back ends where they are installed. hnmine runs in fp32, in its default arithmetic, and on the same
+back ends.
+
 Every contender encodes all texts once in each round; a ratio is the median over rounds of the peer's seconds over the
 contender's in that round. Tokenising is part of it; loading is not.
 
