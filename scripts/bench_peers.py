@@ -185,9 +185,12 @@ TARGETS: dict[str, Target] = {
     ),
     "export_mb_per_second": Target(
         part="deciding",
-        words="MB of text `export` writes a second",
+        words="MB of text `export` writes a second, 7 of 190 candidates picked",
         least=150,
         read=at("export_megabytes_per_second"),
+    ),
+    "export_mb_per_second_wide": Target(
+        part="deciding", words="the same, 40 picked", least=150, read=at("export_wide_megabytes_per_second")
     ),
     "help_seconds": Target(part="deciding", words="seconds of `--help`", most=0.3, read=at("seconds_help")),
     "empty_filter_seconds": Target(
