@@ -1,7 +1,7 @@
 """From texts to triplets: hnmine beside sentence-transformers and FlagEmbedding, on the same files, in turn.
 
-    python scripts/bench_end_to_end.py OUT [--sample 0.1] [--rounds 5] [--cores 1] [--only WORD] [--json FILE]
-        [--flag-script hn_mine.py [--flag-python PYTHON]]
+    python scripts/bench_end_to_end.py OUT [--sample 0.1] [--rounds 5] [--cores 1] [--only WORD]
+        [--flag-script hn_mine.py [--flag-python PYTHON]] [--json FILE] [--markdown FILE]
 
 The texts are the built-in collection `stdlib`, or a keyed sample of it, written once below OUT for all. Every
 contender is a process of its own that reads files and writes a training file: five negatives a query out of the first
@@ -300,6 +300,20 @@ def agreements(data: Path, runs: Mapping[str, Contender]) -> dict[str, Any]:
     return found
 
 
+def markdown(report: Mapping[str, Any]) -> str:
+    """The table of `docs/benchmarks/peers.md`."""
+    lines = [
+        "| | processor s | of it for a few texts | times as fast | triplets of the first |",
+        "|---|---|---|---|---|",
+    ]
+    for name, row in report["contenders"].items():
+        share = report["agreement"].get(name, {}).get("share_of_theirs")
+        same = "" if share is None else f"{100 * share:.2f} %"
+        few = row["few_texts_processor_seconds"]
+        lines.append(f"| {name} | {row['processor_seconds']:.1f} | {few:.1f} | {row['times_as_fast']:.2f} | {same} |")
+    return "\n".join(lines) + "\n"
+
+
 def machine(cores: int, flag_python: str | None) -> dict[str, Any]:
     """Where this ran, and on what."""
     versions: dict[str, str] = {}
@@ -348,6 +362,7 @@ def main() -> None:
     parser.add_argument("--flag-python", default=sys.executable)
     parser.add_argument("--openvino", action="store_true", help="hnmine on OpenVINO too")
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--markdown", type=Path)
     given = parser.parse_args()
     bind(given.cores)
     how = {"flag_script": given.flag_script, "flag_python": given.flag_python, "openvino": given.openvino}
@@ -376,6 +391,8 @@ def main() -> None:
     print(text)
     if given.json is not None:
         given.json.write_text(text + "\n", encoding="utf-8")
+    if given.markdown is not None:
+        given.markdown.write_text(markdown(report), encoding="utf-8")
 
 
 if __name__ == "__main__":

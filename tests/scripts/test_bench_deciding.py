@@ -71,6 +71,8 @@ def test_the_script_measures_all_that_is_promised(bench: ModuleType, made: Path)
     assert found["rows"] == rows(made / LARGE)
     assert found["export_megabytes"] > 3
     assert all(value > 0 for values in found["times"].values() for value in values)
+    assert found["export_wide_megabytes"] > 3 * found["export_megabytes"]
+    assert {"export_wide_megabytes_per_second", "filter_over_lexsort"} <= set(found)
     assert {"filter_rows_per_second", "export_megabytes_per_second", "new_margin_share", "seconds_help"} <= set(found)
 
 

@@ -123,6 +123,8 @@ def test_ratios_are_medians_of_paired_rounds(bench: Any) -> None:
     row = bench.summarise(rounds, few)[bench.OWN]
     assert (row["processor_seconds"], row["wall_seconds"], row["largest_resident_gb"]) == (2.0, 9.0, 2.0)
     assert row["few_texts_processor_seconds"] == 1.5
+    report = {"contenders": {bench.OWN: row}, "agreement": {bench.OWN: {"share_of_theirs": 0.98765}}}
+    assert bench.markdown(report).splitlines()[2:] == ["| hnmine, dense alone | 2.0 | 1.5 | 2.00 | 98.77 % |"]
 
 
 @pytest.mark.slow
