@@ -6,11 +6,14 @@ Documents and queries must go through the same analyser; `Analyser.describe` rec
 from __future__ import annotations
 
 import re
-import sys
 import unicodedata
 from collections.abc import Iterable
 from functools import cache
+from importlib.machinery import SourceFileLoader
+from importlib.util import find_spec
 from itertools import islice
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from hnmine.errors import MissingDependencyError, UsageError
@@ -79,7 +82,7 @@ def _patterns() -> tuple[re.Pattern[str], re.Pattern[str], re.Pattern[str]]:
     # (word or run without spaces, run without spaces, character with its marks). `\w` lacks combining marks, without
     # which words of the Indic scripts fall apart.
     marks: list[list[int]] = []
-    for code in range(0x300, sys.maxunicode + 1):
+    for code in (*range(0x300, 0x20000), *range(0xE0000, 0xE1000)):  # the planes between are Han or empty
         # Marks that enclose symbols (the keycap of an emoji) would make a new word of the digit inside.
         if unicodedata.category(chr(code))[0] == "M" and not 0x20D0 <= code <= 0x20FF:
             if marks and marks[-1][1] == code - 1:
@@ -202,12 +205,22 @@ def _snowball(stemmer: str | None) -> Any:
 
 
 @cache
+def _bm25s_stop_lists() -> ModuleType:
+    # The module alone: the package loads SciPy, which takes longer than all else that opening an index does.
+    package = find_spec("bm25s")
+    if package is None or package.origin is None:
+        raise MissingDependencyError("bm25s is not installed", remedy="pip install bm25s")
+    loader = SourceFileLoader("bm25s.stopwords", str(Path(package.origin).with_name("stopwords.py")))
+    module = ModuleType(loader.name)
+    loader.exec_module(module)
+    return module
+
+
+@cache
 def _stop_words(language: str, *, suffix: str = "") -> frozenset[str]:
     if language not in _STOP_LISTS:
         return frozenset()
-    from bm25s import stopwords
-
-    words = getattr(stopwords, f"STOPWORDS_{_STOP_LISTS[language]}{suffix}")
+    words = getattr(_bm25s_stop_lists(), f"STOPWORDS_{_STOP_LISTS[language]}{suffix}")
     # A list may hold entries that the word pattern cuts ("don't"); their pieces are not stop words.
     return frozenset(unicodedata.normalize("NFKC", word).lower() for word in words if word.isalpha())
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections import Counter
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 from itertools import chain, pairwise
@@ -39,12 +38,18 @@ class _Bm25Index(Retriever):
         super().__init__(name=name, tie_order=tie_order)
         self.analyser = analyser
         self._arrays = open_postings(directory, documents=self.size)
+        self._last_bags: tuple[Queries | None, list[list[int]]] = (None, [])
         self._vocabulary = Vocabulary(self._arrays["vocabulary"], self._arrays["vocabulary_offsets"])
 
     def _bags(self, queries: Queries) -> list[list[int]]:
-        # Each query as token numbers in reading order, repetitions kept and unknown tokens left out.
-        find = self._vocabulary.find
-        return [[token for token in map(find, self.analyser.tokens(text)) if token >= 0] for text in queries.texts]
+        # Each query as token numbers in reading order, repetitions kept and unknown tokens left out. The last block's
+        # are kept: a search asks for them, and who scores more pairs asks again.
+        last, bags = self._last_bags
+        if last is not queries:
+            find, tokens = self._vocabulary.find, self.analyser.tokens
+            bags = [[token for token in map(find, tokens(text)) if token >= 0] for text in queries.texts]
+            self._last_bags = queries, bags
+        return bags
 
     def _is_hit(self, scores: Scores) -> npt.NDArray[np.bool_]:
         return scores > 0
@@ -112,6 +117,7 @@ class MaxScoreIndex(_Bm25Index):
     def __init__(self, directory: Path, *, analyser: Analyser, name: str, tie_order: Rows) -> None:
         super().__init__(directory, analyser=analyser, name=name, tie_order=tie_order)
         self._kernel: _Kernel | None = None
+        self._most_absent = float(self._arrays["absent"].max(initial=0))
 
     def _found(self, queries: Queries, k: int, among: Bools | None) -> tuple[Rows, Scores]:
         if self._kernel is None:
@@ -137,17 +143,18 @@ class MaxScoreIndex(_Bm25Index):
         assert self._kernel is not None
         rows, scores = self._kernel(bags, k, among)
         limit = self.size if among is None else int(np.count_nonzero(among))
-        for place, bag in enumerate(bags if k < limit else ()):
-            if self._cut_is_open(bag, scores[place], k):
-                rows[place], scores[place] = self._settled(bag, k, among, limit)
+        if k < limit:
+            for place in np.flatnonzero(self._cut_is_open(bags, scores, k)):
+                rows[place], scores[place] = self._settled(bags[place], k, among, limit)
         return rows, scores
 
-    def _cut_is_open(self, bag: list[int], scores: Scores, k: int) -> bool:
-        # Might a document that the kernel left out belong to the first k - OVERFETCH? A float32 sum of n positive
+    def _cut_is_open(self, bags: list[list[int]], scores: Scores, k: int) -> Bools:
+        # Might a document that the kernel left out belong to a query's first k - OVERFETCH? A float32 sum of n positive
         # numbers is off by at most n - 1 roundings, and the final score, absent part included, by one more.
-        wanted, last = float(scores[max(0, k - OVERFETCH - 1)]), float(scores[-1])
-        rounding = 2.0**-23 * ((len(bag) + 1) * wanted + float(self._arrays["absent"][bag].sum(dtype=np.float64)))
-        return last > 0 and wanted - last <= rounding
+        wanted, last = (scores[:, place].astype(np.float64) for place in (max(0, k - OVERFETCH - 1), -1))
+        length = np.array([len(bag) for bag in bags])
+        rounding = 2.0**-23 * ((length + 1) * wanted + length * self._most_absent)
+        return (last > 0) & (wanted - last <= rounding)
 
     def _settled(self, bag: list[int], k: int, among: Bools | None, limit: int) -> tuple[Rows, Scores]:
         # One query's best by exact score, from as many as it takes until those left out cannot belong to them.
@@ -155,8 +162,8 @@ class MaxScoreIndex(_Bm25Index):
         depth, is_open = k, True
         while is_open:
             depth = min(limit, _DEEPER * depth)
-            (rows,), (scores,) = self._kernel([bag], depth, among)
-            is_open = depth < limit and self._cut_is_open(bag, scores, k)
+            (rows,), scores = self._kernel([bag], depth, among)
+            is_open = depth < limit and bool(self._cut_is_open([bag], scores, k))
         rows = rows[rows >= 0]
         return self._top(rows, self._pair_scores([bag], np.array([0, len(rows)]), rows), k)
 
@@ -298,11 +305,12 @@ class RankBm25Index(_Bm25Index):
 
 def _distinct(bags: list[list[int]]) -> tuple[Rows, Rows, Rows]:
     """(distinct tokens in order of first occurrence, how often each occurs, where each query's begin)."""
-    counted = [Counter(bag) for bag in bags]
-    offsets = np.concatenate([[0], np.cumsum([len(bag) for bag in counted], dtype=np.int64)])
-    tokens = np.fromiter(chain.from_iterable(counted), np.int64, offsets[-1])
-    times = np.fromiter(chain.from_iterable(bag.values() for bag in counted), np.int64, offsets[-1])
-    return tokens, times, offsets
+    owner = np.repeat(np.arange(len(bags)), [len(bag) for bag in bags])
+    flat = np.fromiter(chain.from_iterable(bags), np.int64, len(owner))
+    _, first, times = np.unique(owner << 32 | flat, return_index=True, return_counts=True)
+    order = np.argsort(first)
+    first = first[order]
+    return flat[first], times[order], np.searchsorted(owner[first], np.arange(len(bags) + 1))
 
 
 @lru_cache(maxsize=1)

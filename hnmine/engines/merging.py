@@ -45,37 +45,34 @@ def merge(paths: Sequence[Path], directory: Path, scoring: Scoring) -> dict[str,
     """
     blocks = [_Block(path) for path in paths]
     places = {name: directory / f"{name}.npy" for name in ARRAYS}
-    firsts = np.concatenate([[0], np.cumsum([len(block.lengths) for block in blocks], dtype=np.int64)])
-    documents, total = int(firsts[-1]), 0
+    firsts = np.cumsum([0, *(len(block.lengths) for block in blocks)])
+    documents = int(firsts[-1])
     with writing_array(places["lengths"], np.int32, documents) as write:
         for block in blocks:
             write(block.lengths)
-            total += int(block.lengths.sum(dtype=np.int64))
-    lengths = np.load(places["lengths"], mmap_mode="r")
-
+    lengths = np.asarray(np.load(places["lengths"], mmap_mode="r"))
     vocabulary = _union([block.vocabulary for block in blocks])
-    _, ends, text = vocabulary.buffers()
-    write_array(places["vocabulary_offsets"], np.frombuffer(ends, np.int64, len(vocabulary) + 1))
-    size = int(np.frombuffer(ends, np.int64)[len(vocabulary)]) if len(vocabulary) else 0
-    write_array(places["vocabulary"], np.frombuffer(text or b"", np.uint8, size))
-
+    ends, text = _bytes_of(vocabulary)
+    write_array(places["vocabulary_offsets"], ends)
+    write_array(places["vocabulary"], text)
     offsets = np.concatenate([[0], np.cumsum(_frequencies(blocks, vocabulary))]).astype(np.int64)
     write_array(places["offsets"], offsets)
     idf = scoring.idf(np.diff(offsets), documents)
     write_array(places["absent"], scoring.absent(idf))
+    mean_length = int(lengths.sum(dtype=np.int64)) / max(documents, 1)
     peaks = np.zeros(len(vocabulary), np.float32)
     with ExitStack() as stack:
-        write_documents, write_counts_, write_impacts = (
-            stack.enter_context(writing_array(places[name], ARRAYS[name], int(offsets[-1])))
+        append = {
+            name: stack.enter_context(writing_array(places[name], ARRAYS[name], int(offsets[-1])))
             for name in ("documents", "counts", "impacts")
-        )
+        }
         for tokens, frequencies, rows, counts in _pieces(blocks, firsts, vocabulary, offsets):
-            impacts = scoring.impacts(np.repeat(idf[tokens], frequencies), counts, lengths[rows], total / documents)
+            impacts = scoring.impacts(np.repeat(idf[tokens], frequencies), counts, lengths[rows], mean_length)
             starts = np.cumsum(frequencies) - frequencies
             peaks[tokens] = np.maximum(peaks[tokens], np.maximum.reduceat(impacts, starts))
-            write_documents(rows)
-            write_counts_(counts)
-            write_impacts(impacts)
+            append["documents"](rows)
+            append["counts"](counts)
+            append["impacts"](impacts)
     write_array(places["peaks"], peaks)
     return {"terms": len(vocabulary), "postings": int(offsets[-1])}
 
@@ -118,6 +115,13 @@ def _union(vocabularies: Sequence[pa.LargeStringArray]) -> pa.LargeStringArray:
             found, more = pc.unique(pa.chunked_array([found, *more])), []
     found = pc.unique(pa.chunked_array([found, *more]))
     return found.take(pc.sort_indices(found))
+
+
+def _bytes_of(vocabulary: pa.LargeStringArray) -> tuple[Int64s, npt.NDArray[np.uint8]]:
+    """Where each token begins, and one more; the UTF-8 bytes of all."""
+    _, ends, text = vocabulary.buffers()
+    begins = np.frombuffer(ends, np.int64, len(vocabulary) + 1) if len(vocabulary) else np.zeros(1, np.int64)
+    return begins, np.frombuffer(text or b"", np.uint8, int(begins[-1]))
 
 
 def _frequencies(blocks: Sequence[_Block], vocabulary: pa.LargeStringArray) -> Int64s:

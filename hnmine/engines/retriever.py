@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from hnmine.core.pool import Pairs
+from hnmine.core.pool import Pairs, best_first
 from hnmine.schema import Scale
 
 OVERFETCH = 32
@@ -103,7 +103,7 @@ class Retriever(ABC):
         scores = self.pair_scores(queries, offsets, rows)
         good = np.isfinite(scores) & self._is_hit(scores)
         owner, rows, scores = owner[good], rows[good], scores[good]
-        order = np.lexsort((self.tie_order[rows], -scores.astype(np.float64), owner))
+        order = best_first(owner, scores, self.tie_order[rows])
         owner, rows, scores = owner[order], rows[order], scores[order]
         starts = np.searchsorted(owner, np.arange(len(queries) + 1))
         place = np.arange(len(owner)) - starts[owner]

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from hnmine.core.answers import contains, normalised, parse_answers, patterns
-from hnmine.core.pool import Pairs, Pool, draw_documents, ranks_of, unite
+from hnmine.core.pool import Pairs, Pool, best_first, draw_documents, ranks_of, unite
 from hnmine.engines.arithmetic import numpy_facts
 from hnmine.engines.retriever import Queries, Retriever, Rows
 from hnmine.errors import InputError, UsageError
@@ -263,7 +263,7 @@ class Mine(Stage):
         depth, kept_out = self.excluded.depth(self.top_k), 0
         sources: dict[str, Pairs] = {JUDGED: Pairs(owner=judged.query_rows, rows=judged.doc_rows)}
         source_ranks: dict[str, npt.NDArray[np.int32]] = {}
-        run_scores: dict[str, npt.NDArray[np.float32]] = {}
+        found_scores: dict[str, npt.NDArray[np.float32]] = {}
         if len(self.collection.existing_negatives.query_rows):
             existing = self.excluded.allowed_documents(self.collection.existing_negatives.of(query_rows))
             existing = allowed.judged(existing)
@@ -271,7 +271,8 @@ class Mine(Stage):
         for retriever in self.retrievers():
             hits = allowed.search(retriever, queries, depth)
             found = Pairs.ragged(hits.offsets, hits.rows)
-            sources[retriever.name], _, out = self.excluded.first(found, self.top_k)
+            sources[retriever.name], left, out = self.excluded.first(found, self.top_k)
+            found_scores[retriever.name] = hits.scores[left]
             kept_out += out
             source_ranks[retriever.name] = ranks_of(sources[retriever.name].owner)
         for run in self.runs:
@@ -279,15 +280,16 @@ class Mine(Stage):
             places = allowed.first(pairs, depth)
             pairs, own_scores = Pairs(owner=pairs.owner[places], rows=pairs.rows[places]), own_scores[places]
             sources[run.name], left, out = self.excluded.first(pairs, self.top_k)
-            run_scores[run.name] = own_scores[left]
+            found_scores[run.name] = own_scores[left]
             source_ranks[run.name] = ranks_of(sources[run.name].owner)
             kept_out += out
         query_ids = self.collection.query_ids.take(pa.array(query_rows))
         if self.options.random:
             sources[RANDOM_SOURCE] = self._draw(query_ids.to_pylist(), judged.query_rows, judged.doc_rows, allowed)
         pool = unite(sources, len(query_rows), documents)
-        scores = {r.name: r.pair_scores(queries, pool.offsets, pool.rows) for r in self.retrievers()}
-        scores |= {name: np.asarray(pool.gather(name, own, np.nan), np.float32) for name, own in run_scores.items()}
+        scores = {name: np.asarray(pool.gather(name, own, np.nan), np.float32) for name, own in found_scores.items()}
+        for retriever in self.retrievers():
+            _score_the_rest(retriever, queries, pool, scores[retriever.name])
         grade, is_judged = _grades(pool, judged.grades)
         is_positive = is_judged & (grade >= self.options.min_relevance)
         order = self._order(pool, scores)
@@ -343,8 +345,8 @@ class Mine(Stage):
         ties = self.collection.tie_order[pool.rows]
         if self.rank_by is None:
             return np.lexsort((ties, pool.owner))
-        values = scores[self.rank_by].astype(np.float64)
-        return np.lexsort((ties, -np.where(np.isfinite(values), values, -np.inf), pool.owner))
+        values = scores[self.rank_by]
+        return best_first(pool.owner, np.where(np.isfinite(values), values, np.float32(-np.inf)), ties)
 
     def _similarities(self, pool: Pool, is_positive: npt.NDArray[np.bool_], order: Rows) -> dict[str, pa.Array]:
         positives = Pairs(owner=pool.owner[is_positive], rows=pool.rows[is_positive])
@@ -428,6 +430,13 @@ def default_rank_by(scores: Sequence[ScoreInfo]) -> str | None:
             if score.origin == origin:
                 return score.name
     return None
+
+
+def _score_the_rest(retriever: Retriever, queries: Queries, pool: Pool, scores: npt.NDArray[np.float32]) -> None:
+    """Fill in the scores of the rows that others brought; what the search found has its pair scores already."""
+    rest = ~pool.brought(retriever.name)
+    offsets = np.concatenate([[0], np.cumsum(rest)])[pool.offsets]
+    scores[rest] = retriever.pair_scores(queries, offsets, pool.rows[rest])
 
 
 def _grades(pool: Pool, grades: npt.NDArray[np.int32]) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.bool_]]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
 
-from hnmine.core.pool import Pairs, draw_documents, ranks_of, unite
+from hnmine.core.pool import Pairs, best_first, draw_documents, ranks_of, unite
 
 
 def pairs(*items: tuple[int, int]) -> Pairs:
@@ -55,3 +57,14 @@ def test_random_documents_are_spread_evenly() -> None:
         counts[draw_documents(seed, np.array([0]), 50, 5)] += 1
     assert counts[0] == 0
     assert np.abs(counts[1:] / 4_000 - 5 / 49).max() < 0.025
+
+
+@given(st.data())
+def test_best_first_is_a_sort_by_owner_score_and_tie(data: st.DataObject) -> None:
+    size = data.draw(st.integers(0, 60))
+    owner = np.sort(np.array(data.draw(st.lists(st.integers(0, 70_000), min_size=size, max_size=size)), np.int64))
+    values = st.sampled_from([0.0, -0.0, 1.5, -1.5, np.inf, -np.inf, 1e-45, -1e-45, 3e38])
+    scores = np.array(data.draw(st.lists(values, min_size=size, max_size=size)), np.float32)
+    ties = np.array(data.draw(st.permutations(range(2**31 - 61, 2**31 - 61 + size))), np.int64)
+    expected = np.lexsort((ties, -scores.astype(np.float64), owner))
+    assert best_first(owner, scores, ties).tolist() == expected.tolist()

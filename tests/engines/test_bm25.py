@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+import tracemalloc
 from itertools import pairwise
 from pathlib import Path
 
@@ -256,6 +257,25 @@ def test_postings_do_not_depend_on_blocks_or_on_what_is_held_at_a_time(tmp_path,
         assert {path.name: path.read_bytes() for path in place.glob("*.npy")} == whole
         distinct = [set(document) for document in documents]
         assert counts == {"terms": len(set().union(*distinct)), "postings": sum(map(len, distinct))}
+
+
+def test_what_a_merge_holds_does_not_grow_with_the_documents(tmp_path, monkeypatch):
+    monkeypatch.setattr(merging, "_STEP", 4_096)
+    documents = [text.split() for text in corpus(documents=1_000, words=300)]
+
+    def peak(times):
+        tracemalloc.start()
+        merged(tmp_path / str(times), [documents] * times)
+        tracemalloc.reset_peak()
+        paths = sorted((tmp_path / str(times) / "counts").iterdir())
+        merge(paths, tmp_path / "again", Scoring(method="lucene", k1=K1, b=B, delta=DELTA))
+        held = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return held
+
+    few, many = peak(4), peak(16)
+    assert many < 1.5 * few
+    assert (tmp_path / "16" / "documents.npy").stat().st_size > 3 * (tmp_path / "4" / "documents.npy").stat().st_size
 
 
 def test_postings_are_the_counts_and_the_formula(tmp_path):
