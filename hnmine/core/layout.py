@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -56,6 +57,8 @@ class Layout:
 
 def end_to_end(parts: Sequence[tuple[Chosen, Layout]]) -> Layout:
     """The rows of several layouts one after the other, over the joined lists of their queries, positives, negatives."""
+    if len(parts) == 1:
+        return parts[0][1]
     query, lengths, places = [], [], []
     queries = positives = negatives = 0
     for chosen, layout in parts:
@@ -71,13 +74,15 @@ def end_to_end(parts: Sequence[tuple[Chosen, Layout]]) -> Layout:
 def row_per_negative(chosen: Chosen, keys: Keys | None) -> tuple[Layout, int]:
     """A row for each (query, positive, negative), and how many (query, positive) pairs have no negative."""
     pair, pair_query, take, left_out = _usable(chosen, 1)
-    within = _within(take)
-    row_pair = np.repeat(pair, take)
-    negative = -1 - (np.repeat(chosen.negative_offsets[pair_query], take) + within)
-    order = _order(None if keys is None else mix(keys[row_pair], within), len(row_pair))
-    places = np.stack([row_pair, negative], axis=1)[order].reshape(-1)
-    query = np.repeat(pair_query, take)[order]
-    return Layout(query=query, offsets=2 * np.arange(len(query) + 1), places=places), left_out
+    row = np.repeat(np.arange(len(pair), dtype=np.int32), take)  # all rows are in memory
+    within = _within(take).astype(np.int32)
+    order = _order(None if keys is None else mix(keys[pair][row], within), len(row))
+    row, within = row[order], within[order]
+    places = np.empty((len(row), 2), np.int64)
+    places[:, 0] = pair[row]
+    places[:, 1] = -1 - (chosen.negative_offsets[pair_query][row] + within)
+    offsets = 2 * np.arange(len(row) + 1)
+    return Layout(query=pair_query[row], offsets=offsets, places=places.reshape(-1)), left_out
 
 
 def row_per_pair(
@@ -147,7 +152,7 @@ def _within(lengths: Ints) -> Ints:
     return np.asarray(np.arange(int(lengths.sum())) - np.repeat(_starts(lengths)[:-1], lengths), np.int64)
 
 
-def mix(keys: Keys, numbers: Ints) -> Keys:
+def mix(keys: Keys, numbers: npt.NDArray[np.integer[Any]]) -> Keys:
     """A new uniform 64-bit number from a key and a small number (SplitMix64, Steele et al. 2014)."""
     with np.errstate(over="ignore"):
         z = keys + (numbers.astype(np.uint64) + np.uint64(1)) * _GOLDEN

@@ -25,6 +25,8 @@ from hnmine.hashing import digest_json
 from hnmine.schema import DOC_ID, QUERY_ID, TEXT, TEXT_KEY, TITLE, Kind
 
 Rows = npt.NDArray[np.int64]
+_LOOKED_UP = 65_536
+"""Ids looked up at a time, and among which."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,6 +199,26 @@ def join_titles(table: pa.Table, separator: str) -> pa.Array:
     title, text = table[TITLE].combine_chunks(), table[TEXT].combine_chunks()
     joined = pc.binary_join_element_wise(title, text, separator)
     return pc.if_else(pc.equal(title, ""), text, pc.if_else(pc.equal(text, ""), title, joined))
+
+
+def rows_in_order(ids: pa.ChunkedArray, wanted: pa.Array) -> Rows:
+    """The row of each wanted id among `ids`, in whose order they come; -1 where there is none.
+
+    As `rows_of`, of a few at a time: memory does not grow with `wanted`, nor time with their product.
+    """
+    found: list[Rows] = [np.empty(0, np.int64)]
+    start = 0
+    for low in range(0, len(wanted), _LOOKED_UP):
+        part = wanted.slice(low, _LOOKED_UP)
+        rows = np.full(len(part), -1, np.int64)
+        for first in range(start, len(ids), _LOOKED_UP):
+            here = rows_of(ids.slice(first, _LOOKED_UP), part)
+            rows = np.where(here >= 0, here + first, rows)
+            if (rows >= 0).all():
+                break
+        start = max(start, int(rows.max()) + 1)
+        found.append(rows)
+    return np.concatenate(found)
 
 
 def rows_of(ids: pa.ChunkedArray, wanted: pa.ChunkedArray | pa.Array) -> Rows:

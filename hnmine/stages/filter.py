@@ -39,7 +39,7 @@ from hnmine.files.candidates import (
     similarities,
     whole_numbers,
 )
-from hnmine.files.collection import Collection, rows_of
+from hnmine.files.collection import Collection, rows_in_order
 from hnmine.files.tables import part_name, writing
 from hnmine.hashing import keyed_hashes
 from hnmine.options import Existing, FilterOptions, Short, as_plain, nearest
@@ -373,7 +373,7 @@ class Filter(Stage):
     @cached_property
     def _query_rows(self) -> npt.NDArray[np.int64]:
         """The collection's row of each query of the table."""
-        return rows_of(self.collection.query_ids, self.table.query_ids)
+        return rows_in_order(self.collection.query_ids, self.table.query_ids)
 
     def evidence(self, table: pa.Table, queries: npt.NDArray[np.int64]) -> Evidence:
         """What rules and picks see of the rows of the queries at the given positions, in order."""

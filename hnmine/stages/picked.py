@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from hnmine.core.layout import Chosen
 from hnmine.core.rules.consistency import Inconsistent
 from hnmine.files.candidates import CandidatesTable, floats, ranks
-from hnmine.files.collection import Collection, rows_of
+from hnmine.files.collection import Collection, rows_in_order, rows_of
 from hnmine.schema import (
     DOC_ID,
     EPOCH,
@@ -31,7 +31,7 @@ from hnmine.schema import (
 )
 
 READ_ROWS = 65_536
-LOOKED_UP = 1 << 19
+LOOKED_UP = 1 << 17
 """Document ids in memory at a time, at least."""
 _BETWEEN = "\0"
 """Joins the names of a list of sources: no name holds it."""
@@ -210,7 +210,14 @@ def _read(
     columns = [name for name in decisions.column_names if name in (*told, *known)]
     counts: dict[bool, list[Ints]] = {True: [], False: []}
     kept: dict[bool, list[Texts]] = {True: [], False: []}
-    places = {True: _Places(collection), False: _Places(collection)}
+    waiting: dict[bool, list[pa.Table]] = {True: [], False: []}
+
+    def look_up(is_positive: bool) -> None:
+        # Many documents at a time: each look-up reads all ids of the collection.
+        table = pa.concat_tables(waiting[is_positive])
+        kept[is_positive].append(_texts(collection, table, words, judge=judge, rank_by=rank_by))
+        waiting[is_positive] = []
+
     for block in decisions.pieces(queries, READ_ROWS):
         table = decisions.read(block, columns)
         owner = np.repeat(np.arange(len(block)), np.diff(decisions.offsets(block)))
@@ -220,53 +227,30 @@ def _read(
         positive, negative = (rows[~doubtful[owner[rows]]] for rows in select(table, owner))
         for is_positive, rows in ((True, positive), (False, negative)):
             counts[is_positive].append(np.bincount(owner[rows], minlength=len(block)))
-            own = table.take(pa.array(rows))
-            places[is_positive].add(own[DOC_ID])
-            kept[is_positive].append(_texts(own, words, judge=judge, rank_by=rank_by))
+            waiting[is_positive].append(table.take(pa.array(rows)))
+            if sum(len(part) for part in waiting[is_positive]) >= LOOKED_UP:
+                look_up(is_positive)
+    for is_positive, left in waiting.items():
+        if left:
+            look_up(is_positive)
     ids = decisions.query_ids.take(pa.array(queries))
-    rows_found = rows_of(collection.query_ids, ids)
+    rows_found = rows_in_order(collection.query_ids, ids)
     return Picked(
         query_rows=rows_found,
         epochs=np.full(len(rows_found), epoch),
         query_ids=ids,
         chosen=Chosen(positive_offsets=_offsets(counts[True]), negative_offsets=_offsets(counts[False])),
-        positives=replace(Texts.joined(kept[True]), rows=places[True].rows()),
-        negatives=replace(Texts.joined(kept[False]), rows=places[False].rows()),
+        positives=Texts.joined(kept[True]),
+        negatives=Texts.joined(kept[False]),
         words=words,
     )
 
 
-class _Places:
-    """Looks the rows of document ids up, many at a time: each look-up reads all ids of the collection."""
-
-    def __init__(self, collection: Collection) -> None:
-        self._collection = collection
-        self._waiting: list[pa.ChunkedArray] = []
-        self._found: list[Ints] = [np.empty(0, np.int64)]
-
-    def add(self, ids: pa.ChunkedArray) -> None:
-        """Take the next ids."""
-        self._waiting.append(ids)
-        if sum(map(len, self._waiting)) >= LOOKED_UP:
-            self._look_up()
-
-    def rows(self) -> Ints:
-        """The rows of all ids, in order."""
-        self._look_up()
-        return np.concatenate(self._found)
-
-    def _look_up(self) -> None:
-        if self._waiting:
-            ids = pa.chunked_array([chunk for ids in self._waiting for chunk in ids.chunks], pa.string())
-            self._found.append(rows_of(self._collection.doc_ids, ids))
-            self._waiting = []
-
-
-def _texts(table: pa.Table, words: Words, *, judge: str | None, rank_by: str | None) -> Texts:
-    """The documents of the rows of a table of decisions; their rows in the collection are still to be found."""
+def _texts(collection: Collection, table: pa.Table, words: Words, *, judge: str | None, rank_by: str | None) -> Texts:
+    """The documents of the rows of a table of decisions."""
     size = table.num_rows
     return Texts(
-        rows=np.empty(0, np.int64),
+        rows=rows_of(collection.doc_ids, table[DOC_ID]),
         score=(floats(table, judge) if judge else np.full(size, np.nan)).astype(np.float32),
         rank=(ranks(table, rank_by) if rank_by else np.zeros(size)).astype(np.int32),
         weight=_weights(table).astype(np.float32),
