@@ -26,7 +26,7 @@ from hnmine.files.artefact import Artefact, Draft, Json, sum_counts
 from hnmine.files.collection import Collection
 from hnmine.files.tables import write_array
 from hnmine.hashing import digest_file
-from hnmine.options import Backend, DenseOptions, Dtype, Store, as_plain
+from hnmine.options import Ann, Backend, DenseOptions, Dtype, Store, as_plain
 from hnmine.schema import Kind, Scale, Side
 from hnmine.stages import searching
 from hnmine.stages.encoding import EncodingStage, place, texts_digest
@@ -116,9 +116,10 @@ class IndexDense(EncodingStage):
 
     @cached_property
     def _ann(self) -> Json:
-        return searching.facts_of(
-            self.options.ann, len(self.collection.documents), len(self.collection.queries), self._dimension()
-        )
+        if self.options.ann is Ann.FLAT:
+            return {"kind": Ann.FLAT}  # without asking the model for its dimension
+        sizes = len(self.collection.documents), len(self.collection.queries), self._dimension()
+        return searching.facts_of(self.options.ann, *sizes)
 
     def blocks(self) -> Sequence[Block]:
         """Blocks of 8,192 documents, then of 8,192 queries."""
