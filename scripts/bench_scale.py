@@ -62,7 +62,7 @@ def anonymous_memory(pid: int) -> int:
 
 
 def family(pid: int) -> Iterator[int]:
-    """The process and its descendants."""
+    """The process and its descendants; not one that is being started, and has the memory of its parent until then."""
     yield pid
     for children in Path(f"/proc/{pid}/task").glob("*/children"):
         try:
@@ -70,7 +70,16 @@ def family(pid: int) -> Iterator[int]:
         except OSError:
             continue
         for child in found:
-            yield from family(int(child))
+            if sizes(int(child)) != sizes(pid):
+                yield from family(int(child))
+
+
+def sizes(pid: int) -> str:
+    """The kernel's numbers about the memory of a process; empty of one that has ended."""
+    try:
+        return Path(f"/proc/{pid}/statm").read_text()
+    except OSError:
+        return ""
 
 
 def spend(line: Sequence[object]) -> Spent:
