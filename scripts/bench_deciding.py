@@ -1,6 +1,6 @@
 """How fast candidates are decided and exported, beyond the start-up, and what a new margin costs.
 
-    python scripts/bench_deciding.py OUT [--run DIR]
+    python scripts/bench_deciding.py OUT [--data stdlib] [--repeat 3]
 
 Makes, once, a collection of pieces of the standard library's source with ready-made vectors, and mines it by BM25 and
 by the vectors twice: for a quarter of the queries, and for all. Then, --repeat times in turn and each in a process of
@@ -12,8 +12,9 @@ multiple of a fixed piece of work, measured between the runs: NumPy's lexsort of
 40 a query, where the writing of text has more of a share.
 
 `new_margin_share` is the time of the whole `filter --relative-margin 0.1` over that of index + mine, here with vectors
-that cost nothing; with --run DIR (a directory of `hnmine run`, whose run.json know how long index and mine took) it is
-also told for that. Medians; OUT/results.json has everything.
+that cost nothing; with --data DATA it is also told for that, indexed by BM25 and the default model (once; OUT keeps
+them).
+Medians; OUT/results.json has everything.
 """
 
 from __future__ import annotations
@@ -53,12 +54,13 @@ def main() -> None:
     parser.add_argument("--documents", type=int, default=50_000)
     parser.add_argument("--queries", type=int, default=20_000)
     parser.add_argument("--repeat", type=int, default=3)
-    parser.add_argument("--run", type=Path, help="A run directory whose candidates are given a new margin too.")
+    parser.add_argument("--data", help="as for hnmine: its candidates are given a new margin, too")
+    parser.add_argument("--sample", help="of --data, as for hnmine ingest")
     given = parser.parse_args()
     mining = make_input(given.out, given.documents, given.queries)
     results = measure(given.out, given.repeat, mining)
-    if given.run is not None:
-        results["run"] = new_margin(given.run, given.out / "run-decisions", given.repeat)
+    if given.data is not None:
+        results["data"] = new_margin(given.out / "data-run", given.data, given.sample, given.repeat)
     results["machine"] = {
         "platform": platform.platform(),
         "cores": os.cpu_count(),
@@ -173,18 +175,29 @@ def measure(out: Path, repeat: int, mining: float) -> dict[str, Any]:
     }
 
 
-def new_margin(run: Path, target: Path, repeat: int) -> dict[str, float]:
-    """Wall seconds of a new margin for the candidates of a run directory, and its share of its index + mine."""
-    records = [*sorted(run.glob("indexes/*/run.json")), run / "candidates" / "run.json"]
-    spent = sum(float(json.loads(record.read_text())["seconds"]) for record in records)
-    seconds = []
-    for _ in range(repeat):
-        fresh(target)
-        began = time.monotonic()
-        command("filter", run, "-o", target, "--relative-margin", "0.1")
-        seconds.append(time.monotonic() - began)
+def new_margin(place: Path, data: str, sample: str | None, repeat: int) -> dict[str, Any]:
+    """Processor seconds of a new margin for the candidates of some data, and its share of index + mine."""
+    collection, indexes = place / "collection", [place / "bm25", place / "dense"]
+    done = place / "mining.json"
+    if not done.exists():
+        command("ingest", data, "-o", collection, *(["--sample", sample] if sample else []))
+        spent = [command("index", path.name, collection, "-o", path) for path in indexes]
+        named = [word for path in indexes for word in ("--index", path)]
+        spent.append(command("mine", collection, *named, "-o", place / "candidates"))
+        done.write_text(json.dumps({"seconds": sum(spent)}))
+    mining = float(json.loads(done.read_text())["seconds"])
+    target = place / "decisions"
+    margin = ("--relative-margin", "0.1")
+    seconds = [command("filter", place / "candidates", "-o", fresh(target), *margin) for _ in range(repeat)]
     middle = statistics.median(seconds)
-    return {"index_and_mine_seconds": spent, "filter_seconds": middle, "share": middle / spent}
+    rows = int(json.loads((place / "candidates" / "manifest.json").read_text())["counts"]["candidates"])
+    return {
+        "data": data,
+        "rows": rows,
+        "index_and_mine_seconds": mining,
+        "filter_seconds": middle,
+        "share": middle / mining,
+    }
 
 
 def command(*arguments: object) -> float:

@@ -10,7 +10,7 @@ earlier call left there. A target whose part has not run, or lacked what it need
 
     encoding    bench_encoding.py: sentence-transformers' encode
     end-to-end  bench_end_to_end.py: sentence-transformers' miner; with --flag-script FlagEmbedding's too
-    deciding    bench_deciding.py, and a new margin for a run of the whole of `stdlib`
+    deciding    bench_deciding.py, with a new margin for `stdlib`
     bm25        bench_bm25.py at 50,000 and 1,000,000 documents: bm25s, rank-bm25; needs --beir, a folder of BEIR
                 directories, for its text (medquad, scifact)
     scoring     bench_scoring.py on cranfield and medquad: sentence-transformers' loop; needs --beir and --reranker
@@ -175,7 +175,7 @@ TARGETS: dict[str, Target] = {
         read=at("sizes", 0, "ratios_to_peer", "chain", "processor_seconds"),
     ),
     "decide_new_margin": Target(
-        part="deciding", words="a new margin over index + mine, `stdlib`", most=0.01, read=at("run", "share")
+        part="deciding", words="a new margin over index + mine, `stdlib`", most=0.01, read=at("data", "share")
     ),
     "filter_rows_per_second": Target(
         part="deciding",
@@ -225,11 +225,9 @@ def end_to_end(given: argparse.Namespace, out: Path) -> Report:
 
 
 def deciding(given: argparse.Namespace, out: Path) -> Report:
-    run = out / "stdlib"
-    hnmine("run", "stdlib", "-o", run, *(["--sample", 0.01] if given.quick else []))
-    sizes = ["--documents", 1_000, "--queries", 400] if given.quick else []
-    script("bench_deciding.py", out / "made", "--repeat", given.rounds, "--run", run, *sizes)
-    return read(out / "made" / "results.json")
+    sizes = ["--documents", 1_000, "--queries", 400, "--sample", 0.01] if given.quick else []
+    script("bench_deciding.py", out, "--repeat", given.rounds, "--data", "stdlib", *sizes)
+    return read(out / "results.json")
 
 
 def bm25(given: argparse.Namespace, out: Path) -> Report:

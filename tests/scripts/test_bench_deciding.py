@@ -76,6 +76,26 @@ def test_the_script_measures_all_that_is_promised(bench: ModuleType, made: Path)
     assert {"filter_rows_per_second", "export_megabytes_per_second", "new_margin_share", "seconds_help"} <= set(found)
 
 
+def test_a_new_margin_is_told_beside_index_and_mine(
+    bench: ModuleType, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = []
+
+    def command(*words: object) -> float:
+        lines.append([str(word) for word in words])
+        if words[0] == "mine":
+            (tmp_path / "candidates").mkdir()
+            (tmp_path / "candidates" / "manifest.json").write_bytes((made / SMALL / "manifest.json").read_bytes())
+        return {"ingest": 50.0, "index": 40.0, "mine": 20.0, "filter": 1.0}[str(words[0])]
+
+    monkeypatch.setattr(bench, "command", command)
+    for _ in range(2):  # indexed and mined once
+        found = bench.new_margin(tmp_path, "stdlib", "0.1", repeat=1)
+    assert found["share"] == 0.01
+    assert found["rows"] == rows(made / SMALL)
+    assert [line[0] for line in lines] == ["ingest", "index", "index", "mine", "filter", "filter"]
+
+
 def test_texts_that_come_again_are_written_once(made: Path) -> None:
     hnmine.filter(made / SMALL, made / "decisions")
     hnmine.export(made / "decisions", made / "triplets.parquet")

@@ -60,7 +60,7 @@ def reports() -> dict[str, Any]:
         "ready-made": {
             "sizes": [{"ratios_to_peer": {"chain": {"peak_anonymous_bytes": 0.2, "processor_seconds": 0.6}}}]
         },
-        "deciding": {"run": {"share": 0.01}, "filter_rows_per_second": 1.9e6, "seconds_help": 0.1},
+        "deciding": {"data": {"share": 0.01}, "filter_rows_per_second": 1.9e6, "seconds_help": 0.1},
     }
 
 
