@@ -65,8 +65,8 @@ def test_the_kernel_finds_what_bm25s_finds_and_sooner() -> None:
     found = theirs()
     np.testing.assert_allclose(scores, found.scores, rtol=1e-5)
     taken = [(seconds(theirs), seconds(ours)) for _ in range(3)]
-    # About 2.5 where this was written.
-    assert statistics.median(one / other for one, other in taken) > 1.2
+    # 6 to 8 where this was written: random postings are kinder to skipping than text is.
+    assert statistics.median(one / other for one, other in taken) > 2
 
 
 def test_the_script_measures_all_that_is_promised(bench: ModuleType, tmp_path: Path) -> None:
