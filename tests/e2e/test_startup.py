@@ -18,19 +18,21 @@ HEAVY = ("torch", "faiss", "numpy", "pyarrow", "sentence_transformers", "bm25s",
 
 
 def cpu_seconds(arguments: list[str], cache: Path) -> float:
-    """User and system time of one process."""
+    """User and system time of one Python process."""
     before = os.times()
-    subprocess.run(
-        [sys.executable, "-m", "hnmine", *arguments], env=environment(cache), stdout=subprocess.DEVNULL, check=True
-    )
+    subprocess.run([sys.executable, *arguments], env=environment(cache), stdout=subprocess.DEVNULL, check=True)
     after = os.times()
     return after.children_user + after.children_system - before.children_user - before.children_system
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_takes_less_than_three_tenths_of_a_second(command: str, cache: Path) -> None:
-    times = [cpu_seconds([*command.split(), "--help"], cache) for _ in range(5)]
-    assert statistics.median(times) < 0.3, times
+    """Or, on a machine that is slow at the moment, five times what importing the command-line library takes."""
+    times, library = [], []
+    for _ in range(5):
+        times.append(cpu_seconds(["-m", "hnmine", *command.split(), "--help"], cache))
+        library.append(cpu_seconds(["-c", "import typer"], cache))
+    assert statistics.median(times) < max(0.3, 5 * statistics.median(library)), (times, library)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
