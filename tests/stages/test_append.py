@@ -342,3 +342,18 @@ def test_processes_append_too(tiny_encoder: Path, tmp_path_factory: pytest.TempP
     made = grown.make("candidates", mine)
     check(made, 0)
     assert "in 5 of 19 documents" in made[1][1].notes["dense searched"]
+
+
+def test_another_search_over_the_same_vectors_encodes_nothing(tiny_encoder: Path, tmp_path: Path) -> None:
+    data = State({f"d{i}": text for i, text in enumerate(sentences(5, 60))}, QUERIES)
+    hnmine.ingest(data.write(tmp_path / "data"), tmp_path / "c")
+    flat, ivf = (
+        hnmine.DenseOptions(model=str(tiny_encoder), dtype="fp32", ann=ann, name="dense")  # type: ignore[arg-type]
+        for ann in ("flat", "ivf")
+    )
+    hnmine.index_dense(tmp_path / "c", tmp_path / "flat", options=flat)
+    hnmine.index_dense(tmp_path / "c", tmp_path / "ivf", options=ivf)
+    how = Execution(append=tmp_path / "flat")
+    again = hnmine.index_dense(tmp_path / "c", tmp_path / "again", options=ivf, how=how)
+    assert again.blocks_done_now == 0
+    assert contents(tmp_path / "again") == contents(tmp_path / "ivf")
