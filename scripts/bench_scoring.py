@@ -157,7 +157,16 @@ def arithmetic(asked: argparse.Namespace) -> dict[str, Any]:
 def time_pairs(asked: argparse.Namespace, collection: Collection, candidates: Artefact) -> dict[str, float]:
     """Pairs a second of processor time, median of the rounds."""
     torch = import_torch()
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)
+    try:
+        return _time_pairs(asked, collection, candidates)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _time_pairs(asked: argparse.Namespace, collection: Collection, candidates: Artefact) -> dict[str, float]:
+    torch = import_torch()
     table = CandidatesTable(candidates)
     rows = table.read(table.sample(asked.timed, 0))
     offsets = query_offsets(rows[QUERY_ID])

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 WORDS = "a man is eating food piece of bread the girl carries baby horse rides query passage : one two three four"
+
+
+@pytest.fixture(autouse=True)
+def threads_as_before() -> Iterator[None]:
+    """What a test does to torch's threads, which are part of plans, ends with it."""
+    torch = sys.modules.get("torch")
+    before = torch.get_num_threads() if torch else None
+    yield
+    if torch and torch.get_num_threads() != before:
+        torch.set_num_threads(before)
 
 
 def build_encoder(folder: Path, *, seed: int = 0, prompts: dict[str, str] | None = None) -> Path:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
 from typing import Any
 
-from hnmine.errors import MissingDependencyError, StorageError
+from hnmine.errors import MissingDependencyError, StorageError, UsageError
 from hnmine.execute.dealing import Answer, Worker, answered, deal, pickled
 from hnmine.execute.local import PREEMPTION_SIGNALS, Block, Needs, StopFlag, T, pause_for_tests
 
@@ -107,14 +107,21 @@ def on_ray(
 
 
 def _room(ray: Any, cpus: int, gpus: int) -> int:
-    """How many workers the cluster's nodes hold at once; at least one, for which Ray may find or start a node."""
+    """How many workers the cluster's nodes hold at once; `UsageError` if none of them has room for one."""
     room = 0
     for node in ray.nodes():
         if node["Alive"]:
             found = node["Resources"]
             by_gpus = found.get("GPU", 0) // gpus if gpus else float("inf")
             room += int(min(found.get("CPU", 0) // cpus, by_gpus))
-    return max(room, 1)
+    if not room:
+        wanted = f"{cpus} CPUs" + (f" and {gpus} GPU" if gpus else "")
+        raise UsageError(
+            f"--executor ray: no node of the cluster has {wanted}",
+            expected="a node with as many CPUs as the plan has threads here" + (", and a GPU as here" if gpus else ""),
+            remedy="OMP_NUM_THREADS=1, or start larger nodes",
+        )
+    return room
 
 
 @contextmanager

@@ -133,7 +133,7 @@ def test_a_kill_after_the_manifest_leaves_no_rubbish_for_good(chain: Chain, cli:
     artefact = tmp_path / "bm25"
     shutil.copytree(chain.path("bm25"), artefact)
     (artefact / "counts").mkdir()
-    (artefact / "counts" / "part-00000.parquet").write_bytes(b"intermediate")
+    (artefact / "counts" / "part-00000.arrow").write_bytes(b"intermediate")
     (artefact / "receipts").mkdir()
     entry = {"files": {"counts/part-00000.arrow": {"bytes": 12, "rows": 1, "sha256": ""}}, "counts": {}}
     (artefact / "receipts" / "counts-00000.json").write_text(json.dumps(entry), encoding="utf-8")
