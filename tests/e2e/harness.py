@@ -68,7 +68,7 @@ class Cli:
     @staticmethod
     def end(process: subprocess.Popen[str]) -> Done:
         """Wait for a process."""
-        out, err = process.communicate(timeout=120)
+        out, err = process.communicate(timeout=400)
         return Done(process.returncode, out, err)
 
     def interrupted(
@@ -92,7 +92,7 @@ def invoke(*arguments: object) -> Done:
     return Done(result.exit_code, result.stdout, result.stderr)
 
 
-def until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
+def until(condition: Callable[[], bool], seconds: float = 240.0) -> None:
     """Wait for a condition."""
     end = time.monotonic() + seconds
     while not condition():
