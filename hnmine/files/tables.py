@@ -105,14 +105,17 @@ def write_array(path: Path, array: npt.NDArray[Any]) -> int:
 
 
 @contextmanager
-def writing_array(path: Path, kind: npt.DTypeLike, length: int) -> Iterator[Callable[[npt.NDArray[Any]], None]]:
-    """A function that appends to a `.npy` file of one dimension, which appears, all or nothing, at the end.
+def writing_array(
+    path: Path, kind: npt.DTypeLike, length: int, *width: int
+) -> Iterator[Callable[[npt.NDArray[Any]], None]]:
+    """A function that appends rows to a `.npy` file of `length` rows, which appears, all or nothing, at the end.
 
-    The bytes are those of `write_array` of the whole. What is appended must be of type `kind`, and `length` in sum.
+    The bytes are those of `write_array` of the whole. What is appended must be of type `kind`; without a `width` the
+    array has one dimension.
     """
     with replacing(path) as pending, open(pending, "wb") as stream:
         header = np.lib.format.header_data_from_array_1_0(np.empty(0, kind))
-        np.lib.format.write_array_header_1_0(stream, {**header, "shape": (length,)})
+        np.lib.format.write_array_header_1_0(stream, {**header, "shape": (length, *width)})
         written = 0
 
         def write(part: npt.NDArray[Any]) -> None:
@@ -129,11 +132,9 @@ def writing_array(path: Path, kind: npt.DTypeLike, length: int) -> Iterator[Call
 
 def write_array_parts(path: Path, shape: tuple[int, int], dtype: npt.DTypeLike, parts: Iterable[Any]) -> int:
     """Write one `.npy` file of `shape` from consecutive blocks of its rows, all or nothing; returns its rows."""
-    header = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}
-    with replacing(path) as pending, open(pending, "wb") as stream:
-        np.lib.format.write_array_header_1_0(stream, header)
+    with writing_array(path, dtype, *shape) as write:
         for part in parts:
-            stream.write(np.ascontiguousarray(part, dtype).data)
+            write(np.asarray(part, dtype))
     return shape[0]
 
 
