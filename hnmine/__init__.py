@@ -38,6 +38,7 @@ _HOMES = {
         "preset",
         "run",
         "score",
+        "search",
         "sweep",
     ),
     "hnmine.dropin": ("mine_hard_negatives",),
@@ -72,6 +73,7 @@ _HOMES = {
         "Pick",
         "ScoreOptions",
         "Short",
+        "SearchOptions",
         "SparseOptions",
         "Store",
         "SweepOptions",
@@ -99,6 +101,7 @@ if TYPE_CHECKING:
         preset,
         run,
         score,
+        search,
         sweep,
     )
     from hnmine.dropin import mine_hard_negatives
@@ -132,6 +135,7 @@ if TYPE_CHECKING:
         OnError,
         Pick,
         ScoreOptions,
+        SearchOptions,
         Short,
         SparseOptions,
         Store,

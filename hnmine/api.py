@@ -32,6 +32,7 @@ from hnmine.options import (
     MineOptions,
     Options,
     ScoreOptions,
+    SearchOptions,
     SparseOptions,
     SweepOptions,
     TruthOptions,
@@ -46,8 +47,9 @@ from hnmine.stages.index_bm25 import IndexBm25
 from hnmine.stages.index_dense import IndexDense
 from hnmine.stages.index_late import IndexLate
 from hnmine.stages.index_sparse import IndexSparse
+from hnmine.stages.indexes import NamedIndex, named_index
 from hnmine.stages.ingest import Ingest
-from hnmine.stages.mine import Mine, named_index
+from hnmine.stages.mine import Mine
 from hnmine.stages.places import (
     collection_of,
     indexes_of,
@@ -56,6 +58,7 @@ from hnmine.stages.places import (
     training_places,
 )
 from hnmine.stages.score import Score
+from hnmine.stages.search import Search
 from hnmine.stages.stage import Outcome, Stage
 from hnmine.stages.sweep import Sweep
 
@@ -176,13 +179,58 @@ def index_late(
     return stage.run(Path(output), how)
 
 
+def prepare_search(
+    data: Place, indexes: Sequence[str], *, options: SearchOptions, input: InputOptions, cache: Path, how: Execution
+) -> Search:
+    """The stage that searches slice by slice; without `indexes`, those of the run directory DATA."""
+    collection = open_collection(str(data), input, cache, how)
+    return Search(collection, _named_indexes(data, indexes), options)
+
+
+def search(
+    data: Place,
+    output: Place,
+    *,
+    indexes: Sequence[Place] = (),
+    options: SearchOptions | None = None,
+    input: InputOptions | None = None,
+    cache_dir: Place | None = None,
+    how: Execution | None = None,
+) -> Outcome:
+    """Search the corpus slice by slice, for a `mine` that takes the `hits` and makes the same bytes.
+
+    For corpora that no machine should read as a whole. `indexes` as for `mine`; they must be searched exactly.
+    """
+    how = how or Execution()
+    stage = prepare_search(
+        data,
+        [str(index) for index in indexes],
+        options=options or SearchOptions(),
+        input=input or InputOptions(),
+        cache=_cache(cache_dir),
+        how=how,
+    )
+    return stage.run(Path(output), how)
+
+
 def prepare_mine(
-    data: Place, indexes: Sequence[str], *, options: MineOptions, input: InputOptions, cache: Path, how: Execution
+    data: Place,
+    indexes: Sequence[str],
+    *,
+    options: MineOptions,
+    hits: Place | None,
+    input: InputOptions,
+    cache: Path,
+    how: Execution,
 ) -> Mine:
     """The stage that mines candidates; without `indexes`, those of the run directory DATA."""
     collection = open_collection(str(data), input, cache, how)
-    specs = list(indexes) or [str(path) for path in indexes_of(Path(data))]
-    return Mine(collection, [named_index(spec) for spec in specs], options)
+    found = open_artefact(Path(hits), Kind.HITS) if hits is not None else None
+    return Mine(collection, _named_indexes(data, indexes), options, found)
+
+
+def _named_indexes(data: Place, indexes: Sequence[str]) -> list[NamedIndex]:
+    return [named_index(spec) for spec in list(indexes) or [str(path) for path in indexes_of(Path(data))]]
 
 
 def mine(
@@ -191,19 +239,22 @@ def mine(
     *,
     indexes: Sequence[Place] = (),
     options: MineOptions | None = None,
+    hits: Place | None = None,
     input: InputOptions | None = None,
     cache_dir: Place | None = None,
     how: Execution | None = None,
 ) -> Outcome:
     """Mine candidates for every query that has a positive, with all the evidence about them.
 
-    `indexes` are directories, or `NAME=DIR` to name their columns; without any, those of the run directory DATA.
+    `indexes` are directories, or `NAME=DIR` to name their columns; without any, those of the run directory DATA. `hits`
+    of `search` spare the search and change no byte.
     """
     how = how or Execution()
     stage = prepare_mine(
         data,
         [str(index) for index in indexes],
         options=options or MineOptions(),
+        hits=hits,
         input=input or InputOptions(),
         cache=_cache(cache_dir),
         how=how,
@@ -398,6 +449,7 @@ def merge(path: Place) -> Artefact:
         Kind.DENSE_INDEX: IndexDense,
         Kind.SPARSE_INDEX: IndexSparse,
         Kind.LATE_INDEX: IndexLate,
+        Kind.HITS: Search,
         Kind.CANDIDATES: Score if "reranker" in draft.plan else Mine,
         Kind.DECISIONS: Filter,
         Kind.EXPORT: Export,

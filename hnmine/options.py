@@ -297,6 +297,18 @@ class SampleOptions(Options):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SearchOptions:
+    """`search`."""
+
+    top_k: int = option(100, "Documents per query and index, positives counted.", flags=("--top-k", "-k"))
+    slices: int | None = option(
+        None,
+        "Ranges of documents to search one by one; as many shards keep to one each [default: one a 2^20 documents].",
+    )
+    min_relevance: int = option(1, "Lowest grade that makes a document a positive; queries without one are left out.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MineOptions(SampleOptions):
     """`mine`."""
 

@@ -24,6 +24,7 @@ class Kind(StrEnum):
     DENSE_INDEX = "index-dense"
     SPARSE_INDEX = "index-sparse"
     LATE_INDEX = "index-late"
+    HITS = "hits"
     CANDIDATES = "candidates"
     DECISIONS = "decisions"
     EXPORT = "export"

@@ -20,7 +20,7 @@ import hnmine
 from hnmine import presets
 from hnmine.cli.config import layered
 from hnmine.errors import UsageError
-from hnmine.stages.mine import TOP_K
+from hnmine.stages.indexes import TOP_K
 
 ROOT = Path(__file__).parents[1]
 DENSE_ONLY: dict[str, Any] = {"bm25": None}

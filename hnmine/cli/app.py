@@ -247,21 +247,50 @@ def index_late(data: Data, output: Output, given: Given) -> None:
     carry_out("index late", stage, output, given, how, terminal)
 
 
+Indexes = Annotated[
+    list[str], typer.Option("--index", metavar="<str>", help="Index to search: DIR or NAME=DIR; repeatable.")
+]
+
+
+@app.command()
+@with_flags((opt.SearchOptions, "Search"), INPUT, COMMON, SHARD, EXECUTOR)
+def search(data: Data, output: Output, given: Given, index: Indexes = []) -> None:  # noqa: B006
+    """Search slice by slice a corpus that no machine should read as a whole, for `mine --hits`.
+
+    \b
+      hnmine search scifact -o scifact/hits --index scifact/indexes/minilm --slices 8 --shard 3/8
+    """
+    from hnmine import api
+
+    how, terminal = stoppable(given)
+    stage = api.prepare_search(
+        data,
+        index,
+        options=given.record(opt.SearchOptions),
+        input=given.record(opt.InputOptions),
+        cache=cache(given),
+        how=how,
+    )
+    carry_out("search", stage, output, given, how, terminal)
+
+
 @app.command()
 @with_flags((opt.MineOptions, "Mining"), INPUT, COMMON, SHARD, EXECUTOR, APPEND)
 def mine(
     data: Data,
     output: Output,
     given: Given,
-    index: Annotated[
-        list[str], typer.Option("--index", metavar="<str>", help="Index to search: DIR or NAME=DIR; repeatable.")
-    ] = [],  # noqa: B006
+    index: Indexes = [],  # noqa: B006
+    hits: Annotated[
+        Path | None, typer.Option("--hits", help="What `search` found: nothing is searched that it has.")
+    ] = None,
 ) -> None:
     """Mine candidates with all the evidence about them.
 
     \b
       hnmine mine scifact -o scifact/candidates --index scifact/indexes/bm25
       hnmine mine beir/scifact -o scifact/candidates --run splade=splade.trec
+      hnmine mine scifact -o scifact/candidates --index scifact/indexes/minilm --hits scifact/hits
     """
     from hnmine import api
 
@@ -270,6 +299,7 @@ def mine(
         data,
         index,
         options=given.record(opt.MineOptions),
+        hits=hits,
         input=given.record(opt.InputOptions),
         cache=cache(given),
         how=how,

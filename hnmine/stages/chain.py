@@ -30,8 +30,9 @@ from hnmine.stages.filter import Filter
 from hnmine.stages.filter import check as check_rules
 from hnmine.stages.index_bm25 import IndexBm25
 from hnmine.stages.index_dense import IndexDense
+from hnmine.stages.indexes import NamedIndex, check_name, named_index
 from hnmine.stages.ingest import Ingest
-from hnmine.stages.mine import Mine, NamedIndex, check_name, named_index
+from hnmine.stages.mine import Mine
 from hnmine.stages.places import (
     CANDIDATES,
     COLLECTION,

@@ -27,8 +27,9 @@ from hnmine.options import Ann, DenseOptions, FilterOptions, InputOptions, MineO
 from hnmine.schema import Side
 from hnmine.stages.filter import Filter
 from hnmine.stages.index_dense import IndexDense
+from hnmine.stages.indexes import NamedIndex
 from hnmine.stages.ingest import Ingest
-from hnmine.stages.mine import Mine, NamedIndex
+from hnmine.stages.mine import Mine
 from hnmine.stages.picked import Picked
 from hnmine.stages.score import Score
 from hnmine.stages.stage import Stage

@@ -7,7 +7,6 @@ positives, who brought it. Every index scores every row with its pair kernel, al
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from hnmine.core.answers import contains, normalised, parse_answers, patterns
 from hnmine.core.pool import Pairs, Pool, best_first, draw_documents, ranks_of, unite
 from hnmine.engines.arithmetic import numpy_facts
 from hnmine.engines.retriever import Queries, Retriever, Rows
-from hnmine.errors import InputError, UsageError
+from hnmine.errors import UsageError
 from hnmine.execute.local import Block
 from hnmine.files.artefact import Artefact, Draft, Json
 from hnmine.files.candidates import ScoreInfo, keyed_sample, nullable_floats
@@ -51,69 +50,29 @@ from hnmine.schema import (
 from hnmine.stages.append import Earlier
 from hnmine.stages.deepen import Deepening, settings
 from hnmine.stages.exclusions import draw_space, find_exclusions
-from hnmine.stages.index_bm25 import open_bm25
-from hnmine.stages.index_dense import open_dense
-from hnmine.stages.index_late import open_late
-from hnmine.stages.index_sparse import open_sparse
+from hnmine.stages.indexes import (
+    BLOCK,
+    JUDGED,
+    LATE_BLOCK,
+    ORIGINS,
+    SCALES,
+    TOP_K,
+    NamedIndex,
+    check_names,
+    open_index,
+    queries_with_positives,
+)
 from hnmine.stages.known_hits import KnownHits
 from hnmine.stages.mined_from import documents_digest, index_digest, queries_digest
 from hnmine.stages.places import open_artefact
 from hnmine.stages.prefilter import Allowed, Prefilter
 from hnmine.stages.runs import RunSource, read_run
+from hnmine.stages.search import Hits
 from hnmine.stages.searching import recall_of
 from hnmine.stages.stage import Stage, block_size, cut, require_made_from
 
-BLOCK = 4_096
-TOP_K = 100
-"""Candidates a retriever brings when nobody says."""
-LATE_BLOCK = 512
-"""With a late-interaction index, whose exact search costs a thousand times a dense one's."""
-JUDGED = "judged"
-"""Internal source: every judged document of a query (that a condition lets in) is in the table, whoever found it."""
-_ORIGINS = {
-    Kind.BM25_INDEX: "bm25",
-    Kind.DENSE_INDEX: "dense",
-    Kind.SPARSE_INDEX: "sparse",
-    Kind.LATE_INDEX: "late",
-}
-_SCALES = {Kind.BM25_INDEX: Scale.BM25, Kind.SPARSE_INDEX: Scale.DOT, Kind.LATE_INDEX: Scale.DOT}
-"""Of the kinds whose plan does not say."""
 _ANSWER_ROWS = 8_192
 """Pairs whose texts are in memory at a time when answers are looked for."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NamedIndex:
-    """An index under the name of its columns."""
-
-    name: str
-    artefact: Artefact
-
-
-def named_index(spec: str) -> NamedIndex:
-    """Open an index given as `DIR` or `NAME=DIR`; the name is by default its `--name`, else its directory's name."""
-    name, _, path = spec.rpartition("=")
-    artefact = Artefact.open(Path(path), *_ORIGINS)
-    found = name or artefact.plan["options"].get("name") or Path(path).resolve().name
-    return NamedIndex(name=check_name(found), artefact=artefact)
-
-
-def check_name(name: str) -> str:
-    """The name itself, if it can name a column; else `UsageError`."""
-    if not name or not all(c.isalnum() or c in "._-+" for c in name):
-        raise UsageError(f"{name!r} cannot name a score", expected="letters, digits and . _ - +", remedy="NAME=PATH")
-    return name
-
-
-def open_index(artefact: Artefact, name: str, tie_order: Rows) -> Retriever:
-    """The retriever of a finished index of any kind."""
-    openers = {
-        Kind.BM25_INDEX: open_bm25,
-        Kind.DENSE_INDEX: open_dense,
-        Kind.SPARSE_INDEX: open_sparse,
-        Kind.LATE_INDEX: open_late,
-    }
-    return openers[artefact.kind](artefact, name=name, tie_order=tie_order)
 
 
 class Mine(Stage):
@@ -123,7 +82,13 @@ class Mine(Stage):
     label = "mine"
     unit = "queries"
 
-    def __init__(self, collection: Collection, indexes: Sequence[NamedIndex], options: MineOptions) -> None:
+    def __init__(
+        self,
+        collection: Collection,
+        indexes: Sequence[NamedIndex],
+        options: MineOptions,
+        hits: Artefact | None = None,
+    ) -> None:
         self.collection = collection
         self.options = options
         self.indexes = list(indexes)
@@ -139,12 +104,7 @@ class Mine(Stage):
         names = [index.name for index in self.indexes] + [run.name for run in self.runs]
         if not names and not options.random:
             raise UsageError("nothing to mine from", expected="at least one --index, --run or --random")
-        for name in names:
-            check_name(name)
-            if names.count(name) > 1 or name in (RANDOM_SOURCE, EXISTING_SOURCE, JUDGED):
-                raise UsageError(
-                    f"two sources are called {name!r}", remedy="name them: --index NAME=DIR, --run NAME=FILE"
-                )
+        check_names(names)
         require_made_from(collection.artefact, *(index.artefact for index in self.indexes))
         self.scores = self._score_infos()
         self.rank_by = self._rank_by()
@@ -154,7 +114,9 @@ class Mine(Stage):
         self.deepening = self._deepening()
         self.query_rows = self.deepening.query_rows if self.deepening else self._queries_with_positives()
         self._retrievers: list[Retriever] | None = None
-        self._known: KnownHits | None = None
+        self._known: KnownHits | Hits | None = None
+        if hits is not None:
+            self._known = self._hits(hits)
         has_answers = ANSWERS in collection.column_names("queries")
         self._answer_column = collection.column("queries", ANSWERS) if has_answers else None
 
@@ -165,8 +127,8 @@ class Mine(Stage):
         infos = []
         for index in self.indexes:
             kind = index.artefact.kind
-            scale = _SCALES.get(kind) or Scale(index.artefact.plan["scale"])
-            infos.append(ScoreInfo(name=index.name, scale=scale, origin=_ORIGINS[kind]))
+            scale = SCALES.get(kind) or Scale(index.artefact.plan["scale"])
+            infos.append(ScoreInfo(name=index.name, scale=scale, origin=ORIGINS[kind]))
         return infos + [ScoreInfo(name=run.name, scale=Scale.DOT, origin="run") for run in self.runs]
 
     def _rank_by(self) -> str | None:
@@ -176,6 +138,13 @@ class Mine(Stage):
                 raise UsageError(f"--rank-by {self.options.rank_by}: no such score", expected=f"one of {known}")
             return self.options.rank_by
         return default_rank_by(self.scores)
+
+    def _hits(self, artefact: Artefact) -> Hits:
+        if self.condition is not None:
+            raise UsageError("--hits are of the whole corpus: with --where, leave them out")
+        hits = Hits(artefact, self.collection, self.indexes)
+        hits.check(self.query_rows, self.excluded.depth(self.top_k))
+        return hits
 
     def _deepening(self) -> Deepening | None:
         if self.options.deepen_from is None:
@@ -197,13 +166,7 @@ class Mine(Stage):
 
     def _queries_with_positives(self) -> Rows:
         qrels = self.excluded.allowed(self.collection.qrels)
-        rows = np.unique(qrels.query_rows[qrels.grades >= self.options.min_relevance])
-        if not len(rows):
-            raise InputError(
-                f"no query has a positive: no judgment has a grade of {self.options.min_relevance} or more",
-                remedy="lower --min-relevance, or look at the qrels"
-                + (" and at what is excluded" if self.excluded.plan else ""),
-            )
+        rows = queries_with_positives(qrels, self.options.min_relevance)
         if self.options.limit is None:
             return rows
         ids = self.collection.query_ids.take(pa.array(rows))
@@ -303,7 +266,7 @@ class Mine(Stage):
 
     def follow(self, earlier: Earlier) -> None:
         """Let queries that are the same look at new documents only, where these change nothing about the others."""
-        if self.condition is None and self.excluded.documents is None:
+        if self._known is None and self.condition is None and self.excluded.documents is None:
             self._known = KnownHits(earlier.artefact, self.collection, open_index)
 
     def notes(self) -> Json:

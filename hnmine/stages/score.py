@@ -39,7 +39,7 @@ from hnmine.options import FilterOptions, ScoreOptions, as_plain
 from hnmine.schema import DOC_ID, IS_POSITIVE, QUERY_ID, Kind, score_column, scored_column
 from hnmine.stages.encoding import model_needs
 from hnmine.stages.filter import Filter
-from hnmine.stages.mine import check_name
+from hnmine.stages.indexes import check_name
 from hnmine.stages.stage import Stage, block_size, cut, require_made_from
 from hnmine.stages.until import rule_settings
 

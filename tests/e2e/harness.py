@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 
 ROOT = Path(__file__).resolve().parents[2]
 BLOCK = "16"
-STAGES = ("ingest", "bm25", "dense", "mine", "score", "filter", "export", "export-file")
+STAGES = ("ingest", "bm25", "dense", "search", "mine", "score", "filter", "export", "export-file")
 
 
 @dataclass(frozen=True)
@@ -161,6 +161,7 @@ class Chain:
             "ingest": ["ingest", self.data],
             "bm25": ["index", "bm25", path("ingest")],
             "dense": ["index", "dense", path("ingest"), "--model", self.encoder, "--dtype", "fp32"],
+            "search": ["search", path("ingest"), *indexes, "-k", 20, "--slices", 3],
             "mine": ["mine", path("ingest"), *indexes, "-k", 20, "--random", 3],
             "score": ["score", path("ingest"), path("mine"), "--reranker", self.reranker, "--dtype", "fp32"],
             "filter": [

@@ -18,6 +18,7 @@ CHANGED = {
     "ingest": (["--title-separator", "|"], 'title_separator: " " -> "|"'),
     "bm25": (["--k1", "2"], "options.k1: 1.5 -> 2.0"),
     "dense": (["--max-length", "32"], "options.max_length: null -> 32"),
+    "search": (["-k", "21"], "options.top_k: 20 -> 21"),
     "mine": (["-k", "21"], "options.top_k: 20 -> 21"),
     "score": (["--max-length", "32"], "options.max_length: null -> 32"),
     "filter": (["-n", "5"], "options.num_negatives: 4 -> 5"),

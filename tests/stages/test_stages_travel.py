@@ -19,7 +19,8 @@ from hnmine.stages.index_bm25 import IndexBm25
 from hnmine.stages.index_dense import IndexDense
 from hnmine.stages.index_late import IndexLate
 from hnmine.stages.index_sparse import IndexSparse
-from hnmine.stages.mine import Mine, named_index
+from hnmine.stages.indexes import named_index
+from hnmine.stages.mine import Mine
 from hnmine.stages.stage import Stage
 
 pytest.importorskip("sentence_transformers")

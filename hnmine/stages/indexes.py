@@ -1,0 +1,88 @@
+"""Indexes by name: opened, and what `search` and `mine` do alike with them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from hnmine.engines.retriever import Retriever, Rows
+from hnmine.errors import InputError, UsageError
+from hnmine.files.artefact import Artefact
+from hnmine.files.collection import Qrels
+from hnmine.schema import EXISTING_SOURCE, RANDOM_SOURCE, Kind, Scale
+from hnmine.stages.index_bm25 import open_bm25
+from hnmine.stages.index_dense import open_dense
+from hnmine.stages.index_late import open_late
+from hnmine.stages.index_sparse import open_sparse
+
+BLOCK = 4_096
+TOP_K = 100
+"""Candidates a retriever brings when nobody says."""
+LATE_BLOCK = 512
+"""With a late-interaction index, whose exact search costs a thousand times a dense one's."""
+JUDGED = "judged"
+"""Internal source: every judged document of a query (that a condition lets in) is in the table, whoever found it."""
+ORIGINS = {
+    Kind.BM25_INDEX: "bm25",
+    Kind.DENSE_INDEX: "dense",
+    Kind.SPARSE_INDEX: "sparse",
+    Kind.LATE_INDEX: "late",
+}
+SCALES = {Kind.BM25_INDEX: Scale.BM25, Kind.SPARSE_INDEX: Scale.DOT, Kind.LATE_INDEX: Scale.DOT}
+"""Of the kinds whose plan does not say."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NamedIndex:
+    """An index under the name of its columns."""
+
+    name: str
+    artefact: Artefact
+
+
+def named_index(spec: str) -> NamedIndex:
+    """Open an index given as `DIR` or `NAME=DIR`; the name is by default its `--name`, else its directory's name."""
+    name, _, path = spec.rpartition("=")
+    artefact = Artefact.open(Path(path), *ORIGINS)
+    found = name or artefact.plan["options"].get("name") or Path(path).resolve().name
+    return NamedIndex(name=check_name(found), artefact=artefact)
+
+
+def check_name(name: str) -> str:
+    """The name itself, if it can name a column; else `UsageError`."""
+    if not name or not all(c.isalnum() or c in "._-+" for c in name):
+        raise UsageError(f"{name!r} cannot name a score", expected="letters, digits and . _ - +", remedy="NAME=PATH")
+    return name
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Raise `UsageError` unless every name can name a column, and no other has it."""
+    for name in names:
+        check_name(name)
+        if names.count(name) > 1 or name in (RANDOM_SOURCE, EXISTING_SOURCE, JUDGED):
+            raise UsageError(f"two sources are called {name!r}", remedy="name them: --index NAME=DIR, --run NAME=FILE")
+
+
+def open_index(artefact: Artefact, name: str, tie_order: Rows) -> Retriever:
+    """The retriever of a finished index of any kind."""
+    openers = {
+        Kind.BM25_INDEX: open_bm25,
+        Kind.DENSE_INDEX: open_dense,
+        Kind.SPARSE_INDEX: open_sparse,
+        Kind.LATE_INDEX: open_late,
+    }
+    return openers[artefact.kind](artefact, name=name, tie_order=tie_order)
+
+
+def queries_with_positives(qrels: Qrels, min_relevance: int) -> Rows:
+    """The rows of the queries that have a positive, ascending; `InputError` if there is none."""
+    rows = np.unique(qrels.query_rows[qrels.grades >= min_relevance])
+    if not len(rows):
+        raise InputError(
+            f"no query has a positive: no judgment has a grade of {min_relevance} or more",
+            remedy="lower --min-relevance, or look at the qrels (and at what is excluded)",
+        )
+    return rows
