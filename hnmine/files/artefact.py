@@ -392,7 +392,9 @@ def remove_artefact(path: Path) -> None:
     (path / PLAN).unlink(missing_ok=True)
 
 
-_TABLES = frozenset({"documents", "queries", "qrels", "texts", "counts", "postings", "vectors", "ann", "data", "ids"})
+_TABLES = frozenset(
+    {"documents", "queries", "qrels", "texts", "counts", "postings", "vectors", "ann", "hits", "data", "ids"}
+)
 """Directories that an artefact may hold."""
 
 

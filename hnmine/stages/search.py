@@ -195,8 +195,8 @@ class Hits:
 
 
 def _name(block: int, part: int) -> str:
-    return f"hits-{block:05d}-{part:05d}"
+    return f"{block:05d}-{part:05d}"
 
 
 def _file(name: str, block: str) -> str:
-    return f"{name}/{block}.parquet"
+    return f"hits/{name}-{block}.parquet"
