@@ -182,7 +182,7 @@ def prepare_mine(
     """The stage that mines candidates; without `indexes`, those of the run directory DATA."""
     collection = open_collection(str(data), input, cache, how)
     specs = list(indexes) or [str(path) for path in indexes_of(Path(data))]
-    return Mine(collection, [named_index(spec) for spec in specs], options)
+    return Mine(collection, [named_index(spec) for spec in specs], options, cache=cache)
 
 
 def mine(

@@ -413,7 +413,7 @@ def run(
     flags = {"index": index, "reranker": reranker, "no_bm25": no_bm25, "no_dense": no_dense}
     settings = run_settings(given, config, preset=preset, data=data, output=output, flags=flags)
     how, terminal = stoppable(given)
-    chain = Chain(settings.data, settings.output, settings.options)
+    chain = Chain(settings.data, settings.output, settings.options, cache=cache(given))
     if given.dry_run:
         previews = chain.preview()
         if given.json:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from hnmine.core.condition import Condition
@@ -46,6 +47,7 @@ from hnmine.stages.places import (
     training_places,
 )
 from hnmine.stages.rule_inputs import check_collection, check_source
+from hnmine.stages.runs import open_run
 from hnmine.stages.score import Score, score_name
 from hnmine.stages.stage import Outcome, Preview, Stage
 
@@ -76,9 +78,10 @@ class Step:
 class Chain:
     """The stages of one run, in order, for an output directory or a single training file."""
 
-    def __init__(self, data: str, output: Path, options: RunOptions) -> None:
+    def __init__(self, data: str, output: Path, options: RunOptions, *, cache: Path | None = None) -> None:
         self.data = data
         self.options = options
+        self._cache = cache
         self.directory, file = training_places(output)
         self.file: Path | None = file or output / "triplets.parquet"
         if options.export.rows_per_file is not None and file is None:
@@ -117,7 +120,9 @@ class Chain:
 
         candidates = directory / CANDIDATES
         yield Step(
-            name="mine", path=candidates, make=lambda: Mine(Collection.open(collection), opened(), self.mining())
+            name="mine",
+            path=candidates,
+            make=lambda: Mine(Collection.open(collection), opened(), self.mining(), cache=self._cache),
         )
         if options.score is not None:
             score, mined = options.score, candidates
@@ -165,6 +170,7 @@ class Chain:
             lambda: check_rules(options.filter),
             self._check_sources,
             self._check_names,
+            *(partial(open_run, spec) for spec in options.mine.run),
             lambda: self._check_target(how),
             self._check_until,
             lambda: self._check_earlier(how),
