@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 ORDER = (
-    *("run", "ingest", "index", "mine", "score", "filter", "export", "merge", "inspect", "sweep", "audit"),
+    *("run", "plan", "ingest", "index", "mine", "score", "filter", "export", "merge", "inspect", "sweep", "audit"),
     *("presets", "doctor"),
 )
 """The commands as the work goes; others follow in the order of the code."""

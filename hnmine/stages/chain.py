@@ -51,6 +51,9 @@ from hnmine.stages.runs import open_run
 from hnmine.stages.score import Score, score_name
 from hnmine.stages.stage import Outcome, Preview, Stage
 
+INGEST = "ingest"
+"""The step that is never done in shards."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions(Options):
@@ -73,6 +76,11 @@ class Step:
     name: str
     path: Path
     make: Callable[[], Ingest | Stage]
+
+    @property
+    def key(self) -> str:
+        """What `--only` calls it: the last word of its name, which is that of its table in a configuration file."""
+        return self.name.rsplit(" ", 1)[-1]
 
 
 class Chain:
@@ -102,7 +110,7 @@ class Chain:
         existing = find_collection(self.data)
         collection = existing if existing is not None else directory / COLLECTION
         if existing is None:
-            yield Step(name="ingest", path=collection, make=lambda: Ingest(self.data, options.input))
+            yield Step(name=INGEST, path=collection, make=lambda: Ingest(self.data, options.input))
         indexes: list[Path] = []
         if options.bm25 is not None:
             bm25 = options.bm25
@@ -252,13 +260,17 @@ class Chain:
             raise UsageError(f"-o {self.file} is DATA itself", remedy="choose another -o")
         refuse_foreign(self.file, self.directory / EXPORT, overwrite=how.overwrite)
 
-    def run(self, how: Execution, report: Callable[[str, Outcome], None]) -> list[tuple[str, Outcome]]:
-        """Carry out every step; `report` hears of each as it ends. What can be checked is checked before the first,
-        and the columns that conditions name at the latest when DATA was read.
+    def run(
+        self, how: Execution, report: Callable[[str, Outcome], None], *, only: str | None = None
+    ) -> list[tuple[str, Outcome]]:
+        """Carry out every step, or `only` one; `report` hears of each as it ends. What can be checked is checked before
+        the first, and the columns that conditions name at the latest when DATA was read.
+
+        A single step may be done as one of several shards, and needs the artefacts of those before it.
         """
         self.check(how)
         outcomes = []
-        for step in self.steps():
+        for step in self._chosen(only):
             stage = step.make()
             if isinstance(stage, Ingest):
                 check_source(stage.source, self.options.filter, self.options.mine)
@@ -268,6 +280,16 @@ class Chain:
             report(step.name, outcome)
             outcomes.append((step.name, outcome))
         return outcomes
+
+    def _chosen(self, only: str | None) -> list[Step]:
+        """All steps, or the one that is asked for; none if that is `ingest` and DATA is a collection already."""
+        steps = list(self.steps())
+        if only is None:
+            return steps
+        known = list(dict.fromkeys([INGEST, *(step.key for step in steps)]))
+        if only not in known:
+            raise UsageError(f"--only {only}: no step of this run", expected=f"one of {', '.join(known)}")
+        return [step for step in steps if step.key == only]
 
     def preview(self) -> list[tuple[str, Path, Preview | None]]:
         """What each step would do; None where a step's inputs do not exist yet."""
