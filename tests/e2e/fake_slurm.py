@@ -44,7 +44,7 @@ def run(number: int, task: str | None, tasks: list[str | None], options: dict[st
         requeued.unlink(missing_ok=True)
         process = subprocess.Popen(["bash", *words], env=os.environ | own, stdout=2)
         if watched is not None:
-            while not list(Path(watched).glob("[!.]*")) and process.poll() is None:
+            while not (has_children(process.pid) and list(Path(watched).glob("[!.]*"))) and process.poll() is None:
                 time.sleep(0.02)
             process.send_signal(signal.SIGTERM)
             watched = None
@@ -52,6 +52,10 @@ def run(number: int, task: str | None, tasks: list[str | None], options: dict[st
         (STATE / "log").open("a").write(f"{number} task {task}: exit {code}\n")
         if not requeued.exists():
             return code == 0
+
+
+def has_children(process: int) -> bool:
+    return subprocess.run(["pgrep", "-P", str(process)], stdout=subprocess.DEVNULL).returncode == 0
 
 
 if __name__ == "__main__":
