@@ -226,7 +226,7 @@ def prepare_mine(
     """The stage that mines candidates; without `indexes`, those of the run directory DATA."""
     collection = open_collection(str(data), input, cache, how)
     found = open_artefact(Path(hits), Kind.HITS) if hits is not None else None
-    return Mine(collection, _named_indexes(data, indexes), options, found)
+    return Mine(collection, _named_indexes(data, indexes), options, found, cache=cache)
 
 
 def _named_indexes(data: Place, indexes: Sequence[str]) -> list[NamedIndex]:

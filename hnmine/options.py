@@ -317,7 +317,11 @@ class MineOptions(SampleOptions):
         "Candidates of a retriever per query, positives counted [default: 100; 4 times as many with --deepen-from].",
         flags=("--top-k", "-k"),
     )
-    run: tuple[str, ...] = option((), "TREC run(s) as further sources: FILE or NAME=FILE, 3 or 6 columns.")
+    run: tuple[str, ...] = option(
+        (),
+        "Run(s) of other searchers as further sources: FILE or NAME=FILE, TREC (3 or 6 columns) or Parquet (query_id, "
+        "doc_id, rank, score, source).",
+    )
     random: int = option(0, "Random documents per query (keyed draw); evidence, and the fill of --short random.")
     rank_by: str | None = option(
         None, "Score that orders candidates [default: first dense index, else late, else sparse, else BM25]."

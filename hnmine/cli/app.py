@@ -13,11 +13,13 @@ from hnmine import options as opt
 from hnmine.cli import show
 from hnmine.cli.flags import AppendFlags, CommonFlags, ExecutorFlags, Given, ModelFlags, ShardFlags, with_flags
 from hnmine.cli.help import Commands
+from hnmine.cli.launch import LaunchFlags
 from hnmine.cli.terminal import Terminal, check_conditions, duration, fail_if, print_json
 from hnmine.errors import ArtefactError, UsageError
 
 if TYPE_CHECKING:
     from hnmine.execute.local import Execution
+    from hnmine.stages.chain import Chain
     from hnmine.stages.ingest import Ingest
     from hnmine.stages.stage import Stage
 
@@ -399,8 +401,19 @@ def export(
     carry_out("export", stage, path, given, how, terminal)
 
 
-@app.command()
-@with_flags(
+ChainData = Annotated[
+    str | None, typer.Argument(metavar="DATA", help="As for ingest: a directory, a file, `stdlib`, ...")
+]
+ChainOutput = Annotated[Path | None, typer.Option("--output", "-o", help="A directory, or FILE.parquet.")]
+Config = Annotated[Path | None, typer.Option("--config", "-c", help="TOML file; flags win.")]
+FurtherIndex = Annotated[
+    list[str], typer.Option("--index", metavar="<str>", help="A further, ready-made index: DIR or NAME=DIR.")
+]
+Reranker = Annotated[str | None, typer.Option("--reranker", help="Score with this cross-encoder too.")]
+NoBm25 = Annotated[bool, typer.Option("--no-bm25", help="Build no BM25 index.")]
+NoDense = Annotated[bool, typer.Option("--no-dense", help="Build no dense index.")]
+
+CHAIN = (
     (opt.FilterOptions, "Rules"),
     (opt.MineOptions, "Mining"),
     (opt.ExportOptions, "Layout"),
@@ -408,25 +421,27 @@ def export(
     (opt.Bm25Options, "BM25 index"),
     INPUT,
     COMMON,
-    EXECUTOR,
-    APPEND,
-    MODEL,
-    skip=frozenset({"name"}),
 )
+
+
+@app.command()
+@with_flags(*CHAIN, SHARD, EXECUTOR, APPEND, MODEL, skip=frozenset({"name"}))
 def run(
     given: Given,
-    data: Annotated[
-        str | None, typer.Argument(metavar="DATA", help="As for ingest: a directory, a file, `stdlib`, ...")
-    ] = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="A directory, or FILE.parquet.")] = None,
-    config: Annotated[Path | None, typer.Option("--config", "-c", help="TOML file; flags win.")] = None,
+    data: ChainData = None,
+    output: ChainOutput = None,
+    config: Config = None,
     preset: Preset = None,
-    index: Annotated[
-        list[str], typer.Option("--index", metavar="<str>", help="A further, ready-made index: DIR or NAME=DIR.")
-    ] = [],  # noqa: B006
-    reranker: Annotated[str | None, typer.Option("--reranker", help="Score with this cross-encoder too.")] = None,
-    no_bm25: Annotated[bool, typer.Option("--no-bm25", help="Build no BM25 index.")] = False,
-    no_dense: Annotated[bool, typer.Option("--no-dense", help="Build no dense index.")] = False,
+    index: FurtherIndex = [],  # noqa: B006
+    reranker: Reranker = None,
+    no_bm25: NoBm25 = False,
+    no_dense: NoDense = False,
+    only: Annotated[
+        str | None,
+        typer.Option(
+            "--only", help="This step alone: ingest, bm25, dense, mine, score, filter or export; --shard goes with it."
+        ),
+    ] = None,
 ) -> None:
     """The whole chain: DATA to a training file.
 
@@ -438,29 +453,85 @@ def run(
       hnmine run beir/grown -o grown --append scifact
     """
     from hnmine.cli.config import run_settings
-    from hnmine.stages.chain import Chain
+    from hnmine.stages.chain import INGEST, Chain
 
     flags = {"index": index, "reranker": reranker, "no_bm25": no_bm25, "no_dense": no_dense}
     settings = run_settings(given, config, preset=preset, data=data, output=output, flags=flags)
+    if only in (None, INGEST):
+        if given.shard is not None:
+            raise UsageError(
+                "--shard: " + ("ingesting is not cut into shards" if only else "a whole run is not cut into shards"),
+                expected="--only with another step",
+                remedy="`hnmine plan --launcher slurm` writes the jobs of a run",
+            )
+        del given.values["shard"]  # the tasks of an array may be runs of their own
     how, terminal = stoppable(given)
-    chain = Chain(settings.data, settings.output, settings.options)
+    chain = Chain(settings.data, settings.output, settings.options, cache=cache(given))
     if given.dry_run:
-        previews = chain.preview()
-        if given.json:
-            print_json({name: found.summary() if found else None for name, _, found in previews})
-        for name, path, found in previews:
-            show.preview(name, found, path, terminal)
+        _preview(chain, given, terminal)
         return
-    outcomes = chain.run(how, lambda name, outcome: show.outcome(name, outcome, terminal))
-    terminal.say(_times(outcomes))
-    if chain.file is not None:
+    outcomes = chain.run(how, lambda name, outcome: show.outcome(name, outcome, terminal), only=only)
+    terminal.say(_times(outcomes) if outcomes else f"--only {only}: {settings.data} is a collection already")
+    if chain.file is not None and only is None:
         terminal.say(f"training file: {chain.file}; a few rows of it: hnmine inspect {chain.directory} --sample 3")
     if given.json:
         print_json({name: outcome.summary() for name, outcome in outcomes})
     counts: dict[str, Any] = {}
     for name, outcome in outcomes:
         counts[name] = outcome.counts
-    fail_if(check_conditions(tuple(given.fail_if)), {**counts, **counts["filter"]})
+    if only is None:
+        fail_if(check_conditions(tuple(given.fail_if)), {**counts, **counts["filter"]})
+    elif outcomes and outcomes[0][1].artefact is not None:
+        fail_if(check_conditions(tuple(given.fail_if)), outcomes[0][1].counts)
+
+
+@app.command()
+@with_flags(*CHAIN, (LaunchFlags, "Scheduler"), EXECUTOR, APPEND, MODEL, skip=frozenset({"name"}))
+def plan(
+    given: Given,
+    data: ChainData = None,
+    output: ChainOutput = None,
+    config: Config = None,
+    preset: Preset = None,
+    index: FurtherIndex = [],  # noqa: B006
+    reranker: Reranker = None,
+    no_bm25: NoBm25 = False,
+    no_dense: NoDense = False,
+) -> None:
+    """What `run` would do with these arguments; with --launcher, as a script for a scheduler.
+
+    \b
+      hnmine plan beir/scifact -o scifact
+      hnmine plan beir/scifact -o scifact --launcher slurm --tasks 32 --gpus 1 > scifact.sh
+    """
+    from hnmine.cli.config import run_settings
+    from hnmine.cli.launch import command_of, script
+    from hnmine.stages.chain import Chain
+
+    flags = {"index": index, "reranker": reranker, "no_bm25": no_bm25, "no_dense": no_dense}
+    settings = run_settings(given, config, preset=preset, data=data, output=output, flags=flags)
+    _, terminal = execution(given)
+    launch = given.record(LaunchFlags)
+    if launch.launcher is None:
+        given.values["dry_run"] = True
+        _preview(Chain(settings.data, settings.output, settings.options, cache=cache(given)), given, terminal)
+        return
+    if given.overwrite:
+        raise UsageError(
+            "--overwrite in every task would remove the others' blocks", remedy="remove the output once, then plan"
+        )
+    without = [*opt.option_fields(LaunchFlags), "dry_run", "json"]
+    chain = Chain(settings.data, settings.output, settings.options)
+    print(script(chain, command_of(given.context, without), launch), end="")
+
+
+def _preview(chain: Chain, given: Given, terminal: Terminal) -> None:
+    """Show what each step of a run would do."""
+    previews = chain.preview()
+    if given.json:
+        print_json({name: found.summary() if found else None for name, _, found in previews})
+    for name, path, found in previews:
+        show.preview(name, found, path, terminal)
 
 
 def _times(outcomes: list[tuple[str, Any]]) -> str:

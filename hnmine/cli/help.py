@@ -9,7 +9,8 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 ORDER = (
-    *("run", "ingest", "index", "search", "mine", "score", "filter", "export", "merge", "inspect", "sweep", "audit"),
+    *("run", "plan", "ingest", "index", "search", "mine", "score", "filter", "export", "merge", "inspect", "sweep"),
+    "audit",
     *("presets", "doctor"),
 )
 """The commands as the work goes; others follow in the order of the code."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from hnmine.core.condition import Condition
@@ -47,8 +48,12 @@ from hnmine.stages.places import (
     training_places,
 )
 from hnmine.stages.rule_inputs import check_collection, check_source
+from hnmine.stages.runs import open_run
 from hnmine.stages.score import Score, score_name
 from hnmine.stages.stage import Outcome, Preview, Stage
+
+INGEST = "ingest"
+"""The step that is never done in shards."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,13 +78,19 @@ class Step:
     path: Path
     make: Callable[[], Ingest | Stage]
 
+    @property
+    def key(self) -> str:
+        """What `--only` calls it: the last word of its name, which is that of its table in a configuration file."""
+        return self.name.rsplit(" ", 1)[-1]
+
 
 class Chain:
     """The stages of one run, in order, for an output directory or a single training file."""
 
-    def __init__(self, data: str, output: Path, options: RunOptions) -> None:
+    def __init__(self, data: str, output: Path, options: RunOptions, *, cache: Path | None = None) -> None:
         self.data = data
         self.options = options
+        self._cache = cache
         self.directory, file = training_places(output)
         self.file: Path | None = file or output / "triplets.parquet"
         if options.export.rows_per_file is not None and file is None:
@@ -100,7 +111,7 @@ class Chain:
         existing = find_collection(self.data)
         collection = existing if existing is not None else directory / COLLECTION
         if existing is None:
-            yield Step(name="ingest", path=collection, make=lambda: Ingest(self.data, options.input))
+            yield Step(name=INGEST, path=collection, make=lambda: Ingest(self.data, options.input))
         indexes: list[Path] = []
         if options.bm25 is not None:
             bm25 = options.bm25
@@ -118,7 +129,9 @@ class Chain:
 
         candidates = directory / CANDIDATES
         yield Step(
-            name="mine", path=candidates, make=lambda: Mine(Collection.open(collection), opened(), self.mining())
+            name="mine",
+            path=candidates,
+            make=lambda: Mine(Collection.open(collection), opened(), self.mining(), cache=self._cache),
         )
         if options.score is not None:
             score, mined = options.score, candidates
@@ -166,6 +179,7 @@ class Chain:
             lambda: check_rules(options.filter),
             self._check_sources,
             self._check_names,
+            *(partial(open_run, spec) for spec in options.mine.run),
             lambda: self._check_target(how),
             self._check_until,
             lambda: self._check_earlier(how),
@@ -247,13 +261,17 @@ class Chain:
             raise UsageError(f"-o {self.file} is DATA itself", remedy="choose another -o")
         refuse_foreign(self.file, self.directory / EXPORT, overwrite=how.overwrite)
 
-    def run(self, how: Execution, report: Callable[[str, Outcome], None]) -> list[tuple[str, Outcome]]:
-        """Carry out every step; `report` hears of each as it ends. What can be checked is checked before the first,
-        and the columns that conditions name at the latest when DATA was read.
+    def run(
+        self, how: Execution, report: Callable[[str, Outcome], None], *, only: str | None = None
+    ) -> list[tuple[str, Outcome]]:
+        """Carry out every step, or `only` one; `report` hears of each as it ends. What can be checked is checked before
+        the first, and the columns that conditions name at the latest when DATA was read.
+
+        A single step may be done as one of several shards, and needs the artefacts of those before it.
         """
         self.check(how)
         outcomes = []
-        for step in self.steps():
+        for step in self._chosen(only):
             stage = step.make()
             if isinstance(stage, Ingest):
                 check_source(stage.source, self.options.filter, self.options.mine)
@@ -263,6 +281,16 @@ class Chain:
             report(step.name, outcome)
             outcomes.append((step.name, outcome))
         return outcomes
+
+    def _chosen(self, only: str | None) -> list[Step]:
+        """All steps, or the one that is asked for; none if that is `ingest` and DATA is a collection already."""
+        steps = list(self.steps())
+        if only is None:
+            return steps
+        known = list(dict.fromkeys([INGEST, *(step.key for step in steps)]))
+        if only not in known:
+            raise UsageError(f"--only {only}: no step of this run", expected=f"one of {', '.join(known)}")
+        return [step for step in steps if step.key == only]
 
     def preview(self) -> list[tuple[str, Path, Preview | None]]:
         """What each step would do; None where a step's inputs do not exist yet."""

@@ -25,7 +25,8 @@ from hnmine.files.artefact import Artefact, Draft, Json
 from hnmine.files.candidates import ScoreInfo, keyed_sample, nullable_floats
 from hnmine.files.collection import Collection
 from hnmine.files.tables import part_name, write_table
-from hnmine.hashing import digest_file, digest_json, keyed_hash
+from hnmine.files.verified import default_cache
+from hnmine.hashing import digest_json, keyed_hash
 from hnmine.options import MineOptions, as_plain
 from hnmine.schema import (
     ANSWERS,
@@ -66,7 +67,7 @@ from hnmine.stages.known_hits import KnownHits
 from hnmine.stages.mined_from import documents_digest, index_digest, queries_digest
 from hnmine.stages.places import open_artefact
 from hnmine.stages.prefilter import Allowed, Prefilter
-from hnmine.stages.runs import RunSource, read_run
+from hnmine.stages.runs import RunSource, read_runs
 from hnmine.stages.search import Hits
 from hnmine.stages.searching import recall_of
 from hnmine.stages.stage import Stage, block_size, cut, require_made_from
@@ -88,6 +89,8 @@ class Mine(Stage):
         indexes: Sequence[NamedIndex],
         options: MineOptions,
         hits: Artefact | None = None,
+        *,
+        cache: Path | None = None,
     ) -> None:
         self.collection = collection
         self.options = options
@@ -100,7 +103,7 @@ class Mine(Stage):
             raise UsageError(f"--random {options.random}: at least 0")
         if options.clusters < 0:
             raise UsageError(f"--clusters {options.clusters}: at least 0")
-        self.runs: list[RunSource] = [read_run(spec, collection) for spec in options.run]
+        self.runs: list[RunSource] = read_runs(options.run, collection, cache or default_cache())
         names = [index.name for index in self.indexes] + [run.name for run in self.runs]
         if not names and not options.random:
             raise UsageError("nothing to mine from", expected="at least one --index, --run or --random")
@@ -195,7 +198,7 @@ class Mine(Stage):
 
     def parameters(self) -> Json:
         """Depth, sources, order, and which queries are mined."""
-        runs = {run.name: digest_file(run.path) for run in self.runs}
+        runs = {run.name: run.digest for run in self.runs}
         options = {**as_plain(self.options), "top_k": self.top_k, "run": runs, "rank_by": self.rank_by}
         options["deepen_from"] = None
         recall = {name: found for name, (_, found) in self.searches.items()}
@@ -270,9 +273,10 @@ class Mine(Stage):
             self._known = KnownHits(earlier.artefact, self.collection, open_index)
 
     def notes(self) -> Json:
-        """How approximate searches are done, and in how many documents the queries of an earlier mine searched."""
+        """How approximate searches are done, what is left out of runs, and how many documents old queries searched."""
         searches = {f"search of {name}": words for name, (words, _) in self.searches.items()}
-        return {**searches, **(self._known.notes if self._known is not None else {})}
+        runs = {name: words for run in self.runs for name, words in run.notes().items()}
+        return {**searches, **runs, **(self._known.notes if self._known is not None else {})}
 
     def work(self, block: Block, draft: Draft) -> None:
         """Mine one block of queries."""

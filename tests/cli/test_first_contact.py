@@ -54,7 +54,7 @@ def test_help_has_an_example_that_parses(path: tuple[str, ...]) -> None:
     found = examples(shown)
     assert found, "no example"
     for line in found:
-        arguments = shlex.split(line.partition(" |")[0])[1:]
+        arguments = shlex.split(re.split(" [|>] ", line)[0])[1:]
         assert tuple(arguments[: len(path)]) == path, line
         COMMANDS[path].make_context(" ".join(path), arguments[len(path) :])
 

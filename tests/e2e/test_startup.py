@@ -12,7 +12,20 @@ import pytest
 
 from tests.e2e.harness import environment
 
-COMMANDS = ["", "run", "ingest", "index", "index bm25", "index dense", "mine", "score", "filter", "export", "merge"]
+COMMANDS = [
+    "",
+    "run",
+    "plan",
+    "ingest",
+    "index",
+    "index bm25",
+    "index dense",
+    "mine",
+    "score",
+    "filter",
+    "export",
+    "merge",
+]
 COMMANDS += ["inspect", "sweep", "audit", "doctor"]
 HEAVY = ("torch", "faiss", "numpy", "pyarrow", "sentence_transformers", "bm25s", "numba")
 

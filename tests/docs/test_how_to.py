@@ -1,0 +1,98 @@
+"""The recipes of docs/how-to run as they stand, against a searcher that answers as Elasticsearch does."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from markdown_blocks import blocks
+from test_commands import run_all, shell  # noqa: F401 (a fixture)
+
+
+class Searcher(BaseHTTPRequestHandler):
+    """`_bulk`, `_refresh` and `_msearch` over words in common; what it holds is kept in the server."""
+
+    def do_POST(self) -> None:
+        lines = self.rfile.read(int(self.headers.get("Content-Length", 0))).decode().splitlines()
+        rows = [json.loads(line) for line in lines]
+        held: dict[str, str] = self.server.held  # type: ignore[attr-defined]
+        answer: dict[str, Any] = {}
+        if self.path == "/corpus/_bulk":
+            held.update(
+                {action["index"]["_id"]: source["text"] for action, source in zip(rows[::2], rows[1::2], strict=True)}
+            )
+            answer = {"errors": False}
+        elif self.path == "/_msearch":
+            answer = {"responses": [self.search(held, body) for body in rows[1::2]]}
+        else:
+            assert self.path == "/corpus/_refresh", self.path
+        content = json.dumps(answer).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    @staticmethod
+    def search(held: dict[str, str], body: dict[str, Any]) -> dict[str, Any]:
+        wanted = set(body["query"]["match"]["text"].lower().split())
+        scores = Counter({doc: len(wanted & set(text.lower().split())) for doc, text in held.items()})
+        hits = [{"_id": doc, "_score": float(score)} for doc, score in scores.most_common(body["size"]) if score]
+        return {"hits": {"hits": hits}}
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def elastic() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Searcher)
+    server.held = {}  # type: ignore[attr-defined]
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_scripts_are_python() -> None:
+    found = blocks("docs/how-to/external-searchers.md", "python")
+    assert len(found) == 2
+    for script in found:
+        compile(script, "recipe", "exec")
+
+
+@pytest.mark.slow
+def test_external_searchers(tmp_path: Path, shell: dict[str, str], elastic: str) -> None:  # noqa: F811
+    place = tmp_path / "place"
+    place.mkdir()
+    python = tmp_path / "tools" / "python"
+    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    python.chmod(0o755)
+    page = "docs/how-to/external-searchers.md"
+    for script in blocks(page, "python"):
+        name = script.split(":", 1)[0].removeprefix("# ")
+        (place / name).write_text(script)
+    run_all(page, place, shell | {"ELASTIC": elastic})
+    run = pq.read_table(place / "elastic.parquet")
+    rows = pq.read_table(place / "work/candidates/part-00000.parquet").to_pylist()
+    found = {(row["query_id"], row["doc_id"]): row["score_elastic"] for row in rows if "run:elastic" in row["sources"]}
+    assert found == {(row["query_id"], row["doc_id"]): row["score"] for row in run.to_pylist()}
+    alone = [row for row in rows if row["sources"] == ["run:elastic"]]
+    assert alone
+    assert all(row["score_bm25"] is not None for row in alone), "every row has every index's score"
+    assert pq.read_metadata(place / "triplets.parquet").num_rows > 0
+    audit = ["audit", "triplets.parquet", "--json"]
+    done = subprocess.run(
+        [sys.executable, "-m", "hnmine", *audit], cwd=place, env=shell, capture_output=True, check=True
+    )
+    assert json.loads(done.stdout)
