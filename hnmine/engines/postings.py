@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +120,11 @@ class Vocabulary:
                 self._found.clear()
             self._found[token] = number
         return number
+
+    def find_all(self, tokens: Sequence[str]) -> npt.NDArray[np.int64]:
+        """The numbers of some tokens, as `find` has them."""
+        known = {token: self.find(token) for token in set(tokens)}
+        return np.fromiter(map(known.__getitem__, tokens), np.int64, len(tokens))
 
     def _at(self, number: int) -> bytes:
         return self._data[self._offsets[number] : self._offsets[number + 1]].tobytes()

@@ -394,7 +394,7 @@ def test_a_query_as_long_as_a_book(tmp_path):
 def test_the_cut_is_settled_exactly_when_the_kernel_cannot(tmp_path, monkeypatch):
     # A kernel that sees no difference between documents, as float32 sums of long queries may not.
     documents = corpus(documents=200)
-    index = build(tmp_path, documents)
+    index = build(tmp_path, documents, engine="bm25s")
     texts = ["w0 w1 w2", "w3"]
     expected = brute_force(index, texts, documents, 10)
     index.search(queries(texts), 10)
