@@ -104,7 +104,10 @@ def mine(place: Path, k: int, *more: str) -> float:
     shutil.rmtree(out, ignore_errors=True)
     line = ["mine", place / "collection", "--index", place / "bm25", "-o", out, "--top-k", k, "--quiet", *more]
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run([sys.executable, "-m", "hnmine", *map(str, line)], check=True, stdout=subprocess.DEVNULL)
+    # With the compiled modules that pip leaves behind, whatever the environment says.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    command = [sys.executable, "-m", "hnmine", *map(str, line)]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environment)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 

@@ -129,7 +129,7 @@ def _ranks(owner: Ints, values: Floats) -> Ints:
 
 
 def ascending_by_owner(owner: Ints, keys: Floats | Keys) -> Ints:
-    """The rows by (owner, key), equal ones in any order; no key is NaN, and no whole number is the highest there is."""
+    """The rows by (owner, key), equal ones in any order; no key is NaN, none of uint64 the highest number."""
     lines = _Lines.of(owner)
     if lines is None:
         order = np.argsort(keys)
@@ -138,7 +138,7 @@ def ascending_by_owner(owner: Ints, keys: Floats | Keys) -> Ints:
     if keys.dtype == np.float64:  # infinite keys are capped, to stay before the empty cells
         cells: npt.NDArray[Any] = lines.cells(np.minimum(keys, np.finfo(np.float64).max), np.inf)
     else:
-        cells = lines.cells(keys, np.iinfo(keys.dtype).max)
+        cells = lines.cells(keys, np.iinfo(np.uint64).max)
     return np.asarray((lines.starts[:, None] + np.argsort(cells, axis=1))[lines.is_row], np.int64)
 
 

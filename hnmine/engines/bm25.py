@@ -116,6 +116,7 @@ class MaxScoreIndex(_Bm25Index):
     """
 
     finds_pair_scores = True
+    overfetch = 16
 
     def __init__(self, directory: Path, *, analyser: Analyser, name: str, tie_order: Rows) -> None:
         super().__init__(directory, analyser=analyser, name=name, tie_order=tie_order)
@@ -152,9 +153,9 @@ class MaxScoreIndex(_Bm25Index):
         return rows, scores
 
     def _cut_is_open(self, bags: Bags, scores: Scores, k: int) -> Bools:
-        # Might a document that the kernel left out belong to a query's first k - OVERFETCH? A float32 sum of n positive
+        # Might a document that the kernel left out belong to a query's first k - overfetch? A float32 sum of n positive
         # numbers is off by at most n - 1 roundings, and the final score, absent part included, by one more.
-        wanted, last = (scores[:, place].astype(np.float64) for place in (max(0, k - OVERFETCH - 1), -1))
+        wanted, last = (scores[:, place].astype(np.float64) for place in (max(0, k - self.overfetch - 1), -1))
         length = bags.lengths()
         rounding = 2.0**-23 * ((length + 1) * wanted + length * self._most_absent)
         return (last > 0) & (wanted - last <= rounding)
@@ -198,6 +199,7 @@ class Bm25sIndex(MaxScoreIndex):
     """BM25 by bm25s' numba kernel, which sums in float32; the same documents and scores, from the same postings."""
 
     finds_pair_scores = False
+    overfetch = OVERFETCH
 
     def _load_kernel(self) -> _Kernel:
         retriever = self._bm25s()

@@ -81,6 +81,8 @@ class Retriever(ABC):
     scale: Scale
     finds_pair_scores: bool = False
     """Whether the scores that the search kernel gives are those of `pair_scores`, so that none is computed again."""
+    overfetch: int = OVERFETCH
+    """Rows that the search kernel is asked for beyond k."""
 
     def __init__(self, *, name: str, tie_order: Rows) -> None:
         self.name = name
@@ -101,7 +103,7 @@ class Retriever(ABC):
         `queries`): exactly what is left of a search of everything when all others are struck from its list.
         """
         allowed = self.size if among is None else int(np.count_nonzero(among))
-        wanted = min(allowed, k + OVERFETCH)
+        wanted = min(allowed, k + self.overfetch)
         owner, rows, scores = np.empty(0, np.int64), np.empty(0, np.int64), None
         if len(queries) and wanted > 0:
             if among is None or allowed == self.size:
