@@ -1,7 +1,8 @@
 """What every index can do: find candidates, and score given pairs. The base keeps the promises, a back end computes.
 
 Search uses a fast kernel and over-fetches; the *pair kernel* then scores every found row again, and order and ranks
-follow from that score alone. So a score depends on the pair (query, document) and never on the batch it was found in.
+follow from that score alone. (A search that finds that very score by itself is not asked twice: `finds_pair_scores`.)
+So a score depends on the pair (query, document) and never on the batch it was found in.
 """
 
 from __future__ import annotations
