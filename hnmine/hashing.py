@@ -55,12 +55,18 @@ def keyed_hash(seed: int, *parts: str) -> int:
 
 def keyed_hashes(seed: int, *parts: str, last: Iterable[str]) -> list[int]:
     """`keyed_hash(seed, *parts, one)` for each of `last`, at a third of the cost."""
+    return keyed_hashes_of_rows(seed, *parts, rows=((one,) for one in last))
+
+
+def keyed_hashes_of_rows(seed: int, *parts: str, rows: Iterable[Iterable[str]]) -> list[int]:
+    """`keyed_hash(seed, *parts, *row)` for each of `rows`, at a third of the cost."""
     start = _keyed(seed, parts)
     found = []
-    for one in last:
-        raw = one.encode("utf-8", "surrogatepass")
+    for row in rows:
         state = start.copy()
-        state.update(len(raw).to_bytes(8, "little") + raw)
+        for one in row:
+            raw = one.encode("utf-8", "surrogatepass")
+            state.update(len(raw).to_bytes(8, "little") + raw)
         found.append(int.from_bytes(state.digest(), "little"))
     return found
 

@@ -7,7 +7,7 @@ import unicodedata
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hnmine.hashing import canonical_json, digest_json, keyed_hash, keyed_hashes, text_key
+from hnmine.hashing import canonical_json, digest_json, keyed_hash, keyed_hashes, keyed_hashes_of_rows, text_key
 
 
 def test_pinned_values() -> None:
@@ -25,6 +25,8 @@ def test_parts_of_a_keyed_hash_do_not_run_together() -> None:
 @given(st.integers(-(2**80), 2**80), st.lists(st.text(), max_size=2), st.lists(st.text(), max_size=4))
 def test_many_keyed_hashes_are_those_of_each(seed: int, parts: list[str], last: list[str]) -> None:
     assert keyed_hashes(seed, *parts, last=last) == [keyed_hash(seed, *parts, one) for one in last]
+    rows = [last[:count] for count in range(len(last) + 1)]
+    assert keyed_hashes_of_rows(seed, *parts, rows=rows) == [keyed_hash(seed, *parts, *row) for row in rows]
 
 
 def test_keyed_hashes_are_uniform() -> None:

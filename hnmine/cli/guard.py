@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 import typer
 
 from hnmine.cli import INTERRUPTED, hear_interrupts
+from hnmine.cli.arrow import load_arrow
 from hnmine.errors import HnmineError
 
 READER_GONE = 141
@@ -23,6 +24,7 @@ def guarded(function: Callable[..., None]) -> Callable[..., None]:
     def call(*args: Any, **kwargs: Any) -> None:
         try:
             hear_interrupts()
+            load_arrow()
             function(*args, **kwargs)
             sys.stdout.flush()
         except BrokenPipeError:

@@ -114,7 +114,7 @@ def _ranks(owner: Ints, values: Floats) -> Ints:
     place = positions(owner)
     is_first = place == 0
     in_order = bool(((keys[1:] >= keys[:-1]) | is_first[1:]).all())
-    order = None if in_order else _ascending_by_owner(owner, keys)
+    order = None if in_order else ascending_by_owner(owner, keys)
     key = keys if order is None else keys[order]
     # Sorted, owners stand as before. The place of the first of equals is carried on to the others.
     is_new = is_first
@@ -128,14 +128,17 @@ def _ranks(owner: Ints, values: Floats) -> Ints:
     return ranked
 
 
-def _ascending_by_owner(owner: Ints, keys: Floats) -> Ints:
-    """The rows by (owner, key), equal ones in any order; no key is NaN."""
+def ascending_by_owner(owner: Ints, keys: Floats | Keys) -> Ints:
+    """The rows by (owner, key), equal ones in any order; no key is NaN, none of uint64 the highest number."""
     lines = _Lines.of(owner)
     if lines is None:
         order = np.argsort(keys)
-        return np.asarray(order[np.argsort(owner[order], kind="stable")], np.int64)
-    # Infinite keys are capped, to stay before the empty cells.
-    cells = lines.cells(np.minimum(keys, np.finfo(np.float64).max), np.inf)
+        kind = np.min_scalar_type(owner.max(initial=0))  # 16 bits, which are sorted by radix, of a block
+        return np.asarray(order[np.argsort(owner[order].astype(kind), kind="stable")], np.int64)
+    if keys.dtype == np.float64:  # infinite keys are capped, to stay before the empty cells
+        cells: npt.NDArray[Any] = lines.cells(np.minimum(keys, np.finfo(np.float64).max), np.inf)
+    else:
+        cells = lines.cells(keys, np.iinfo(np.uint64).max)
     return np.asarray((lines.starts[:, None] + np.argsort(cells, axis=1))[lines.is_row], np.int64)
 
 

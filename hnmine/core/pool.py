@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from hnmine.core.grouped import ascending_by_owner
+
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
@@ -74,13 +76,11 @@ def unite(sources: Mapping[str, Pairs], queries: int, documents: int) -> Pool:
 def best_first(owner: Ints, scores: npt.NDArray[np.float32], ties: Ints) -> Ints:
     """The order of (owner, score descending, tie ascending): what `np.lexsort((ties, -scores, owner))` gives, sooner.
 
-    `owner` and `ties` are at least 0 and below 2**32, no pair of them comes twice; no score is NaN.
+    `owner` ascends; `ties` are at least 0 and below 2**32, and none comes twice with an owner; no score is NaN.
     """
     bits = (scores + np.float32(0)).view(np.uint32)  # -0.0 is 0.0
     falling = np.where(bits >> 31, bits, ~(bits | np.uint32(1 << 31)))
-    order = np.argsort(falling.astype(np.uint64) << np.uint64(32) | ties.astype(np.uint64))
-    kind = np.min_scalar_type(owner.max(initial=0))  # 16 bits, which are sorted by radix, of a block
-    return order[np.argsort(owner[order].astype(kind), kind="stable")]
+    return ascending_by_owner(owner, falling.astype(np.uint64) << np.uint64(32) | ties.astype(np.uint64))
 
 
 def ranks_of(owner: Ints) -> npt.NDArray[np.int32]:

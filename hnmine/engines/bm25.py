@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable
-from functools import lru_cache
 from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,8 @@ import numpy.typing as npt
 from hnmine.core.bm25 import check_parameters
 from hnmine.core.pool import Pairs
 from hnmine.engines.analysis import Analyser
-from hnmine.engines.kernels import compiled, in_threads, keep_compiled
+from hnmine.engines.bags import Bags
+from hnmine.engines.kernels import in_threads, keep_compiled
 from hnmine.engines.postings import Vocabulary, open_postings
 from hnmine.engines.retriever import OVERFETCH, Bools, Queries, Retriever, Rows, Scores
 from hnmine.errors import MissingDependencyError, UsageError
@@ -25,7 +25,7 @@ _SLICE = 64
 """Queries a thread takes at a time."""
 _DEEPER = 16
 """How many times as many candidates are looked at where more tie than the kernel over-fetches."""
-_Kernel = Callable[[list[list[int]], int, "Bools | None"], tuple[Rows, Scores]]
+_Kernel = Callable[[Bags, int, "Bools | None"], tuple[Rows, Scores]]
 _SCORING = ("offsets", "documents", "impacts", "absent")
 
 
@@ -38,18 +38,20 @@ class _Bm25Index(Retriever):
         super().__init__(name=name, tie_order=tie_order)
         self.analyser = analyser
         self._arrays = open_postings(directory, documents=self.size)
-        self._last_bags: tuple[Queries | None, list[list[int]]] = (None, [])
+        self._last_bags: tuple[Queries, Bags] | None = None
         self._vocabulary = Vocabulary(self._arrays["vocabulary"], self._arrays["vocabulary_offsets"])
 
-    def _bags(self, queries: Queries) -> list[list[int]]:
-        # Each query as token numbers in reading order, repetitions kept and unknown tokens left out. The last block's
-        # are kept: a search asks for them, and who scores more pairs asks again.
-        last, bags = self._last_bags
-        if last is not queries:
-            find, tokens = self._vocabulary.find, self.analyser.tokens
-            bags = [[token for token in map(find, tokens(text)) if token >= 0] for text in queries.texts]
-            self._last_bags = queries, bags
-        return bags
+    def _bags(self, queries: Queries) -> Bags:
+        # Each query as token numbers, unknown tokens left out. The last block's are kept: a search asks for them, and
+        # who scores more pairs asks again.
+        if self._last_bags is None or self._last_bags[0] is not queries:
+            tokens = [self.analyser.tokens(text) for text in queries.texts]
+            found = self._vocabulary.find_all(list(chain.from_iterable(tokens)))
+            known = found >= 0
+            ends = np.cumsum([0, *map(len, tokens)])
+            offsets = np.concatenate([[0], np.cumsum(known)])[ends].astype(np.int64)
+            self._last_bags = queries, Bags.of(found[known], offsets)
+        return self._last_bags[1]
 
     def _is_hit(self, scores: Scores) -> npt.NDArray[np.bool_]:
         return scores > 0
@@ -60,7 +62,7 @@ class _Bm25Index(Retriever):
         matched = np.zeros(len(pairs.rows), np.bool_)
         order = np.argsort(pairs.owner, kind="stable")
         bounds = np.searchsorted(pairs.owner[order], np.arange(len(queries) + 1))
-        for bag, low, high in zip(self._bags(queries), bounds, bounds[1:], strict=False):
+        for bag, low, high in zip(self._bags(queries).lists(), bounds, bounds[1:], strict=False):
             own = order[low:high]
             for token in set(bag) if len(own) else ():
                 postings = documents[offsets[token] : offsets[token + 1]]
@@ -78,17 +80,16 @@ class _Bm25Index(Retriever):
         rows = np.full((len(queries), k), -1, np.int64)
         scores = np.zeros((len(queries), k), np.float32)
         bags = self._bags(queries)
-        known = np.array([query for query, bag in enumerate(bags) if bag], np.int64)
 
         def fill(part: slice) -> None:
-            rows[known[part]], scores[known[part]] = self._best([bags[query] for query in known[part]], k, among)
+            rows[part], scores[part] = self._best(bags[part], k, among)
 
-        in_threads(fill, [slice(start, start + _SLICE) for start in range(0, len(known), _SLICE)])
+        in_threads(fill, [slice(start, start + _SLICE) for start in range(0, len(bags), _SLICE)])
         return rows, scores
 
     @abstractmethod
-    def _best(self, bags: list[list[int]], k: int, among: Bools | None) -> tuple[Rows, Scores]:
-        """Kernel for queries given as known tokens, none of them empty: as `_search`; called by several threads."""
+    def _best(self, bags: Bags, k: int, among: Bools | None) -> tuple[Rows, Scores]:
+        """Kernel for queries given as known tokens: as `_search`; called by several threads."""
 
     def _matches(self, bag: list[int], among: Bools | None) -> Rows:
         # Rows of the documents (of `among`) that have a token of the query, ascending.
@@ -108,11 +109,14 @@ class _Bm25Index(Retriever):
 class MaxScoreIndex(_Bm25Index):
     """BM25 by a kernel that skips what cannot win, over memory-mapped postings; every score from one exact pair kernel.
 
-    The kernel (`hnmine.engines.maxscore`) sums in float32 and leaves ties at the cut to chance. The scores of `search`
-    and `pair_scores` are sums in float64 over the query's distinct tokens, in order of first occurrence and each times
-    its number of occurrences, rounded to float32 once; where more documents tie than the kernel over-fetches, it looks
-    deeper. Uses all cores that the process may run on.
+    The scores of `search` and `pair_scores` are sums in float64 over the query's distinct tokens, in order of first
+    occurrence and each times its number of occurrences, rounded to float32 once. The kernel
+    (`hnmine.engines.maxscore`) finds these very scores, but leaves ties at the cut to chance; where more documents tie
+    than it over-fetches, it looks deeper. Uses all cores that the process may run on.
     """
+
+    finds_pair_scores = True
+    overfetch = 16
 
     def __init__(self, directory: Path, *, analyser: Analyser, name: str, tie_order: Rows) -> None:
         super().__init__(directory, analyser=analyser, name=name, tie_order=tie_order)
@@ -121,51 +125,51 @@ class MaxScoreIndex(_Bm25Index):
 
     def _found(self, queries: Queries, k: int, among: Bools | None) -> tuple[Rows, Scores]:
         if self._kernel is None:
-            self._kernel = self._load_kernel()
-            _pair_kernel()  # before threads start, or each would compile its own
+            self._kernel = self._load_kernel()  # before threads start, or each would compile its own
         return super()._found(queries, k, among)
 
     def _load_kernel(self) -> _Kernel:
         """A function of (token numbers of each query, k, mask or None): (rows, float32 scores), row -1 where none."""
         from hnmine.engines.maxscore import search
 
-        index = [self._arrays[name] for name in ("offsets", "documents", "impacts", "peaks")]
+        index = [self._arrays[name] for name in (*_SCORING, "peaks")]
+        least = np.zeros(len(self._arrays["peaks"]), np.float32)
 
-        def find(bags: list[list[int]], k: int, among: Bools | None) -> tuple[Rows, Scores]:
+        def find(bags: Bags, k: int, among: Bools | None) -> tuple[Rows, Scores]:
             rows, scores = np.full((len(bags), k), -1, np.int32), np.zeros((len(bags), k), np.float32)
             allowed = np.empty(0, np.bool_) if among is None else among
-            search(*index, self.size, allowed, *_distinct(bags), rows, scores)
+            search(*index, least, self.size, allowed, bags.tokens, bags.times, bags.offsets, rows, scores)
             return rows.astype(np.int64), scores
 
         return find
 
-    def _best(self, bags: list[list[int]], k: int, among: Bools | None) -> tuple[Rows, Scores]:
+    def _best(self, bags: Bags, k: int, among: Bools | None) -> tuple[Rows, Scores]:
         assert self._kernel is not None
         rows, scores = self._kernel(bags, k, among)
         limit = self.size if among is None else int(np.count_nonzero(among))
         if k < limit:
             for place in np.flatnonzero(self._cut_is_open(bags, scores, k)):
-                rows[place], scores[place] = self._settled(bags[place], k, among, limit)
+                rows[place], scores[place] = self._settled(bags[place : place + 1], k, among, limit)
         return rows, scores
 
-    def _cut_is_open(self, bags: list[list[int]], scores: Scores, k: int) -> Bools:
-        # Might a document that the kernel left out belong to a query's first k - OVERFETCH? A float32 sum of n positive
+    def _cut_is_open(self, bags: Bags, scores: Scores, k: int) -> Bools:
+        # Might a document that the kernel left out belong to a query's first k - overfetch? A float32 sum of n positive
         # numbers is off by at most n - 1 roundings, and the final score, absent part included, by one more.
-        wanted, last = (scores[:, place].astype(np.float64) for place in (max(0, k - OVERFETCH - 1), -1))
-        length = np.array([len(bag) for bag in bags])
+        wanted, last = (scores[:, place].astype(np.float64) for place in (max(0, k - self.overfetch - 1), -1))
+        length = bags.lengths()
         rounding = 2.0**-23 * ((length + 1) * wanted + length * self._most_absent)
         return (last > 0) & (wanted - last <= rounding)
 
-    def _settled(self, bag: list[int], k: int, among: Bools | None, limit: int) -> tuple[Rows, Scores]:
+    def _settled(self, bag: Bags, k: int, among: Bools | None, limit: int) -> tuple[Rows, Scores]:
         # One query's best by exact score, from as many as it takes until those left out cannot belong to them.
         assert self._kernel is not None
         depth, is_open = k, True
         while is_open:
             depth = min(limit, _DEEPER * depth)
-            (rows,), scores = self._kernel([bag], depth, among)
-            is_open = depth < limit and bool(self._cut_is_open([bag], scores, k))
+            (rows,), scores = self._kernel(bag, depth, among)
+            is_open = depth < limit and bool(self._cut_is_open(bag, scores, k))
         rows = rows[rows >= 0]
-        return self._top(rows, self._pair_scores([bag], np.array([0, len(rows)]), rows), k)
+        return self._top(rows, self._pair_scores(bag, np.array([0, len(rows)]), rows), k)
 
     def pair_scores(self, queries: Queries, offsets: Rows, rows: Rows) -> Scores:
         """The score of each pair, the same bits whatever the batch or the number of threads.
@@ -174,14 +178,17 @@ class MaxScoreIndex(_Bm25Index):
         """
         return self._pair_scores(self._bags(queries), np.array(offsets, np.int64), np.array(rows, np.int64))
 
-    def _pair_scores(self, bags: list[list[int]], offsets: Rows, rows: Rows) -> Scores:
-        kernel = _pair_kernel()
-        tokens, times, token_offsets = _distinct(bags)
+    def _pair_scores(self, bags: Bags, offsets: Rows, rows: Rows) -> Scores:
         scores = np.zeros(len(rows), np.float32)
+        if not len(rows):
+            return scores
+        from hnmine.engines.maxscore import score_pairs
+
         index = [self._arrays[name] for name in _SCORING]
+        asked = (bags.tokens, bags.times, bags.offsets)
 
         def fill(part: slice) -> None:
-            kernel(*index, tokens, times, token_offsets, offsets, rows, part.start, part.stop, scores)
+            score_pairs(*index, *asked, offsets, rows, part.start, part.stop, scores)
 
         stops = [*range(0, len(bags), _SLICE), len(bags)]
         in_threads(fill, [slice(start, stop) for start, stop in pairwise(stops)])
@@ -189,17 +196,25 @@ class MaxScoreIndex(_Bm25Index):
 
 
 class Bm25sIndex(MaxScoreIndex):
-    """BM25 by bm25s' numba kernel; the same documents and scores, from the same postings."""
+    """BM25 by bm25s' numba kernel, which sums in float32; the same documents and scores, from the same postings."""
+
+    finds_pair_scores = False
+    overfetch = OVERFETCH
 
     def _load_kernel(self) -> _Kernel:
         retriever = self._bm25s()
 
-        def find(bags: list[list[int]], k: int, among: Bools | None) -> tuple[Rows, Scores]:
+        def find(bags: Bags, k: int, among: Bools | None) -> tuple[Rows, Scores]:
+            rows, scores = np.full((len(bags), k), -1, np.int64), np.zeros((len(bags), k), np.float32)
+            known = np.flatnonzero(bags.lengths())
+            if not len(known):
+                return rows, scores
             # One thread per call: bm25s' own threads go through OpenMP, which neither forks nor nests.
             mask = None if among is None else among.astype(np.float32)
-            found = retriever.retrieve(bags, k=k, show_progress=False, n_threads=1, weight_mask=mask)
-            scores = np.asarray(found.scores, np.float32)
-            return np.where(scores > 0, found.documents.astype(np.int64), -1), scores
+            asked = [bag for bag in bags.lists() if bag]
+            found = retriever.retrieve(asked, k=k, show_progress=False, n_threads=1, weight_mask=mask)
+            rows[known], scores[known] = np.where(found.scores > 0, found.documents, -1), found.scores
+            return rows, scores
 
         return find
 
@@ -283,72 +298,22 @@ class RankBm25Index(_Bm25Index):
         for start, stop in pairwise(starts):
             yield np.repeat(tokens[start:stop], counts[start:stop]).tolist()
 
-    def _best(self, bags: list[list[int]], k: int, among: Bools | None) -> tuple[Rows, Scores]:
-        best = []
-        for bag in bags:
-            matches = self._matches(bag, among)
-            with np.errstate(invalid="ignore"):
-                scores = self._model.get_scores(bag)[matches].astype(np.float32)
-            best.append(self._top(matches, scores, k))
-        return np.stack([rows for rows, _ in best]), np.stack([scores for _, scores in best])
+    def _best(self, bags: Bags, k: int, among: Bools | None) -> tuple[Rows, Scores]:
+        rows, best = np.full((len(bags), k), -1, np.int64), np.zeros((len(bags), k), np.float32)
+        for query, bag in enumerate(bags.lists()):
+            if bag:
+                matches = self._matches(bag, among)
+                with np.errstate(invalid="ignore"):
+                    scores = self._model.get_scores(bag)[matches].astype(np.float32)
+                rows[query], best[query] = self._top(matches, scores, k)
+        return rows, best
 
     def pair_scores(self, queries: Queries, offsets: Rows, rows: Rows) -> Scores:
         """rank-bm25's score of each pair; 0 for a query without a known token."""
         scores = np.zeros(len(rows), np.float32)
-        for query, bag in enumerate(self._bags(queries)):
+        for query, bag in enumerate(self._bags(queries).lists()):
             part = slice(offsets[query], offsets[query + 1])
             if bag and part.stop > part.start:
                 with np.errstate(invalid="ignore"):
                     scores[part] = self._model.get_batch_scores(bag, rows[part].tolist())
         return scores
-
-
-def _distinct(bags: list[list[int]]) -> tuple[Rows, Rows, Rows]:
-    """(distinct tokens in order of first occurrence, how often each occurs, where each query's begin)."""
-    owner = np.repeat(np.arange(len(bags)), [len(bag) for bag in bags])
-    flat = np.fromiter(chain.from_iterable(bags), np.int64, len(owner))
-    _, first, times = np.unique(owner << 32 | flat, return_index=True, return_counts=True)
-    order = np.argsort(first)
-    first = first[order]
-    return flat[first], times[order], np.searchsorted(owner[first], np.arange(len(bags) + 1))
-
-
-@lru_cache(maxsize=1)
-def _pair_kernel() -> Callable[..., None]:
-    return compiled(_score_pairs)
-
-
-def _score_pairs(
-    offsets: Rows,
-    documents: npt.NDArray[np.int32],
-    impacts: Scores,
-    absent: Scores,
-    tokens: Rows,
-    times: Rows,
-    token_offsets: Rows,
-    pair_offsets: Rows,
-    rows: Rows,
-    first: int,
-    last: int,
-    scores: Scores,
-) -> None:
-    # Compiled by numba: fills in the scores of the pairs of queries first..last.
-    for query in range(first, last):
-        for pair in range(pair_offsets[query], pair_offsets[query + 1]):
-            row = rows[pair]
-            score = 0.0
-            for position in range(token_offsets[query], token_offsets[query + 1]):
-                token = tokens[position]
-                score += times[position] * np.float64(absent[token])
-                low = offsets[token]
-                end = offsets[token + 1]
-                high = end
-                while low < high:
-                    middle = (low + high) // 2
-                    if documents[middle] < row:
-                        low = middle + 1
-                    else:
-                        high = middle
-                if low < end and documents[low] == row:
-                    score += times[position] * np.float64(impacts[low])
-            scores[pair] = score

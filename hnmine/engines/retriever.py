@@ -1,7 +1,8 @@
 """What every index can do: find candidates, and score given pairs. The base keeps the promises, a back end computes.
 
 Search uses a fast kernel and over-fetches; the *pair kernel* then scores every found row again, and order and ranks
-follow from that score alone. So a score depends on the pair (query, document) and never on the batch it was found in.
+follow from that score alone. (A search that finds that very score by itself is not asked twice: `finds_pair_scores`.)
+So a score depends on the pair (query, document) and never on the batch it was found in.
 """
 
 from __future__ import annotations
@@ -79,6 +80,10 @@ class Retriever(ABC):
     """
 
     scale: Scale
+    finds_pair_scores: bool = False
+    """Whether the scores that the search kernel gives are those of `pair_scores`, so that none is computed again."""
+    overfetch: int = OVERFETCH
+    """Rows that the search kernel is asked for beyond k."""
 
     def __init__(self, *, name: str, tie_order: Rows) -> None:
         self.name = name
@@ -99,8 +104,8 @@ class Retriever(ABC):
         `queries`): exactly what is left of a search of everything when all others are struck from its list.
         """
         allowed = self.size if among is None else int(np.count_nonzero(among))
-        wanted = min(allowed, k + OVERFETCH)
-        owner, rows = np.empty(0, np.int64), np.empty(0, np.int64)
+        wanted = min(allowed, k + self.overfetch)
+        owner, rows, scores = np.empty(0, np.int64), np.empty(0, np.int64), None
         if len(queries) and wanted > 0:
             if among is None or allowed == self.size:
                 found, kernel_scores = self._search(queries, wanted)
@@ -109,16 +114,19 @@ class Retriever(ABC):
             real = (found >= 0) & np.isfinite(kernel_scores)
             owner = np.repeat(np.arange(len(queries)), real.sum(axis=1))
             rows = found[real].astype(np.int64, copy=False)
+            scores = kernel_scores[real] if self.finds_pair_scores else None
         if always is not None and len(always.rows):
             match = self._matched(queries, always)
             keys = np.concatenate([owner * self.size + rows, (always.owner * self.size + always.rows)[match]])
             owner, rows = np.divmod(np.unique(keys), self.size)
-        return self._ranked(queries, k, owner, rows)
+            scores = None
+        if scores is None:
+            offsets = np.searchsorted(owner, np.arange(len(queries) + 1)).astype(np.int64)
+            scores = self.pair_scores(queries, offsets, rows)
+        return self._ranked(queries, k, owner, rows, scores)
 
-    def _ranked(self, queries: Queries, k: int, owner: Rows, rows: Rows) -> Ragged:
-        """The first k of each query's given rows (ascending owners) by their pair scores; those that match, that is."""
-        offsets = np.searchsorted(owner, np.arange(len(queries) + 1)).astype(np.int64)
-        scores = self.pair_scores(queries, offsets, rows)
+    def _ranked(self, queries: Queries, k: int, owner: Rows, rows: Rows, scores: Scores) -> Ragged:
+        """The first k of each query's rows (ascending owners) by their pair scores; those that match, that is."""
         good = np.isfinite(scores) & self._is_hit(scores)
         owner, rows, scores = owner[good], rows[good], scores[good]
         order = best_first(owner, scores, self.tie_order[rows])
@@ -142,7 +150,10 @@ class Retriever(ABC):
 
     @abstractmethod
     def _search(self, queries: Queries, k: int) -> tuple[Rows, Scores]:
-        """Kernel: (rows, scores), each of shape (len(queries), k), any order; row -1 where there is nothing."""
+        """Kernel: (rows, scores), each of shape (len(queries), k), any order; row -1 where there is nothing.
+
+        Where `finds_pair_scores`, the scores are those of `pair_scores`, bit by bit.
+        """
 
     def _search_among(self, queries: Queries, k: int, among: Bools) -> tuple[Rows, Scores]:
         """Kernel as `_search`, of the documents of `among` alone (fewer than all); rows may be longer than k.

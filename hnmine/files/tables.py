@@ -140,7 +140,10 @@ def write_array_parts(path: Path, shape: tuple[int, int], dtype: npt.DTypeLike, 
 
 def read_table(paths: Sequence[Path], columns: Sequence[str] | None = None) -> pa.Table:
     """Read Parquet parts in order as one table."""
-    tables = [pq.read_table(path, columns=list(columns) if columns is not None else None) for path in paths]
+    tables = []
+    for path in paths:
+        with pq.ParquetFile(path) as file:  # `pq.read_table` loads pandas, where it is installed
+            tables.append(file.read(columns=list(columns) if columns is not None else None))
     return pa.concat_tables(tables, promote_options="default")
 
 

@@ -22,7 +22,7 @@ from hnmine.files.artefact import Artefact, Draft, Json, sum_counts
 from hnmine.files.candidates import CandidatesTable
 from hnmine.files.collection import Collection
 from hnmine.files.tables import write_rows, write_table, writing
-from hnmine.hashing import keyed_hash
+from hnmine.hashing import keyed_hashes_of_rows
 from hnmine.options import ExportOptions, Pad, as_plain
 from hnmine.schema import P_FALSE_NEGATIVE, Kind
 from hnmine.stages.formats import FORMATS
@@ -138,8 +138,8 @@ class Export(Stage):
             part = slice(low, low + _KEYED)
             queries = picked.query_ids.take(pa.array(owner[part])).to_pylist()
             documents = self.collection.doc_ids.take(pa.array(rows[part])).to_pylist()
-            pairs = zip(queries, documents, strict=True)
-            keys[part] = [keyed_hash(seed, "export", query, document, *turn) for query, document in pairs]
+            pairs = ((*pair, *turn) for pair in zip(queries, documents, strict=True))
+            keys[part] = keyed_hashes_of_rows(seed, "export", rows=pairs)
         return keys
 
     def run(self, path: Path, how: Execution) -> Outcome:

@@ -34,7 +34,7 @@ from hnmine.files.tables import (
     write_rows,
     write_table,
 )
-from hnmine.hashing import keyed_hash, text_keys
+from hnmine.hashing import keyed_hash, keyed_hashes, text_keys
 from hnmine.options import InputOptions, OnError
 from hnmine.schema import DOC_ID, QUERY_ID, TEXT, TEXT_KEY, TITLE, Kind
 from hnmine.stages.stage import Outcome, Preview, block_size, machine, now, peak_memory
@@ -240,9 +240,8 @@ class Ingest:
         """Pass records on, reporting every id that was seen before; 8 bytes a record are held."""
         seen = SeenHashes()
         for block in chunks(records, 8192):
-            repeated = seen.add(
-                np.fromiter((keyed_hash(0, getattr(r, id_field)) for r in block), np.uint64, len(block))
-            )
+            ids = (getattr(record, id_field) for record in block)
+            repeated = seen.add(np.array(keyed_hashes(0, last=ids), np.uint64))
             for record, again in zip(block, repeated.tolist(), strict=True):
                 if again:
                     self.problems.add(kind, record.where, getattr(record, id_field))

@@ -74,3 +74,28 @@ def test_importing_the_package_or_the_command_line_loads_nothing_heavy(cache: Pa
         [sys.executable, "-c", script], env=environment(cache), capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_a_command_does_not_load_pandas_and_who_needs_it_gets_it(cache: Path) -> None:
+    script = """
+import sys
+from hnmine.cli import main
+sys.argv = ["hnmine", "ingest", "stdlib", "-o", "collection", "--quiet"]
+try:
+    main()
+except SystemExit as end:
+    assert not end.code, end.code
+import pyarrow
+print("pandas" in sys.modules, pyarrow.table({"a": pyarrow.array([1, 2])}).to_pandas()["a"].sum())
+import pandas
+print(pyarrow.array(pandas.Series([1, 2])).to_pylist())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env=environment(cache),
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=cache.parent,
+    )
+    assert done.stdout.splitlines() == ["False 3", "[1, 2]"]

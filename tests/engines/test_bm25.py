@@ -17,11 +17,11 @@ import rank_bm25
 
 from hnmine.core.bm25 import Scoring, count
 from hnmine.engines import bm25 as module
-from hnmine.engines import merging
+from hnmine.engines import merging, postings
 from hnmine.engines.analysis import Analyser
 from hnmine.engines.bm25 import Bm25sIndex, MaxScoreIndex, RankBm25Index
 from hnmine.engines.merging import merge, write_counts
-from hnmine.engines.postings import ARRAYS, open_postings
+from hnmine.engines.postings import ARRAYS, Vocabulary, open_postings
 from hnmine.engines.retriever import Queries
 from hnmine.errors import ArtefactError, MissingDependencyError, UsageError
 from hnmine.schema import Scale
@@ -125,12 +125,15 @@ def test_ties_are_told_apart_by_looking_deeper_and_no_deeper_than_needed(tmp_pat
     order = np.random.default_rng(3).permutation(len(documents))
     index = build(tmp_path, documents, tie_order=order, engine=engine)
     index.search(queries(["w3"]), 10)
-    kernel, depths = index._kernel, []
+    kernel, depths, first = index._kernel, [], 10 + index.overfetch
     index._kernel = lambda bags, k, among: depths.append(k) or kernel(bags, k, among)
     (rows,) = listed(index.search(queries(["w2"]), 10))
     best = [row for row, document in enumerate(documents) if document.split() == ["w1", "w2"]]
     assert rows == sorted(best, key=order.__getitem__)[:10]
-    assert depths == [42, 42 * 16, 42 * 16**2]  # more than 10,000 tie
+    expected = [first]
+    while expected[-1] <= len(best):  # more than 10,000 tie
+        expected.append(min(len(documents), 16 * expected[-1]))
+    assert depths == expected
     among = np.arange(len(documents)) % 5 == 0
     (rows,) = listed(index.search(queries(["w2"]), 10, among))
     assert rows == sorted((row for row in best if row % 5 == 0), key=order.__getitem__)[:10]
@@ -236,8 +239,20 @@ def test_any_token_survives(tmp_path):
     index = Bm25sIndex(tmp_path, analyser=Analyser("none"), name="bm25", tie_order=np.arange(2))
     tokens = sorted(token for document in documents for token in document)
     assert [index._vocabulary.find(token) for token in tokens] == list(range(len(tokens)))
-    for token in ("", "b", "\U0010ffff", "e", "x" * 4999):
+    others = ["", "b", "\U0010ffff", "e", "x" * 4999, "x" * 5001]
+    for token in others:
         assert index._vocabulary.find(token) == -1
+    for few in ([], others, tokens, [*tokens, *others] * 2):
+        arrays = [index._arrays[name] for name in ("vocabulary", "vocabulary_offsets")]
+        assert Vocabulary(*arrays).find_all(few).tolist() == [index._vocabulary.find(token) for token in few]
+
+
+def test_a_vocabulary_keeps_no_more_tokens_than_its_bound(tmp_path, monkeypatch):
+    monkeypatch.setattr(postings, "_CACHED_TOKENS", 4)
+    vocabulary = build(tmp_path, ["a b c d e f g h"])._vocabulary
+    assert vocabulary.find_all(list("cba")).tolist() == [2, 1, 0]
+    assert vocabulary.find_all(list("gzcah")).tolist() == [6, -1, 2, 0, 7]
+    assert vocabulary.find_all(list("ab")).tolist() == [0, 1]
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -382,6 +397,25 @@ def test_a_score_is_a_float64_sum_over_distinct_tokens_rounded_once(tmp_path, me
         assert scores[text, row] == np.float32(total)
 
 
+def test_sums_that_a_float64_cannot_hold_are_the_pair_kernels(tmp_path):
+    # Weights so far apart that the order of adding shows in the last bit.
+    documents = ["a b c d"] * 50
+    index = build(tmp_path, documents)
+    draw = np.random.default_rng(12)
+    # 1 + 2^-24 is halfway between two float32 numbers. A little more is rounded up; 2^-53, added last, is lost.
+    impacts = np.repeat([1, 2.0**-24, 2.0**-53, 2.0**-53], 50) * np.tile(2.0 ** draw.integers(0, 2, 50), 4)
+    index._arrays = {**index._arrays, "impacts": impacts.astype(np.float32)}
+    index._arrays["peaks"] = index._arrays["impacts"].reshape(4, 50).max(axis=1)
+    texts = ["a b c d", "d c b a", "b c b b a d d", "c d"]
+    one, other = all_scores(index, texts[:2])
+    assert (one < other).all()
+    found = index.search(queries(texts), 50)
+    assert listed(found) == brute_force(index, texts, documents, 50)
+    assert (
+        found.scores.tobytes() == np.concatenate([-np.sort(-scores) for scores in all_scores(index, texts)]).tobytes()
+    )
+
+
 def test_a_query_as_long_as_a_book(tmp_path):
     documents = corpus()
     documents[17] = " ".join(np.random.default_rng(8).permutation(corpus(seed=9, documents=40_000)))
@@ -394,7 +428,7 @@ def test_a_query_as_long_as_a_book(tmp_path):
 def test_the_cut_is_settled_exactly_when_the_kernel_cannot(tmp_path, monkeypatch):
     # A kernel that sees no difference between documents, as float32 sums of long queries may not.
     documents = corpus(documents=200)
-    index = build(tmp_path, documents)
+    index = build(tmp_path, documents, engine="bm25s")
     texts = ["w0 w1 w2", "w3"]
     expected = brute_force(index, texts, documents, 10)
     index.search(queries(texts), 10)

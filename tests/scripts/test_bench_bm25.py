@@ -47,12 +47,13 @@ def test_the_kernel_finds_what_bm25s_finds_and_sooner() -> None:
     idf = np.repeat(np.log(DOCUMENTS / sizes), sizes)
     impacts = (idf * draw.uniform(0.2, 0.7, offsets[-1])).astype(np.float32)
     peaks = np.maximum.reduceat(impacts, offsets[:-1])
+    absent, least = np.zeros(TOKENS, np.float32), np.zeros(TOKENS, np.float32)
     bags = [draw.choice(TOKENS, 6, replace=False).tolist() for _ in range(QUERIES)]
     tokens, times = np.concatenate(bags).astype(np.int64), np.ones(6 * QUERIES, np.int64)
     rows, scores = np.full((QUERIES, K), -1, np.int32), np.zeros((QUERIES, K), np.float32)
 
     def ours() -> None:
-        index = (offsets, documents, impacts, peaks, DOCUMENTS, np.empty(0, np.bool_))
+        index = (offsets, documents, impacts, absent, peaks, least, DOCUMENTS, np.empty(0, np.bool_))
         search(*index, tokens, times, np.arange(QUERIES + 1) * 6, rows, scores)
 
     peer = bm25s.BM25(backend="numba", auto_compile=False)
