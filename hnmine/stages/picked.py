@@ -146,7 +146,9 @@ def read_picked(
     """
 
     def select(table: pa.Table, owner: Ints) -> tuple[Ints, Ints]:
-        positive, negative = (np.flatnonzero(among(table[VERDICT], one)) for one in (Verdict.POSITIVE, Verdict.NEGATIVE))
+        positive, negative = (
+            np.flatnonzero(among(table[VERDICT], one)) for one in (Verdict.POSITIVE, Verdict.NEGATIVE)
+        )
         if epoch is not None:
             negative = negative[table[EPOCH].fill_null(0).to_numpy()[negative] == epoch]
         if not by_rank:
