@@ -34,7 +34,7 @@ from hnmine.schema import (
 )
 
 CODED = (QUERY_ID, VERDICT, REASON, STEP, f"{SOURCES}.list.element")
-"""Columns of the file in which few words are different, written through a dictionary: read as one, they cost a third."""
+"""Columns of few different words, written through a dictionary: read as one, they cost a third."""
 _HASHED = 65_536
 """Ids that are Python strings at a time."""
 
