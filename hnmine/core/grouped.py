@@ -23,7 +23,7 @@ _PLACE_BITS = 31
 _MOST_CELLS = 4
 """A matrix with a line for each group may have so many cells a row; beyond that it would be mostly empty."""
 
-N = TypeVar("N", bound=np.generic)
+W = TypeVar("W", np.int64, np.uint64)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +52,7 @@ class _Lines:
         """All rows as one line."""
         return cls(starts=np.zeros(1, np.int64), lengths=np.array([size]), width=size)
 
-    def ascending(self, values: npt.NDArray[N]) -> npt.NDArray[N]:
+    def ascending(self, values: npt.NDArray[W]) -> npt.NDArray[W]:
         """The values of the rows, sorted within each group; none may be the largest number of its kind."""
         is_row = np.arange(self.width) < self.lengths[:, None]
         cells = np.full(is_row.shape, np.iinfo(values.dtype).max, values.dtype)

@@ -197,7 +197,7 @@ def terms_of(signals: Signals, *, to_fit: bool = True) -> Terms:
     size = len(owner)
 
     def place(values: Floats) -> Floats:
-        depth = -np.log(order_among(owner, values, everything) + PLACE_OFFSET)
+        depth: Floats = -np.log(order_among(owner, values, everything) + PLACE_OFFSET)
         if np.isfinite(values).all():
             return depth
         known = np.repeat(totals(signals.offsets, np.isfinite(values)), np.diff(signals.offsets))

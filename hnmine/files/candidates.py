@@ -220,7 +220,7 @@ def among(column: pa.ChunkedArray, *words: str) -> npt.NDArray[np.bool_]:
     array = column.combine_chunks()
     array = array if pa.types.is_dictionary(array.type) else array.dictionary_encode()
     wanted: npt.NDArray[np.bool_] = np.array([word in words for word in array.dictionary.to_pylist()], np.bool_)
-    return wanted[array.indices.to_numpy()]
+    return np.asarray(wanted[array.indices.to_numpy()], np.bool_)
 
 
 class Sources:

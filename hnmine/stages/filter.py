@@ -208,7 +208,7 @@ class Filter(Stage):
             named = [name for name in self.table.column_names if name.startswith(wanted)]
         for start in range(0, len(chosen), BLOCK):
             block = chosen[start : start + BLOCK]
-            table, _ = self.in_order(self.table.read(block, named, coded=True))
+            table, _ = self.in_order(self.table.read(block, named, coded=named is not None))
             yield table, self.evidence(table, block)
 
     def inputs(self) -> Mapping[str, Artefact]:
