@@ -29,7 +29,8 @@ demo: $(STAMP)  ## Mine hard negatives from a sample of the standard library's f
 	@scripts/demo.sh $(BIN)/hnmine
 
 test: lint  ## Everything that must pass: lint, types, all tests with coverage.
-	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile -m "not alone" --cov --cov-report=
+	$(BIN)/python -m pytest -m alone --cov --cov-append --cov-report=term:skip-covered
 
 test-slow: $(STAMP)  ## Only the slow tests: real models and trainers.
 	$(BIN)/python -m pytest -m slow

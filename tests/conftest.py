@@ -8,7 +8,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
+
+hypothesis.settings.register_profile("hnmine", deadline=None)  # machines are slow and shared
+hypothesis.settings.load_profile("hnmine")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -100,7 +100,7 @@ def blocks(draw: st.DrawFn) -> Evidence:
     )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(blocks(), st.integers(1, 4), st.sampled_from([Pick.TOP, Pick.RANDOM]), st.integers(0, 2**32))
 def test_equals_a_loop_over_queries(found: Evidence, wanted: int, pick: Pick, seed: int) -> None:
     draws = np.random.default_rng(seed).permutation(len(found.judge)).astype(np.uint64)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hnmine.core.grouped import keys_in, order_among, place_within, positions, repeats, run_starts, totals
@@ -35,7 +35,6 @@ def test_totals_of_groups_empty_ones_too() -> None:
     assert totals(np.zeros(1, np.int64), np.zeros(0)).tolist() == []
 
 
-@settings(deadline=None)
 @given(st.data())
 def test_ranks_count_from_the_highest_and_equals_share_the_better_one(data: st.DataObject) -> None:
     owner = data.draw(grouped())
@@ -54,7 +53,6 @@ def test_ranks_count_from_the_highest_and_equals_share_the_better_one(data: st.D
 KEYS = st.sampled_from([0, 1, 2, 2**16, 2**63, 2**64 - 1])
 
 
-@settings(deadline=None)
 @given(st.data())
 def test_repeats_are_later_rows_with_a_key_of_their_own_group(data: st.DataObject) -> None:
     owner = data.draw(grouped())
@@ -63,7 +61,6 @@ def test_repeats_are_later_rows_with_a_key_of_their_own_group(data: st.DataObjec
     assert repeats(owner, keys).tolist() == [pair in pairs[:row] for row, pair in enumerate(pairs)]
 
 
-@settings(deadline=None)
 @given(st.data())
 def test_keys_are_looked_up_with_their_owner(data: st.DataObject) -> None:
     owner, other = data.draw(grouped()), data.draw(grouped())

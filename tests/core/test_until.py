@@ -143,7 +143,7 @@ class Scored:
         return [(int(row), int(found.pick_rank[row]), found.step[row]) for row in rows]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     seed=st.integers(0, 10_000),
     lengths=st.lists(st.integers(0, 40), min_size=1, max_size=6),

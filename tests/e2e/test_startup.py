@@ -25,6 +25,7 @@ def cpu_seconds(arguments: list[str], cache: Path) -> float:
     return after.children_user + after.children_system - before.children_user - before.children_system
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_takes_less_than_three_tenths_of_a_second(command: str, cache: Path) -> None:
     """Or, on a machine that is slow at the moment, five times what importing the command-line library takes."""

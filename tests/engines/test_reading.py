@@ -121,7 +121,7 @@ def reader(folder, limit, *, heads=True):
 WORDS = ["a", "man", "one", "[SEP]", "x" * 120, "!", "é", "你好", "\u0301", "\x00", "\u00a0", "\u3000", "\t", "\n"]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(st.sampled_from(WORDS), max_size=60), st.sampled_from([" ", "  ", ""]), st.integers(3, 6))
 def test_reading_only_the_beginning_of_a_long_text_changes_nothing(tiny_encoder, words, joiner, limit):
     text = joiner.join(words)

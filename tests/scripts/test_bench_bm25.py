@@ -37,6 +37,7 @@ def seconds(work: Callable[[], object]) -> float:
     return time.process_time() - began
 
 
+@pytest.mark.alone
 def test_the_kernel_finds_what_bm25s_finds_and_sooner() -> None:
     draw = np.random.default_rng(0)
     sizes = DOCUMENTS // (5 * np.arange(1, TOKENS + 1))

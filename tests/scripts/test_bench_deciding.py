@@ -53,6 +53,7 @@ def seconds(made: Path, name: str) -> float:
     return time.process_time() - began
 
 
+@pytest.mark.alone
 def test_four_times_the_rows_take_at_most_six_times_as_long_and_a_row_some_sorts(bench: ModuleType, made: Path) -> None:
     seconds(made, SMALL)  # imports
     small, large, sort = [], [], []

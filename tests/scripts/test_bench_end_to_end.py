@@ -127,6 +127,7 @@ def test_ratios_are_medians_of_paired_rounds(bench: Any) -> None:
     assert bench.markdown(report).splitlines()[2:] == ["| hnmine, dense alone | 2.0 | 1.5 | 2.00 | 98.77 % |"]
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 def test_texts_become_triplets_sooner_than_by_the_peer(
     bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

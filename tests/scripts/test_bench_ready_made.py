@@ -30,6 +30,7 @@ def bench() -> ModuleType:
     return module
 
 
+@pytest.mark.alone
 @pytest.mark.skipif(sys.platform != "linux", reason="anonymous memory is told by /proc")
 def test_three_times_the_queries_take_no_more_memory(bench: ModuleType, tmp_path: Path) -> None:
     scale = bench.bench_scale
@@ -53,6 +54,7 @@ def test_three_times_the_queries_take_no_more_memory(bench: ModuleType, tmp_path
     )  # numbers of what is to be written, see docs/benchmarks/scale.md
 
 
+@pytest.mark.alone
 def test_the_drop_in_gives_the_peers_rows_in_about_its_time(bench: ModuleType, tmp_path: Path) -> None:
     pytest.importorskip("datasets")
     pytest.importorskip("sentence_transformers")

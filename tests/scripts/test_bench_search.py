@@ -43,6 +43,7 @@ def test_the_report(bench: ModuleType, tmp_path: Path, monkeypatch: pytest.Monke
     assert kinds["binary"]["bytes"] < 3 < kinds["int8"]["bytes"] < 17 < kinds["ivf"]["bytes"]
 
 
+@pytest.mark.alone
 def test_lists_are_faster_than_everything(bench: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     flags = ["--documents", "30000", "--dimension", "64", "--queries", "1000", "--clusters", "400", "--top-k", "10"]
     flags += ["--rounds", "3", "--kinds", "ivf", "--json", str(tmp_path / "r.json")]
