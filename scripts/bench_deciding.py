@@ -1,6 +1,6 @@
 """How fast candidates are decided and exported, beyond the start-up, and what a new margin costs.
 
-    python scripts/bench_deciding.py OUT [--data stdlib] [--repeat 3]
+    python scripts/bench_deciding.py OUT [--data stdlib] [--repeat 3] [--against CHECKOUT]
 
 Makes, once, a collection of pieces of the standard library's source with ready-made vectors, and mines it by BM25 and
 by the vectors twice: for a quarter of the queries, and for all. Then, --repeat times in turn and each in a process of
@@ -14,6 +14,9 @@ multiple of a fixed piece of work, measured between the runs: NumPy's lexsort of
 `new_margin_share` is the time of the whole `filter --relative-margin 0.1` over that of index + mine, here with vectors
 that cost nothing; with --data DATA it is also told for that, indexed by BM25 and the default model (once; OUT keeps
 them).
+
+--against names the root of another checkout of hnmine, which is measured in turn with this one on the same candidates:
+`*_speed_up` is its time beyond the start-up over ours.
 Medians; OUT/results.json has everything.
 """
 
@@ -43,6 +46,8 @@ import hnmine
 
 DIMENSION = 64
 SMALL, LARGE = "small", "large"
+OTHER = "other "
+"""Before what the other checkout wrote and took."""
 WIDE = 40
 """Negatives a query, for a training file in which there is more to write than to read."""
 
@@ -56,9 +61,10 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--data", help="as for hnmine: its candidates are given a new margin, too")
     parser.add_argument("--sample", help="of --data, as for hnmine ingest")
+    parser.add_argument("--against", type=Path, help="another checkout of hnmine, measured in turn")
     given = parser.parse_args()
     mining = make_input(given.out, given.documents, given.queries)
-    results = measure(given.out, given.repeat, mining)
+    results = measure(given.out, given.repeat, mining, given.against)
     if given.data is not None:
         results["data"] = new_margin(given.out / "data-run", given.data, given.sample, given.repeat)
     results["machine"] = {
@@ -122,32 +128,37 @@ def write_data(out: Path, documents: int, queries: int) -> hnmine.DenseOptions:
     return hnmine.DenseOptions(vectors=str(out / "documents.npy"), query_vectors=str(out / "queries.npy"))
 
 
-def measure(out: Path, repeat: int, mining: float) -> dict[str, Any]:
+def measure(out: Path, repeat: int, mining: float, against: Path | None = None) -> dict[str, Any]:
     """All figures of the made input."""
     rows = {
         name: int(json.loads((out / name / "manifest.json").read_text())["counts"]["candidates"])
         for name in (SMALL, LARGE)
     }
     times: dict[str, list[float]] = {}
+    sides: list[tuple[str, Path | None]] = [("", None)] if against is None else [(OTHER, against), ("", None)]
 
     def note(name: str, seconds: float) -> None:
         times.setdefault(name, []).append(seconds)
 
-    def export(name: str) -> None:
-        file = out / f"{name}.parquet"
-        for old in (file, out / f"{name}.ids.parquet"):
+    def export(side: str, root: Path | None, name: str) -> None:
+        file = out / f"{side}{name}.parquet"
+        for old in (file, out / f"{side}{name}.ids.parquet"):
             old.unlink(missing_ok=True)
-        fresh(out / f"{name}.hnmine")
-        note(f"export {name}", command("export", out / f"{name}-decisions", "-o", file))
+        fresh(out / f"{side}{name}.hnmine")
+        note(f"{side}export {name}", command("export", out / f"{side}{name}-decisions", "-o", file, root=root))
 
-    for name in (SMALL, LARGE):
-        command("filter", out / name, "-o", fresh(out / f"wide-{name}-decisions"), "--num-negatives", WIDE)
+    for side, root in sides:
+        for name in (SMALL, LARGE):
+            target = fresh(out / f"{side}wide-{name}-decisions")
+            command("filter", out / name, "-o", target, "--num-negatives", WIDE, root=root)
     for _ in range(repeat):
         for name in (SMALL, LARGE):
-            note(f"filter {name}", command("filter", out / name, "-o", fresh(out / f"{name}-decisions")))
+            for side, root in sides:
+                target = fresh(out / f"{side}{name}-decisions")
+                note(f"{side}filter {name}", command("filter", out / name, "-o", target, root=root))
+                export(side, root, name)
+                export(side, root, f"wide-{name}")
             note(f"lexsort {name}", lexsort(rows[name]))
-            export(name)
-            export(f"wide-{name}")
         margin = ("--relative-margin", "0.1")
         note("new margin", command("filter", out / LARGE, "-o", fresh(out / "margin"), *margin))
         note("one query", command("filter", out / SMALL, "-o", fresh(out / "one"), "--limit", "1"))
@@ -159,6 +170,11 @@ def measure(out: Path, repeat: int, mining: float) -> dict[str, Any]:
         return middle[f"{what}{LARGE}"] - middle[f"{what}{SMALL}"]
 
     many = rows[LARGE] - rows[SMALL]
+    speed_ups = {
+        f"{what.strip().replace(' ', '_').removesuffix('-')}_speed_up": beyond(f"{OTHER}{what}") / beyond(what)
+        for what in ("filter ", "export ", "export wide-")
+        if against is not None
+    }
     return {
         "rows": float(rows[LARGE]),
         "filter_rows_per_second": many / beyond("filter "),
@@ -171,6 +187,7 @@ def measure(out: Path, repeat: int, mining: float) -> dict[str, Any]:
         "new_margin_share": middle["new margin"] / mining,
         "seconds_filter_one_query": middle["one query"],
         "seconds_help": middle["help"],
+        **speed_ups,
         "times": times,
     }
 
@@ -200,11 +217,12 @@ def new_margin(place: Path, data: str, sample: str | None, repeat: int) -> dict[
     }
 
 
-def command(*arguments: object) -> float:
-    """Processor seconds, user and system, of one command."""
+def command(*arguments: object, root: Path | None = None) -> float:
+    """Processor seconds, user and system, of one command; of the hnmine in `root`, if that is given."""
+    environment = os.environ if root is None else {**os.environ, "PYTHONPATH": str(root.resolve())}
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     line = [sys.executable, "-m", "hnmine", *map(str, arguments)]
-    subprocess.run(line, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    subprocess.run(line, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 

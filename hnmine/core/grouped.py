@@ -18,10 +18,12 @@ Keys = npt.NDArray[np.uint64]
 
 _MIX_KEY, _MIX_OWNER = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD6E8FEB86659FD93)
 _TABLE_BITS = 16
+_PLACE_BITS = 31
+"""For the place of a row in its group, below a code of 32 bits."""
 _MOST_CELLS = 4
 """A matrix with a line for each group may have so many cells a row; beyond that it would be mostly empty."""
 
-N = TypeVar("N", bound=np.generic)
+W = TypeVar("W", np.int64, np.uint64)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,16 +52,22 @@ class _Lines:
         """All rows as one line."""
         return cls(starts=np.zeros(1, np.int64), lengths=np.array([size]), width=size)
 
-    @property
-    def is_row(self) -> Bools:
-        """Which cells hold a row."""
-        return np.arange(self.width) < self.lengths[:, None]
+    def ascending(self, values: npt.NDArray[W]) -> npt.NDArray[W]:
+        """The values of the rows, sorted within each group; none may be the largest number of its kind."""
+        is_row, cells = self._cells(values)
+        cells.sort(axis=1)
+        return cells[is_row]
 
-    def cells(self, values: npt.NDArray[N], empty: Any) -> npt.NDArray[N]:
-        """The values of the rows, and `empty` behind them."""
-        found = np.full((len(self.starts), self.width), empty, values.dtype)
-        found[self.is_row] = values
-        return found
+    def order(self, values: npt.NDArray[W]) -> Ints:
+        """The rows in the order of their values within each group, equal ones in any; see `ascending`."""
+        is_row, cells = self._cells(values)
+        return np.asarray((self.starts[:, None] + np.argsort(cells, axis=1))[is_row], np.int64)
+
+    def _cells(self, values: npt.NDArray[W]) -> tuple[Bools, npt.NDArray[W]]:
+        is_row = np.arange(self.width) < self.lengths[:, None]
+        cells = np.full(is_row.shape, np.iinfo(values.dtype).max, values.dtype)
+        cells[is_row] = values
+        return is_row, cells
 
 
 def run_starts(owner: Ints) -> Ints:
@@ -110,36 +118,51 @@ def order_among(owner: Ints, values: Floats, among: Bools) -> Ints:
 
 
 def _ranks(owner: Ints, values: Floats) -> Ints:
-    keys = np.where(np.isnan(values), np.inf, -values)
-    place = positions(owner)
-    is_first = place == 0
-    in_order = bool(((keys[1:] >= keys[:-1]) | is_first[1:]).all())
-    order = None if in_order else ascending_by_owner(owner, keys)
-    key = keys if order is None else keys[order]
-    # Sorted, owners stand as before. The place of the first of equals is carried on to the others.
-    is_new = is_first
-    is_new[1:] |= key[1:] != key[:-1]
+    place, code = positions(owner), _descending(values)
+    is_new = place == 0
+    in_order = bool(((code[1:] >= code[:-1]) | is_new[1:]).all())
+    order, code = (None, code) if in_order else _sorted_by_owner(owner, place, code)
+    # Sorted, owners stand as before.
+    is_new[1:] |= code[1:] != code[:-1]
+    rank = place + 1
     if not is_new.all():
-        place = place[np.maximum.accumulate(np.where(is_new, np.arange(len(owner)), 0))]
+        rank = rank[is_new][np.cumsum(is_new) - 1]
     if order is None:
-        return place + 1
+        return rank
     ranked = np.empty(len(owner), np.int64)
-    ranked[order] = place + 1
+    ranked[order] = rank
     return ranked
 
 
-def ascending_by_owner(owner: Ints, keys: Floats | Keys) -> Ints:
-    """The rows by (owner, key), equal ones in any order; no key is NaN, none of uint64 the highest number."""
+def ascending_by_owner(owner: Ints, keys: Keys) -> Ints:
+    """The rows by (owner, key), equal ones in any order; no key is the highest number."""
+    lines = _Lines.of(owner)
+    if lines is not None:
+        return lines.order(keys)
+    order = np.argsort(keys)
+    kind = np.min_scalar_type(owner.max(initial=0))  # 16 bits, which are sorted by radix, of a block
+    return np.asarray(order[np.argsort(owner[order].astype(kind), kind="stable")], np.int64)
+
+
+def _sorted_by_owner(owner: Ints, place: Ints, code: Ints) -> tuple[Ints, Ints]:
+    """The rows by (owner, code, place), and their codes."""
     lines = _Lines.of(owner)
     if lines is None:
-        order = np.argsort(keys)
-        kind = np.min_scalar_type(owner.max(initial=0))  # 16 bits, which are sorted by radix, of a block
-        return np.asarray(order[np.argsort(owner[order].astype(kind), kind="stable")], np.int64)
-    if keys.dtype == np.float64:  # infinite keys are capped, to stay before the empty cells
-        cells: npt.NDArray[Any] = lines.cells(np.minimum(keys, np.finfo(np.float64).max), np.inf)
-    else:
-        cells = lines.cells(keys, np.iinfo(np.uint64).max)
-    return np.asarray((lines.starts[:, None] + np.argsort(cells, axis=1))[lines.is_row], np.int64)
+        order = np.lexsort((code, owner))
+        return order, code[order]
+    both = lines.ascending(code << _PLACE_BITS | place)  # numbers alone sort sooner than an order of numbers
+    return np.arange(len(owner)) - place + (both & ((1 << _PLACE_BITS) - 1)), both >> _PLACE_BITS
+
+
+def _descending(values: Floats) -> Ints:
+    """Whole numbers of 32 bits that stand as the values do, the highest lowest; NaN is as -inf."""
+    keys = np.where(np.isnan(values), np.inf, -values)
+    with np.errstate(over="ignore"):
+        single = keys.astype(np.float32)
+    if not (single == keys).all():  # more digits than a table keeps
+        return np.unique(keys, return_inverse=True)[1].astype(np.int64)
+    bits = (single + np.float32(0)).view(np.int32)  # of the two zeros the positive one
+    return np.asarray(bits ^ (bits >> 31 & np.int32(0x7FFFFFFF)), np.int64)
 
 
 def keys_in(owner: Ints, keys: Keys, other_owner: Ints, other_keys: Keys) -> Bools:
@@ -150,8 +173,9 @@ def keys_in(owner: Ints, keys: Keys, other_owner: Ints, other_keys: Keys) -> Boo
     seen[_mixed(other_owner, other_keys) >> shift] = True
     found: Bools = seen[_mixed(owner, keys) >> shift]
     rows = np.flatnonzero(found)
-    pairs = np.rec.fromarrays([owner[rows], keys[rows]])
-    found[rows] = np.isin(pairs, np.unique(np.rec.fromarrays([other_owner, other_keys])))
+    _, code = np.unique(np.concatenate([keys[rows], other_keys]), return_inverse=True)
+    pairs = np.concatenate([owner[rows], other_owner]) * len(code) + code
+    found[rows] = np.isin(pairs[: len(rows)], pairs[len(rows) :])
     return found
 
 
@@ -159,15 +183,15 @@ def repeats(owner: Ints, keys: Keys) -> Bools:
     """Which rows repeat the key of an earlier row of the same owner; the first of each key is not a repeat."""
     # Sorted by a hash, with the place in its low bits: only rows that share a hash can share owner and key.
     lines = _Lines.of(owner) or _Lines.single(len(owner))
-    place = np.arange(len(owner)) - np.repeat(lines.starts, lines.lengths)
-    bits, empty = np.uint64(lines.width.bit_length()), np.iinfo(np.uint64).max
-    cells = lines.cells(_mixed(owner, keys) >> bits << bits | place.astype(np.uint64), empty)
-    cells.sort(axis=1)
-    shared = np.zeros((len(lines.starts), lines.width + 1), np.bool_)
-    shared[:, 1:-1] = cells[:, 1:] >> bits == cells[:, :-1] >> bits
-    found = (shared[:, 1:] | shared[:, :-1]) & (cells != empty)
-    low = np.uint64((1 << int(bits)) - 1)
-    rows = (lines.starts[:, None] + (cells & low).astype(np.int64))[found]
+    first = np.repeat(lines.starts, lines.lengths)
+    place = (np.arange(len(owner)) - first).astype(np.uint64)
+    bits = np.uint64(lines.width.bit_length())
+    # Half of the numbers: the largest of all stands for no row.
+    both = lines.ascending((_mixed(owner, keys) >> np.uint64(1)) >> bits << bits | place)
+    shared = np.zeros(len(owner) + 1, np.bool_)
+    shared[1:-1] = both[1:] >> bits == both[:-1] >> bits
+    found = np.flatnonzero(shared[1:] | shared[:-1])
+    rows = first[found] + (both[found] & np.uint64((1 << int(bits)) - 1)).astype(np.int64)
     order = rows[np.lexsort((rows, keys[rows], owner[rows]))]
     same = np.zeros(len(keys), np.bool_)
     a, b = order[:-1], order[1:]

@@ -182,6 +182,9 @@ class Terms:
         """The query number of each row."""
         return np.repeat(np.arange(len(self.offsets) - 1), np.diff(self.offsets))
 
+    def __len__(self) -> int:
+        return len(self.is_positive)
+
 
 def terms_of(signals: Signals, *, to_fit: bool = True) -> Terms:
     """The terms of every row; places count all rows of the query, those without a score stand behind all with one.
@@ -194,7 +197,9 @@ def terms_of(signals: Signals, *, to_fit: bool = True) -> Terms:
     size = len(owner)
 
     def place(values: Floats) -> Floats:
-        depth = -np.log(order_among(owner, values, everything) + PLACE_OFFSET)
+        depth: Floats = -np.log(order_among(owner, values, everything) + PLACE_OFFSET)
+        if np.isfinite(values).all():
+            return depth
         known = np.repeat(totals(signals.offsets, np.isfinite(values)), np.diff(signals.offsets))
         return np.where(known, depth, np.nan)
 
@@ -245,7 +250,7 @@ def fit(blocks: Sequence[Terms], weights: Weights | None = None) -> dict[str, An
         state["trust"] = _trust(terms, state, weights)
         state["labelled_share"] = _labelled_share(terms, state, weights)
     state["level"] = _round(_level(terms, state, weights))
-    p = _curve(sum(contributions(terms, state, weights).values(), np.zeros(len(terms.owner))) + state["level"])
+    p = _curve(sum(contributions(terms, state, weights).values(), np.zeros(len(terms))) + state["level"])
     open_queries = max(len(terms.offsets) - 1, 1)
     state["expected_per_query"] = _round(float(p[terms.is_open].sum()) / open_queries)
     return state
@@ -267,7 +272,7 @@ def contributions(terms: Terms, state: Mapping[str, Any], weights: Weights | Non
             for name, values in terms.similarities.items()
             if name in state["similarity"]
         ]
-        level = _or_zero(_mean(levels, len(terms.owner)))
+        level = _or_zero(_mean(levels, len(terms)))
         place = _or_zero(terms.sim_place - state["sim_centre"])
         found[SIMILARITY] = single * weights.sim_place * place + strength * weights.sim_level * level
         known = _or_zero(_known_place(terms) - state["known_centre"])
@@ -277,7 +282,7 @@ def contributions(terms: Terms, state: Mapping[str, Any], weights: Weights | Non
 
 def probabilities(terms: Terms, state: Mapping[str, Any], weights: Weights | None = None) -> Floats:
     """p of every row: NaN for positives, 0 for rows known not to be relevant."""
-    total = sum(contributions(terms, state, weights).values(), np.zeros(len(terms.owner)))
+    total = sum(contributions(terms, state, weights).values(), np.zeros(len(terms)))
     p = _curve(total + float(state["level"]))
     p[terms.is_certain] = 0.0
     p[terms.is_positive] = np.nan
@@ -308,7 +313,7 @@ def _rows(parts: Sequence[Any]) -> Any:
 
 def _blind(terms: Terms, trust: Mapping[str, float], state: Mapping[str, Any], weights: Weights) -> Floats:
     """The logit, less its level, from places alone: all that is known of positives and of other rows alike."""
-    total = np.zeros(len(terms.owner))
+    total = np.zeros(len(terms))
     for kind, values in terms.places.items():
         total += trust.get(kind, 1.0) * weights.alone[kind] * _or_zero(values - state["centre"][kind])
     return total
@@ -355,7 +360,7 @@ def _level(terms: Terms, state: Mapping[str, Any], weights: Weights) -> float:
 
     Of the two the lower. The sum holds for tables with one known positive a query, and is a bound for others.
     """
-    total = sum(contributions(terms, state, weights).values(), np.zeros(len(terms.owner)))
+    total = sum(contributions(terms, state, weights).values(), np.zeros(len(terms)))
     heads = _heads(terms, total, terms.is_open)
     rate, share = weights.top_precision, float(state["labelled_share"])
     if not len(heads):
@@ -387,13 +392,13 @@ def _known_place(terms: Terms) -> Floats:
     """For each row, the mean dense place term of its query's positives; NaN if there is none."""
     values = terms.places.get(DENSE)
     if values is None:
-        return np.full(len(terms.owner), np.nan)
-    usable = terms.is_positive & np.isfinite(values)
-    queries = len(terms.offsets) - 1
-    sums = np.bincount(terms.owner[usable], values[usable], minlength=queries)
-    counts = np.bincount(terms.owner[usable], minlength=queries)
+        return np.full(len(terms), np.nan)
+    usable = np.flatnonzero(terms.is_positive & np.isfinite(values))
+    queries, owner = len(terms.offsets) - 1, terms.owner
+    sums = np.bincount(owner[usable], values[usable], minlength=queries)
+    counts = np.bincount(owner[usable], minlength=queries)
     mean = np.divide(sums, counts, out=np.full(queries, np.nan), where=counts > 0)
-    found: Floats = mean[terms.owner]
+    found: Floats = mean[owner]
     return found
 
 
@@ -415,6 +420,8 @@ def _hide(values: Floats, rows: Bools) -> Floats:
 
 def _mean(columns: Sequence[Floats], size: int) -> Floats:
     """The mean of the columns that have a value, row by row; NaN where none has."""
+    if len(columns) == 1:
+        return np.where(np.isfinite(columns[0]), columns[0], np.nan)
     total, count = np.zeros(size), np.zeros(size)
     for column in columns:
         usable = np.isfinite(column)

@@ -21,8 +21,20 @@ from hnmine.errors import UsageError
 from hnmine.files.artefact import Artefact
 from hnmine.files.tables import read_table
 from hnmine.hashing import keyed_hashes
-from hnmine.schema import HAS_ANSWER, QUERY_ID, Scale, rank_column, score_column
+from hnmine.schema import (
+    HAS_ANSWER,
+    QUERY_ID,
+    REASON,
+    SOURCES,
+    STEP,
+    VERDICT,
+    Scale,
+    rank_column,
+    score_column,
+)
 
+CODED = (QUERY_ID, VERDICT, REASON, STEP, f"{SOURCES}.list.element")
+"""Columns of few different words, written through a dictionary: read as one, they cost a third."""
 _HASHED = 65_536
 """Ids that are Python strings at a time."""
 
@@ -124,17 +136,23 @@ class CandidatesTable:
             yield queries[first:last]
             first = last
 
-    def read(self, queries: npt.NDArray[np.int64], columns: Sequence[str] | None = None) -> pa.Table:
-        """All rows of the queries at the given (ascending) positions, in order; all columns unless some are named."""
+    def read(
+        self, queries: npt.NDArray[np.int64], columns: Sequence[str] | None = None, *, coded: bool = False
+    ) -> pa.Table:
+        """All rows of the queries at the given (ascending) positions, in order; all columns unless some are named.
+
+        `coded` leaves words of which few are different (`CODED`) as dictionaries, each the same in all chunks.
+        """
         pieces = [
             piece
             for part, start, stop in _runs(self._places[queries])
-            for piece in self._groups.read(part, start, stop, columns)
+            for piece in self._groups.read(part, start, stop, columns, coded=coded)
         ]
         if not pieces:
             table = read_table(self._parts[:1], columns).slice(0, 0)
         else:
             table = pa.concat_tables(pieces)
+            table = table.unify_dictionaries() if coded else table
             table = table if len(pieces) <= 2 else table.combine_chunks()  # a copy that two pieces are not worth
         if self._adding is None or (columns is not None and score_column(self._adding.name) not in columns):
             return table
@@ -146,19 +164,21 @@ class _RowGroups:
 
     def __init__(self, paths: Sequence[Path]) -> None:
         self._paths = paths
-        self._open: tuple[int, pq.ParquetFile, npt.NDArray[np.int64]] | None = None
-        self._held: tuple[tuple[int, int, tuple[str, ...] | None], pa.Table] | None = None
+        self._open: tuple[tuple[int, bool], pq.ParquetFile, npt.NDArray[np.int64]] | None = None
+        self._held: tuple[tuple[int, int, bool, tuple[str, ...] | None], pa.Table] | None = None
 
-    def read(self, part: int, start: int, stop: int, columns: Sequence[str] | None) -> Iterator[pa.Table]:
+    def read(
+        self, part: int, start: int, stop: int, columns: Sequence[str] | None, *, coded: bool
+    ) -> Iterator[pa.Table]:
         """Rows `start` to `stop` (exclusive) of a file, in tables that follow on each other."""
-        if self._open is None or self._open[0] != part:
-            file = pq.ParquetFile(self._paths[part])
+        if self._open is None or self._open[0] != (part, coded):
+            file = _open(self._paths[part], coded=coded)
             sizes = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
-            self._open = (part, file, np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64))
+            self._open = ((part, coded), file, np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64))
         _, file, starts = self._open
         first = int(np.searchsorted(starts, start, side="right")) - 1
         for group in range(first, int(np.searchsorted(starts, stop))):
-            key = (part, group, None if columns is None else tuple(columns))
+            key = (part, group, coded, None if columns is None else tuple(columns))
             if self._held is None or self._held[0] != key:
                 self._held = (key, file.read_row_group(group, columns=columns, use_threads=False))
             whole = self._held[1]
@@ -166,6 +186,12 @@ class _RowGroups:
             rows = whole.slice(low, stop - int(starts[group]) - low)
             # A few rows are copied: a slice would hold on to the whole group, and a sample reads from many.
             yield rows if 4 * rows.num_rows > whole.num_rows else rows.take(pa.array(np.arange(rows.num_rows)))
+
+
+def _open(path: Path, *, coded: bool) -> pq.ParquetFile:
+    metadata = pq.read_metadata(path)
+    paths = {metadata.schema.column(i).path for i in range(metadata.num_columns)}
+    return pq.ParquetFile(path, metadata=metadata, read_dictionary=[name for name in CODED if coded and name in paths])
 
 
 def _runs(places: npt.NDArray[np.int64]) -> list[list[int]]:
@@ -189,25 +215,37 @@ def query_offsets(column: pa.ChunkedArray | pa.Array) -> npt.NDArray[np.int64]:
     return np.concatenate([[0], np.flatnonzero(is_new) + 1, [len(ids)]]).astype(np.int64)
 
 
+def among(column: pa.ChunkedArray, *words: str) -> npt.NDArray[np.bool_]:
+    """Which rows of a column of words, coded or not, have one of the given words."""
+    array = column.combine_chunks()
+    array = array if pa.types.is_dictionary(array.type) else array.dictionary_encode()
+    wanted: npt.NDArray[np.bool_] = np.array([word in words for word in array.dictionary.to_pylist()], np.bool_)
+    return np.asarray(wanted[array.indices.to_numpy()], np.bool_)
+
+
 class Sources:
     """The column that says of each row which sources brought it."""
 
     def __init__(self, column: pa.ChunkedArray) -> None:
-        lists = column.combine_chunks()
-        self._names = lists.flatten()
-        self._rows = pc.list_parent_indices(lists).to_numpy()
-        self._lengths = pc.list_value_length(lists).to_numpy()
+        self._lists = column.combine_chunks()
+        names = self._lists.flatten()
+        names = names if pa.types.is_dictionary(names.type) else names.dictionary_encode()
+        self._codes = names.indices.to_numpy()
+        self._known = {name: code for code, name in enumerate(names.dictionary.to_pylist())}
 
     def name(self, source: str) -> npt.NDArray[np.bool_]:
         """Which rows name `source` among their sources."""
-        hits = pc.equal(self._names, source).to_numpy(zero_copy_only=False)
-        found: npt.NDArray[np.bool_] = np.zeros(len(self._lengths), np.bool_)
-        found[self._rows[np.asarray(hits, np.bool_)]] = True
+        found: npt.NDArray[np.bool_] = np.zeros(len(self._lists), np.bool_)
+        if source in self._known:
+            rows = pc.list_parent_indices(self._lists).to_numpy()
+            found[rows[self._codes == self._known[source]]] = True
         return found
 
     def are(self, source: str) -> npt.NDArray[np.bool_]:
         """Which rows have `source` for their only one."""
-        return np.asarray(self.name(source) & (self._lengths == 1), np.bool_)
+        if source not in self._known:
+            return self.name(source)
+        return np.asarray(self.name(source) & (pc.list_value_length(self._lists).to_numpy() == 1), np.bool_)
 
 
 def floats(table: pa.Table, name: str) -> npt.NDArray[np.float64]:

@@ -150,7 +150,7 @@ class Collection:
 
     def document_text_array(self, rows: Rows) -> pa.Array:
         """The full text (title, separator, text) of each given document, in the given order, as an Arrow array."""
-        return join_titles(self.documents.take(rows), self._separator)
+        return join_titles(self.documents.take(rows, [TITLE, TEXT]), self._separator)
 
     def document_dictionary(self, rows: Rows) -> pa.DictionaryArray:
         """The full text of each given document, in the given order; each text is there once however often it comes."""
@@ -158,7 +158,7 @@ class Collection:
 
     def query_dictionary(self, rows: Rows) -> pa.DictionaryArray:
         """The text of each given query, in the given order; each is there once however often it comes."""
-        return _once_each(rows, lambda own: self.queries.take(own)[TEXT].combine_chunks())
+        return _once_each(rows, lambda own: self.queries.take(own, [TEXT])[TEXT].combine_chunks())
 
     def document_texts(self, rows: Rows) -> list[str]:
         """The full text of each given document, in the given order."""
@@ -197,6 +197,8 @@ def _once_each(rows: Rows, texts: Callable[[Rows], pa.Array]) -> pa.DictionaryAr
 def join_titles(table: pa.Table, separator: str) -> pa.Array:
     """Title, separator and text of each row; just the one that is there when the other is empty."""
     title, text = table[TITLE].combine_chunks(), table[TEXT].combine_chunks()
+    if not pc.any(pc.not_equal(title, "")).as_py():
+        return text
     joined = pc.binary_join_element_wise(title, text, separator)
     return pc.if_else(pc.equal(title, ""), text, pc.if_else(pc.equal(text, ""), title, joined))
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hnmine.files.atomic import replacing
-from hnmine.schema import DOC_ID, QUERY_ID
+from hnmine.schema import DOC_ID, QUERY_ID, TEXT_KEY
 
 ROW_GROUP = 65_536
 """Rows a row group: also the step in which parts are read back."""
@@ -44,7 +44,7 @@ class TableWriter:
             self._writer = pq.ParquetWriter(
                 self._path,
                 table.schema,
-                compression="zstd",
+                compression={name: codec(name, kind) for name, kind in leaves(table.schema)},
                 use_dictionary=repeating_columns(table.schema),
                 dictionary_pagesize_limit=DICTIONARY_BYTES,
                 store_schema=not self._as_strings,
@@ -80,21 +80,31 @@ def write_table(path: Path, table: pa.Table, *, as_strings: bool = False) -> int
     return int(table.num_rows)
 
 
+def leaves(schema: pa.Schema) -> Iterator[tuple[str, pa.DataType]]:
+    """The columns of a Parquet file of this schema, as it calls them, and what their values are."""
+    for column in schema:
+        name, values = column.name, column.type
+        while pa.types.is_list(values) or pa.types.is_large_list(values):
+            name, values = f"{name}.list.element", values.value_type
+        yield name, values.value_type if pa.types.is_dictionary(values) else values
+
+
 def repeating_columns(schema: pa.Schema) -> list[str]:
     """The Parquet columns that are written through a dictionary: strings and lists of strings, but no document ids.
 
     Trying one on scores, keys and ids, which hardly repeat within a row group, is half the time of writing and makes
     larger files.
     """
-    names = []
-    for column in schema:
-        name, values = column.name, column.type
-        while pa.types.is_list(values) or pa.types.is_large_list(values):
-            name, values = f"{name}.list.element", values.value_type
-        values = values.value_type if pa.types.is_dictionary(values) else values
-        if (pa.types.is_string(values) or pa.types.is_large_string(values)) and name != DOC_ID:
-            names.append(name)
-    return names
+    return [
+        name
+        for name, values in leaves(schema)
+        if (pa.types.is_string(values) or pa.types.is_large_string(values)) and name != DOC_ID
+    ]
+
+
+def codec(name: str, values: pa.DataType) -> str:
+    """How a column is compressed: scores and keys, of which zstd saves a tenth in twice the time, not at all."""
+    return "none" if pa.types.is_floating(values) or name == TEXT_KEY else "zstd"
 
 
 def write_array(path: Path, array: npt.NDArray[Any]) -> int:
@@ -192,17 +202,19 @@ class TextRows:
     def __len__(self) -> int:
         return int(self._starts[-1])
 
-    def take(self, rows: npt.NDArray[np.int64]) -> pa.Table:
-        """The given rows, in the given order (repeats allowed)."""
+    def take(self, rows: npt.NDArray[np.int64], columns: Sequence[str] | None = None) -> pa.Table:
+        """The given rows, in the given order (repeats allowed); all columns unless some are named."""
         rows = np.asarray(rows, np.int64)
-        unique, inverse = np.unique(rows, return_inverse=True)
+        is_ascending = bool((rows[1:] > rows[:-1]).all())
+        unique, inverse = (rows, None) if is_ascending else np.unique(rows, return_inverse=True)
+        tables = [table if columns is None else table.select(columns) for table in self._tables]
         pieces: list[pa.Table] = []
-        for index, table in enumerate(self._tables):
+        for index, table in enumerate(tables):
             low, high = np.searchsorted(unique, self._starts[index : index + 2])
             if high > low:
                 pieces.append(table.take(pa.array(unique[low:high] - self._starts[index])))
-        found = pa.concat_tables(pieces) if pieces else self._tables[0].slice(0, 0)
-        return found.take(pa.array(inverse.reshape(-1)))
+        found = pa.concat_tables(pieces) if pieces else tables[0].slice(0, 0)
+        return found if inverse is None else found.take(pa.array(inverse.reshape(-1)))
 
     def column(self, name: str) -> pa.ChunkedArray:
         """One column of all rows, memory-mapped."""

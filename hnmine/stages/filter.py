@@ -208,7 +208,7 @@ class Filter(Stage):
             named = [name for name in self.table.column_names if name.startswith(wanted)]
         for start in range(0, len(chosen), BLOCK):
             block = chosen[start : start + BLOCK]
-            table, _ = self.in_order(self.table.read(block, named))
+            table, _ = self.in_order(self.table.read(block, named, coded=named is not None))
             yield table, self.evidence(table, block)
 
     def inputs(self) -> Mapping[str, Artefact]:
@@ -275,7 +275,7 @@ class Filter(Stage):
         scores: dict[str, list[Floats]] = {}
         with writing(draft.path / name, as_strings=True) as writer:
             for queries in self.table.pieces(self.chosen[start : start + block.size], PIECE):
-                decided = self._decided(self.in_order(self.table.read(queries))[0], queries)
+                decided = self._decided(self.in_order(self.table.read(queries, coded=True))[0], queries)
                 writer.write(decided.table)
                 counts.append(decided.counts)
                 for what, values in decided.scores.items():

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from hnmine.core.layout import Chosen
 from hnmine.core.rules.consistency import Inconsistent
-from hnmine.files.candidates import CandidatesTable, floats, ranks
+from hnmine.files.candidates import CandidatesTable, among, floats, ranks
 from hnmine.files.collection import Collection, rows_in_order, rows_of
 from hnmine.schema import (
     DOC_ID,
@@ -146,7 +146,9 @@ def read_picked(
     """
 
     def select(table: pa.Table, owner: Ints) -> tuple[Ints, Ints]:
-        positive, negative = _with(table, Verdict.POSITIVE), _with(table, Verdict.NEGATIVE)
+        positive, negative = (
+            np.flatnonzero(among(table[VERDICT], one)) for one in (Verdict.POSITIVE, Verdict.NEGATIVE)
+        )
         if epoch is not None:
             negative = negative[table[EPOCH].fill_null(0).to_numpy()[negative] == epoch]
         if not by_rank:
@@ -183,8 +185,8 @@ def read_ranking(collection: Collection, decisions: CandidatesTable, queries: In
     """The first `length` rows of each query that no rule dropped, positives among them, in place of the negatives."""
 
     def select(table: pa.Table, owner: Ints) -> tuple[Ints, Ints]:
-        listed = _with(table, Verdict.POSITIVE, Verdict.NEGATIVE, Verdict.RESERVE)
-        return _with(table, Verdict.POSITIVE), _first(owner, listed, length)
+        listed = np.flatnonzero(among(table[VERDICT], Verdict.POSITIVE, Verdict.NEGATIVE, Verdict.RESERVE))
+        return np.flatnonzero(among(table[VERDICT], Verdict.POSITIVE)), _first(owner, listed, length)
 
     return _read(collection, decisions, queries, select, Words())
 
@@ -219,11 +221,11 @@ def _read(
         waiting[is_positive] = []
 
     for block in decisions.pieces(queries, READ_ROWS):
-        table = decisions.read(block, columns)
+        table = decisions.read(block, columns, coded=True)
         owner = np.repeat(np.arange(len(block)), np.diff(decisions.offsets(block)))
         doubtful = np.zeros(len(block), np.bool_)
         if is_doubted:
-            doubtful[owner[pc.equal(table[REASON], Inconsistent.reason).to_numpy()]] = True
+            doubtful[owner[among(table[REASON], Inconsistent.reason)]] = True
         positive, negative = (rows[~doubtful[owner[rows]]] for rows in select(table, owner))
         for is_positive, rows in ((True, positive), (False, negative)):
             counts[is_positive].append(np.bincount(owner[rows], minlength=len(block)))
@@ -254,7 +256,7 @@ def _texts(collection: Collection, table: pa.Table, words: Words, *, judge: str 
         score=(floats(table, judge) if judge else np.full(size, np.nan)).astype(np.float32),
         rank=(ranks(table, rank_by) if rank_by else np.zeros(size)).astype(np.int32),
         weight=_weights(table).astype(np.float32),
-        sources=words.codes(pc.binary_join(table[SOURCES], _BETWEEN)),
+        sources=words.codes(pc.binary_join(table[SOURCES].cast(pa.list_(pa.string())), _BETWEEN)),
         step=words.codes(table[STEP]),
     )
 
@@ -266,12 +268,6 @@ def _weights(table: pa.Table) -> npt.NDArray[np.float64]:
         estimate = np.asarray(table[P_FALSE_NEGATIVE].to_numpy(zero_copy_only=False), np.float64)
     is_positive = np.asarray(table[IS_POSITIVE].to_numpy(zero_copy_only=False), np.bool_)
     return np.where(is_positive, 1.0, 1.0 - estimate)
-
-
-def _with(table: pa.Table, *verdicts: Verdict) -> Ints:
-    """The rows with one of the verdicts, in order."""
-    wanted = pa.array([verdict.value for verdict in verdicts])
-    return np.flatnonzero(pc.is_in(table[VERDICT], value_set=wanted).to_numpy())
 
 
 def _first(owner: Ints, rows: Ints, most: int | None) -> Ints:

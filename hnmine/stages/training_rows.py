@@ -31,7 +31,7 @@ def training_table(
     """The rows of `layout` as the trainer reads them: texts in its order, then at most one label column.
 
     The labels are 1 for a positive and 0 for a negative, or the judge's scores where `scores` asks for them. `weight`
-    asks for one more column, behind the others. Columns of texts are dictionaries.
+    asks for one more column, behind the others. Columns of texts are dictionaries, each of its own texts.
     """
     rows = Rows(
         queries=collection.query_dictionary(picked.query_rows[layout.query]),
@@ -41,7 +41,8 @@ def training_table(
         scores=pa.array(picked.scores(layout.places)) if scores else None,
         weights=pa.array(picked.weights(layout.places)) if weight else None,
     )
-    return FORMATS[form].table(rows, width=width)
+    table = FORMATS[form].table(rows, width=width)
+    return pa.table({name: _trimmed(_flat(table[name])) for name in table.column_names})
 
 
 def provenance_table(collection: Collection, picked: Picked, layout: Layout) -> pa.Table:
@@ -74,6 +75,19 @@ def missing_weights(picked: Picked, layout: Layout) -> int:
     """How many negatives of `layout` have no estimate of being a false one."""
     missing: npt.NDArray[np.bool_] = np.isnan(picked.weights(layout.places))
     return int(missing.sum())
+
+
+def _trimmed(column: pa.Array) -> pa.Array:
+    """A column of texts with those texts alone in its dictionary, in their order: a file holds all that is in it."""
+    if not pa.types.is_dictionary(column.type):
+        return column
+    codes = column.indices.to_numpy()
+    is_used = np.zeros(len(column.dictionary), np.bool_)
+    is_used[codes] = True
+    if is_used.all():
+        return column
+    place = np.cumsum(is_used, dtype=np.int32) - 1
+    return pa.DictionaryArray.from_arrays(pa.array(place[codes], pa.int32()), column.dictionary.filter(is_used))
 
 
 def _flat(values: Any) -> pa.Array:

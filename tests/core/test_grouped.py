@@ -16,7 +16,7 @@ Owners = npt.NDArray[np.int64]
 @st.composite
 def grouped(draw: st.DrawFn) -> Owners:
     """Ascending owners with gaps, now and then further apart than 16 bits."""
-    lengths = draw(st.lists(st.integers(1, 6), max_size=6))
+    lengths = draw(st.lists(st.integers(1, 6) | st.just(40), max_size=6))
     step = draw(st.sampled_from([1, 3, 40_000]))
     return np.repeat(np.arange(len(lengths)) * step, lengths).astype(np.int64)
 

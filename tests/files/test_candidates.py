@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from hnmine.files.artefact import Draft
-from hnmine.files.candidates import CandidatesTable, Sources, query_offsets
+from hnmine.files.candidates import CandidatesTable, Sources, among, query_offsets
 from hnmine.files.tables import write_table
 from hnmine.schema import Kind
 
@@ -73,3 +73,16 @@ def test_sources_name_and_are() -> None:
     assert Sources(column).name("random").tolist() == [False, True, True, False]
     assert Sources(column).are("random").tolist() == [False, True, False, False]
     assert Sources(pa.chunked_array([], pa.list_(pa.string()))).name("random").tolist() == []
+    coded = column.cast(pa.list_(pa.dictionary(pa.int32(), pa.string())))
+    assert Sources(coded).are("random").tolist() == [False, True, False, False]
+    assert Sources(coded).name("dense").tolist() == [False] * 4
+
+
+def test_words_come_as_codes_if_they_are_asked_for(table: CandidatesTable) -> None:
+    chosen = np.array([0, 2, 4, 6, 7])
+    coded = table.read(chosen, coded=True)
+    assert pa.types.is_dictionary(coded["query_id"].type)
+    assert all(chunk.dictionary.equals(coded["query_id"].chunk(0).dictionary) for chunk in coded["query_id"].chunks)
+    assert coded.set_column(0, "query_id", coded["query_id"].cast(pa.string())).equals(table.read(chosen))
+    assert among(coded["query_id"], "q4", "q6").tolist() == among(table.read(chosen)["query_id"], "q4", "q6").tolist()
+    assert among(coded["query_id"], "q4", "q6").sum() == LENGTHS[4] + LENGTHS[6]

@@ -68,12 +68,13 @@ def test_four_times_the_rows_take_at_most_six_times_as_long_and_a_row_some_sorts
 
 
 def test_the_script_measures_all_that_is_promised(bench: ModuleType, made: Path) -> None:
-    found = bench.measure(made, repeat=1, mining=1.0)
+    found = bench.measure(made, repeat=1, mining=1.0, against=SCRIPT.parents[1])
     assert found["rows"] == rows(made / LARGE)
     assert found["export_megabytes"] > 3
     assert all(value > 0 for values in found["times"].values() for value in values)
     assert found["export_wide_megabytes"] > 3 * found["export_megabytes"]
     assert {"export_wide_megabytes_per_second", "filter_over_lexsort"} <= set(found)
+    assert {"filter_speed_up", "export_speed_up", "export_wide_speed_up"} <= set(found)
     assert {"filter_rows_per_second", "export_megabytes_per_second", "new_margin_share", "seconds_help"} <= set(found)
 
 
