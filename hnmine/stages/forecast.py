@@ -247,12 +247,11 @@ class Forecast:
         if candidates is None:
             return None
         stage = Score(self.rehearsal.collection, candidates, replace(options, until=None, top=None, limit=None))
-        if options.top is not None:
-            rows = min(rows, self.amount.searched * (options.top + 1))
-        return self.score(stage.reranker, rows, exact=False)
+        pairs = rows if options.top is None else min(rows, self.amount.searched * (options.top + 1))
+        return self.score(stage.reranker, pairs, rows, exact=False)
 
-    def score(self, reranker: Any, pairs: int, *, exact: bool) -> Estimate | None:
-        """Reading all pairs with a cross-encoder; None for one behind a URL."""
+    def score(self, reranker: Any, pairs: int, rows: int, *, exact: bool) -> Estimate | None:
+        """Reading pairs with a cross-encoder, and writing all rows again; None for one behind a URL."""
         if not isinstance(reranker, CrossEncoderReranker) or not self.sample.queries:
             return None
         draw = random.Random(0)
@@ -262,7 +261,7 @@ class Forecast:
             rows=pairs,
             unit="pairs" if exact else "pairs at most",
             seconds=line(pairs),
-            bytes=round(self.rehearsal.bytes.get("mine", 0) * pairs),
+            bytes=round(self.rehearsal.bytes.get("mine", 0) * rows),
             operations=reranker.operations(few[:256]) / 256 * pairs,
             on_gpu=reranker.device.startswith("cuda"),
             runs_model=True,
@@ -300,7 +299,7 @@ def of_stage(stage: Stage | Ingest, folder: Path) -> Estimate | None:
         return forecast.mine([searched(index.artefact) for index in stage.indexes], stage.options, len(stage.runs))
     if isinstance(stage, Score):
         (pairs,) = (size for name, size in stage.sizes().items() if name.startswith("pairs"))
-        return forecast.score(stage.reranker, pairs, exact=stage.rules is None)
+        return forecast.score(stage.reranker, pairs, stage.table.size(stage.chosen), exact=stage.rules is None)
     if isinstance(stage, Filter):
         return forecast.filter(stage.sizes()["candidates"])
     return forecast.export(stage.sizes()["rows"]) if isinstance(stage, Export) else None
