@@ -11,7 +11,16 @@ import typer
 
 from hnmine import options as opt
 from hnmine.cli import show
-from hnmine.cli.flags import AppendFlags, CommonFlags, ExecutorFlags, Given, ModelFlags, ShardFlags, with_flags
+from hnmine.cli.flags import (
+    AppendFlags,
+    CommonFlags,
+    EstimateFlags,
+    ExecutorFlags,
+    Given,
+    ModelFlags,
+    ShardFlags,
+    with_flags,
+)
 from hnmine.cli.help import Commands
 from hnmine.cli.launch import LaunchFlags
 from hnmine.cli.terminal import Terminal, check_conditions, duration, fail_if, print_json
@@ -41,7 +50,7 @@ Rules = Annotated[
 
 INPUT, COMMON, SHARD = (opt.InputOptions, "Input"), (CommonFlags, "Every command"), (ShardFlags, "Every command")
 MODEL, EXECUTOR = (ModelFlags, "Every command"), (ExecutorFlags, "Every command")
-APPEND = (AppendFlags, "Every command")
+APPEND, ESTIMATE = (AppendFlags, "Every command"), (EstimateFlags, "Every command")
 
 
 def _version(wanted: bool) -> None:
@@ -134,10 +143,7 @@ def cache(given: Given) -> Path:
 def carry_out(name: str, stage: Stage | Ingest, path: Path, given: Given, how: Execution, terminal: Terminal) -> None:
     """Preview or run one stage, show it, and check the conditions."""
     if given.dry_run:
-        preview = stage.preview(path)
-        if given.json:
-            print_json(preview.summary())
-        show.preview(name, preview, path, terminal)
+        _preview_stage(name, stage, path, given, how, terminal)
         return
     outcome = stage.run(path, how)
     show.outcome(name, outcome, terminal)
@@ -147,8 +153,30 @@ def carry_out(name: str, stage: Stage | Ingest, path: Path, given: Given, how: E
         fail_if(check_conditions(tuple(given.fail_if)), outcome.counts)
 
 
+def _preview_stage(
+    name: str, stage: Stage | Ingest, path: Path, given: Given, how: Execution, terminal: Terminal
+) -> None:
+    """Show what one stage would do, and what is left of it will take."""
+    import tempfile
+
+    from hnmine.stages import forecast
+    from hnmine.stages.ingest import Ingest
+
+    preview = stage.preview(path) if isinstance(stage, Ingest) else stage.preview(path, how.append)
+    show.preview(name, preview, path, terminal)
+    estimate = None
+    if preview.left:
+        with tempfile.TemporaryDirectory(prefix="hnmine-") as folder:
+            estimate = forecast.of_stage(stage, Path(folder))
+        estimate = estimate.times(preview.left) if estimate is not None else None
+    show.estimate(estimate, given.price_per_hour, terminal, is_done=not preview.left)
+    if given.json:
+        told = {"estimate": estimate.to_json(given.price_per_hour)} if estimate is not None else {}
+        print_json({**preview.summary(), **told})
+
+
 @app.command()
-@with_flags(INPUT, COMMON)
+@with_flags(INPUT, COMMON, ESTIMATE)
 def ingest(data: Data, output: Output, given: Given) -> None:
     """Validate DATA and normalise it into a collection.
 
@@ -163,7 +191,7 @@ def ingest(data: Data, output: Output, given: Given) -> None:
 
 
 @index.command("bm25")
-@with_flags((opt.Bm25Options, "BM25 index"), INPUT, COMMON, SHARD, EXECUTOR, APPEND)
+@with_flags((opt.Bm25Options, "BM25 index"), INPUT, COMMON, SHARD, EXECUTOR, ESTIMATE, APPEND)
 def index_bm25(data: Data, output: Output, given: Given) -> None:
     """Build a BM25 index over the documents of DATA.
 
@@ -185,7 +213,7 @@ def index_bm25(data: Data, output: Output, given: Given) -> None:
 
 
 @index.command("dense")
-@with_flags((opt.DenseOptions, "Dense index"), INPUT, COMMON, SHARD, EXECUTOR, APPEND, MODEL)
+@with_flags((opt.DenseOptions, "Dense index"), INPUT, COMMON, SHARD, EXECUTOR, ESTIMATE, APPEND, MODEL)
 def index_dense(data: Data, output: Output, given: Given) -> None:
     """Encode the documents and queries of DATA.
 
@@ -208,7 +236,7 @@ def index_dense(data: Data, output: Output, given: Given) -> None:
 
 
 @index.command("sparse")
-@with_flags((opt.SparseOptions, "Sparse index"), INPUT, COMMON, SHARD, EXECUTOR, APPEND, MODEL)
+@with_flags((opt.SparseOptions, "Sparse index"), INPUT, COMMON, SHARD, EXECUTOR, ESTIMATE, APPEND, MODEL)
 def index_sparse(data: Data, output: Output, given: Given) -> None:
     """Encode the documents and queries of DATA with a learned sparse model (SPLADE).
 
@@ -229,7 +257,7 @@ def index_sparse(data: Data, output: Output, given: Given) -> None:
 
 
 @index.command("late")
-@with_flags((opt.LateOptions, "Late-interaction index"), INPUT, COMMON, SHARD, EXECUTOR, APPEND, MODEL)
+@with_flags((opt.LateOptions, "Late-interaction index"), INPUT, COMMON, SHARD, EXECUTOR, ESTIMATE, APPEND, MODEL)
 def index_late(data: Data, output: Output, given: Given) -> None:
     """Encode the documents and queries of DATA with a late-interaction model (ColBERT): a vector a token.
 
@@ -277,7 +305,7 @@ def search(data: Data, output: Output, given: Given, index: Indexes = []) -> Non
 
 
 @app.command()
-@with_flags((opt.MineOptions, "Mining"), INPUT, COMMON, SHARD, EXECUTOR, APPEND)
+@with_flags((opt.MineOptions, "Mining"), INPUT, COMMON, SHARD, EXECUTOR, ESTIMATE, APPEND)
 def mine(
     data: Data,
     output: Output,
@@ -310,7 +338,7 @@ def mine(
 
 
 @app.command()
-@with_flags((opt.ScoreOptions, "Reranker"), INPUT, COMMON, SHARD, EXECUTOR, APPEND, MODEL)
+@with_flags((opt.ScoreOptions, "Reranker"), INPUT, COMMON, SHARD, EXECUTOR, ESTIMATE, APPEND, MODEL)
 def score(data: Data, candidates: Candidates, output: Output, given: Given, rules: Rules = None) -> None:
     """Score candidates with a cross-encoder: all of them, or only as many as it takes.
 
@@ -345,7 +373,7 @@ Preset = Annotated[str | None, typer.Option("--preset", help="A published recipe
 
 
 @app.command("filter")
-@with_flags((opt.FilterOptions, "Rules"), COMMON, SHARD, EXECUTOR)
+@with_flags((opt.FilterOptions, "Rules"), COMMON, SHARD, EXECUTOR, ESTIMATE)
 def filter_(
     candidates: Candidates,
     output: Output,
@@ -372,7 +400,7 @@ def filter_(
 
 
 @app.command()
-@with_flags((opt.ExportOptions, "Layout"), COMMON, SHARD, EXECUTOR)
+@with_flags((opt.ExportOptions, "Layout"), COMMON, SHARD, EXECUTOR, ESTIMATE)
 def export(
     decisions: Annotated[Path, typer.Argument(metavar="DECISIONS", help="Decisions, or a run directory.")],
     output: Annotated[str, typer.Option("--output", "-o", help="FILE.parquet, a directory of shards, or - (JSONL).")],
@@ -425,7 +453,7 @@ CHAIN = (
 
 
 @app.command()
-@with_flags(*CHAIN, SHARD, EXECUTOR, APPEND, MODEL, skip=frozenset({"name"}))
+@with_flags(*CHAIN, SHARD, EXECUTOR, ESTIMATE, APPEND, MODEL, skip=frozenset({"name"}))
 def run(
     given: Given,
     data: ChainData = None,
@@ -468,7 +496,7 @@ def run(
     how, terminal = stoppable(given)
     chain = Chain(settings.data, settings.output, settings.options, cache=cache(given))
     if given.dry_run:
-        _preview(chain, given, terminal)
+        _preview(chain, given, how, terminal)
         return
     outcomes = chain.run(how, lambda name, outcome: show.outcome(name, outcome, terminal), only=only)
     terminal.say(_times(outcomes) if outcomes else f"--only {only}: {settings.data} is a collection already")
@@ -486,7 +514,7 @@ def run(
 
 
 @app.command()
-@with_flags(*CHAIN, (LaunchFlags, "Scheduler"), EXECUTOR, APPEND, MODEL, skip=frozenset({"name"}))
+@with_flags(*CHAIN, (LaunchFlags, "Scheduler"), EXECUTOR, ESTIMATE, APPEND, MODEL, skip=frozenset({"name"}))
 def plan(
     given: Given,
     data: ChainData = None,
@@ -510,28 +538,45 @@ def plan(
 
     flags = {"index": index, "reranker": reranker, "no_bm25": no_bm25, "no_dense": no_dense}
     settings = run_settings(given, config, preset=preset, data=data, output=output, flags=flags)
-    _, terminal = execution(given)
+    how, terminal = execution(given)
     launch = given.record(LaunchFlags)
     if launch.launcher is None:
         given.values["dry_run"] = True
-        _preview(Chain(settings.data, settings.output, settings.options, cache=cache(given)), given, terminal)
+        _preview(Chain(settings.data, settings.output, settings.options, cache=cache(given)), given, how, terminal)
         return
     if given.overwrite:
         raise UsageError(
             "--overwrite in every task would remove the others' blocks", remedy="remove the output once, then plan"
         )
-    without = [*opt.option_fields(LaunchFlags), "dry_run", "json"]
+    without = [*opt.option_fields(LaunchFlags), "dry_run", "json", "price_per_hour"]
     chain = Chain(settings.data, settings.output, settings.options)
     print(script(chain, command_of(given.context, without), launch), end="")
 
 
-def _preview(chain: Chain, given: Given, terminal: Terminal) -> None:
-    """Show what each step of a run would do."""
-    previews = chain.preview()
-    if given.json:
-        print_json({name: found.summary() if found else None for name, _, found in previews})
+def _preview(chain: Chain, given: Given, how: Execution, terminal: Terminal) -> None:
+    """Show what each step of a run would do, and what is left of it will take."""
+    import tempfile
+
+    from hnmine.stages import forecast
+
+    previews = chain.preview(how)
+    with tempfile.TemporaryDirectory(prefix="hnmine-") as folder:
+        estimates = forecast.of_chain(chain, Path(folder))
+    told: dict[str, Any] = {}
+    shown = []
     for name, path, found in previews:
+        left = found.left if found is not None else 1.0
+        estimate = estimates[name]
+        estimate = estimate.times(left) if estimate is not None else None
         show.preview(name, found, path, terminal)
+        show.estimate(estimate, given.price_per_hour, terminal, is_done=not left)
+        told[name] = found.summary() if found is not None else {"path": str(path)}
+        if estimate is not None:
+            told[name]["estimate"] = estimate.to_json(given.price_per_hour)
+        shown.append(estimate)
+    show.total(shown, given.price_per_hour, terminal)
+    if given.json:
+        print_json(told)
 
 
 def _times(outcomes: list[tuple[str, Any]]) -> str:

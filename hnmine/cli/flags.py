@@ -48,6 +48,13 @@ class ShardFlags:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class EstimateFlags:
+    """What every command takes that says with --dry-run what its work will take."""
+
+    price_per_hour: float | None = option(None, "--dry-run: what an hour of this machine costs; shown with the time.")
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class ExecutorFlags:
     """What every command takes that works block by block."""
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from hnmine.cli.terminal import Terminal, duration
+from hnmine.core.estimate import GPU_OPERATIONS, Estimate
 
 if TYPE_CHECKING:
     from hnmine.stages.stage import Outcome, Preview
@@ -82,4 +83,44 @@ def preview(name: str, found: Preview | None, path: object, terminal: Terminal) 
         return
     sizes = ", ".join(f"{key.replace('_', ' ')} {value:,}" for key, value in found.sizes.items())
     blocks = f"{found.blocks_finished} of {found.blocks_total} blocks done" if found.blocks_total else "streamed"
+    if found.blocks_taken_over is not None:
+        blocks += f", {found.blocks_taken_over} can be taken over"
     terminal.say(f"{name}: {blocks}{', ' if sizes else ''}{sizes} ({path})")
+
+
+def estimate(found: Estimate | None, per_hour: float | None, terminal: Terminal, *, is_done: bool = False) -> None:
+    """What a step will take."""
+    if is_done:
+        return
+    if found is None:
+        terminal.say("  not estimated: nothing on this machine tells how long it takes")
+        return
+    parts = [f"about {duration(found.seconds)}", f"{found.rows:,} {found.unit}", size(found.bytes)]
+    parts += [f"{found.operations:.2g} operations"] if found.operations else []
+    if found.gpu_hours is not None:
+        kind = "GPU-hours" if found.on_gpu else f"hours of a GPU that does {GPU_OPERATIONS:.0e} operations a second"
+        parts.append(f"{found.gpu_hours:.3g} {kind}")
+    if per_hour is not None:
+        parts.append(f"price {found.price(per_hour):,.2f}")
+    terminal.say("  " + ", ".join(parts))
+
+
+def total(found: Sequence[Estimate | None], per_hour: float | None, terminal: Terminal) -> None:
+    """What all steps will take together."""
+    known = [one for one in found if one is not None]
+    parts = [f"about {duration(sum(one.seconds for one in known))} with one process of this machine"]
+    parts.append(size(sum(one.bytes for one in known)))
+    hours = sum(one.gpu_hours or 0.0 for one in known)
+    parts += [f"{hours:.3g} GPU-hours"] if hours else []
+    parts += [f"price {sum(one.price(per_hour) for one in known):,.2f}"] if per_hour is not None else []
+    without = len(found) - len(known)
+    terminal.say(f"total: {', '.join(parts)}" + (f", and {without} steps that are not estimated" if without else ""))
+
+
+def size(count: float) -> str:
+    """`512 B`, `1.5 MB`, `2.3 TB`."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 999.5:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} TB"

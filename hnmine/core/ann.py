@@ -45,3 +45,13 @@ def choose(documents: int, queries: int, dimension: int, *, memory: int, cores: 
     by_lists += queries * (_LISTS_SEARCH * root + documents * _LISTS_READ / _LISTS_BLOCK)
     by_graph = documents * _GRAPH_BUILD * cores + queries * _GRAPH_SEARCH * math.log2(documents)
     return Ann.HNSW if by_graph < by_lists else Ann.IVF
+
+
+def search_operations(kind: Ann, documents: int, queries: int, dimension: int) -> float:
+    """About how many operations searching takes, in those of one large matrix product."""
+    compared = {
+        Ann.IVF: _LISTS_SEARCH * math.sqrt(documents) + documents * _LISTS_READ / _LISTS_BLOCK,
+        Ann.IVF_PQ: _LISTS_SEARCH * math.sqrt(documents) + documents * _LISTS_READ / _LISTS_BLOCK,
+        Ann.HNSW: _GRAPH_SEARCH * math.log2(max(documents, 2)),
+    }
+    return 2.0 * queries * dimension * min(compared.get(kind, documents), documents)

@@ -264,3 +264,10 @@ def _is_late(folder: Path) -> bool:
 
 def _setting(file: Path, key: str) -> Any:
     return json.loads(file.read_text(encoding="utf-8")).get(key) if file.is_file() else None
+
+
+def layer_weights(model: Any) -> int:
+    """How many weights the layers of a model have, embeddings left out: those that every token is multiplied with."""
+    torch = import_torch()
+    looked_up = {id(w) for m in model.modules() if isinstance(m, torch.nn.Embedding) for w in m.parameters()}
+    return sum(w.numel() for w in model.parameters() if id(w) not in looked_up)

@@ -12,12 +12,14 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from hnmine.core.estimate import layer_operations
 from hnmine.engines.batching import token_batches
 from hnmine.engines.inference import (
     arithmetic_facts,
     autocast,
     fitting_memory,
     import_sentence_transformers,
+    layer_weights,
     limit_length,
     load_model,
     model_family,
@@ -144,6 +146,15 @@ class CrossEncoderReranker(Reranker):
                 scores[batch] = logits[:, 0] if logits.shape[1] == 1 else logits[:, 1] - logits[:, 0]
         result: Scores = scores[np.array([place[pair] for pair in pairs], np.int64)]
         return result
+
+    @property
+    def device(self) -> str:
+        """Where it runs: `cpu`, `cuda:0`."""
+        return str(self._arithmetic[0])
+
+    def operations(self, pairs: Sequence[tuple[str, str]]) -> float:
+        """About how many operations the model does for these pairs."""
+        return layer_operations(layer_weights(self._model), float(self._lengths(pairs).sum()))
 
     def _lengths(self, pairs: Sequence[tuple[str, str]]) -> npt.NDArray[np.int64]:
         # A query comes with a hundred documents and a document with several queries: each text is counted once.

@@ -11,12 +11,14 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
+from hnmine.core.estimate import layer_operations
 from hnmine.engines.batching import Positions, token_batches
 from hnmine.engines.inference import (
     arithmetic_facts,
     autocast,
     fitting_memory,
     import_sentence_transformers,
+    layer_weights,
     limit_length,
     load_model,
     model_family,
@@ -85,6 +87,11 @@ class TextModel:
     def is_exact(self) -> bool:
         """Whether it runs in fp32 and in PyTorch."""
         return self._options.backend is Backend.TORCH and self._arithmetic[1] is Dtype.FP32
+
+    @property
+    def device(self) -> str:
+        """Where it runs: `cpu`, `cuda:0`."""
+        return str(self._arithmetic[0])
 
     @property
     def arithmetic(self) -> str:
@@ -198,6 +205,10 @@ class TextModel:
         if limit is None:
             return np.maximum(lengths, fewest), np.zeros(len(texts), np.bool_)
         return np.clip(lengths, fewest, limit), (lengths > limit) & counted
+
+    def operations(self, texts: Sequence[str], side: Side) -> float:
+        """About how many operations the model does for these texts."""
+        return layer_operations(layer_weights(self._model), float(self._lengths(texts, side)[0].sum()))
 
     def limits(self, side: Side) -> tuple[int, int | None]:
         """(fewest, most) tokens that an input of a side has as the model reads it; None if there is no limit."""

@@ -222,7 +222,12 @@ class Chain:
         if self.options.dense is not None:
             check_name(self.dense_name())
         if self.options.score is not None:
-            check_name(score_name(self.options.score))
+            name = check_name(score_name(self.options.score))
+            if self.options.dense is not None and name == self.dense_name():
+                raise UsageError(
+                    f"the dense index and the reranker would both be called {name!r}",
+                    remedy="name = ... in the [score] table of a --config file",
+                )
 
     def _check_until(self) -> None:
         score, rules = self.options.score, self.options.filter
@@ -292,11 +297,20 @@ class Chain:
             raise UsageError(f"--only {only}: no step of this run", expected=f"one of {', '.join(known)}")
         return [step for step in steps if step.key == only]
 
-    def preview(self) -> list[tuple[str, Path, Preview | None]]:
+    def preview(self, how: Execution) -> list[tuple[str, Path, Preview | None]]:
         """What each step would do; None where a step's inputs do not exist yet."""
+        self._check_earlier(how)
         found: list[tuple[str, Path, Preview | None]] = []
         ready = True
         for step in self.steps():
-            found.append((step.name, step.path, step.make().preview(step.path) if ready else None))
+            preview: Preview | None = None
+            if ready:
+                stage = step.make()
+                preview = (
+                    stage.preview(step.path)
+                    if isinstance(stage, Ingest)
+                    else stage.preview(step.path, self._following(step, stage, how).append)
+                )
+            found.append((step.name, step.path, preview))
             ready = ready and (step.path / MANIFEST).exists()
         return found

@@ -73,15 +73,29 @@ class Preview:
     path: Path
     blocks_total: int
     blocks_finished: int
+    blocks_taken_over: int | None = None
+    """Of the others, those that `--append` would take over; None if nobody asked, or if none ever is."""
     sizes: Json
     plan: Json
+
+    @property
+    def left(self) -> float:
+        """The share of the blocks that are to be made."""
+        if (self.path / MANIFEST).exists():
+            return 0.0
+        there = self.blocks_finished + (self.blocks_taken_over or 0)
+        return (self.blocks_total - there) / self.blocks_total if self.blocks_total else 1.0
 
     def summary(self) -> Json:
         """The preview as JSON values."""
         return {
             "kind": str(self.kind),
             "path": str(self.path),
-            "blocks": {"total": self.blocks_total, "finished": self.blocks_finished},
+            "blocks": {
+                "total": self.blocks_total,
+                "finished": self.blocks_finished,
+                **({"taken_over": self.blocks_taken_over} if self.blocks_taken_over is not None else {}),
+            },
             "sizes": self.sizes,
             "plan": self.plan,
         }
@@ -174,19 +188,25 @@ class Stage(ABC):
         """Turn the added-up counters of all blocks into the manifest's counts."""
         return counts
 
-    def preview(self, path: Path) -> Preview:
-        """What `run` would do at `path`."""
+    def preview(self, path: Path, append: Path | None = None) -> Preview:
+        """What `run` would do at `path`, with `append` as in `Execution`."""
         stage = self._as_begun(path)
         if stage is not self:
-            return stage.preview(path)
-        names = [block.name for block in self.blocks()]
+            return stage.preview(path, append)
+        blocks = list(self.blocks())
         draft = Draft(path, {})
-        finished = len(names) if draft.is_closed else sum(draft.is_finished(name) for name in names)
+        pending = [] if draft.is_closed else [block for block in blocks if not draft.is_finished(block.name)]
+        earlier = self._earlier(path, Execution(append=append))
+        taken = None
+        if earlier is not None:
+            earlier.check(self.shared(earlier.parameters), self.shared(self.parameters()))
+            taken = sum(earlier.has(block.name, self.made_from(block)) for block in pending)
         return Preview(
             kind=self.kind,
             path=path,
-            blocks_total=len(names),
-            blocks_finished=finished,
+            blocks_total=len(blocks),
+            blocks_finished=len(blocks) - len(pending),
+            blocks_taken_over=taken,
             sizes=self.sizes(),
             plan=self.plan(),
         )

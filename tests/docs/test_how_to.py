@@ -14,8 +14,10 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from markdown_blocks import blocks
+from markdown_blocks import ROOT, blocks
 from test_commands import run_all, shell  # noqa: F401 (a fixture)
+
+from tests.e2e.harness import contents
 
 
 class Searcher(BaseHTTPRequestHandler):
@@ -96,3 +98,27 @@ def test_external_searchers(tmp_path: Path, shell: dict[str, str], elastic: str)
         [sys.executable, "-m", "hnmine", *audit], cwd=place, env=shell, capture_output=True, check=True
     )
     assert json.loads(done.stdout)
+
+
+@pytest.mark.slow
+def test_cluster(tmp_path: Path, shell: dict[str, str]) -> None:  # noqa: F811
+    """With a Slurm of one file and a kubectl that believes everything; Ray is Ray."""
+    pytest.importorskip("ray")
+    place, tools, state = tmp_path / "place", tmp_path / "tools", tmp_path / "slurm"
+    place.mkdir()
+    state.mkdir()
+    fake = ROOT / "tests" / "e2e" / "fake_slurm.py"
+    for name in ("sbatch", "scontrol"):
+        start = f"import sys; sys.argv[0] = '{name}'; exec(open('{fake}').read())"
+        (tools / name).write_text(f'#!/bin/sh\nexec "{sys.executable}" -c "{start}" "$@"\n')
+    (tools / "kubectl").write_text(f'#!/bin/sh\n[ "$1" != apply ] || cat >> "{tmp_path}/applied.yaml"\n')
+    for name in ("sbatch", "scontrol", "kubectl"):
+        (tools / name).chmod(0o755)
+    own = {"FAKE_SLURM": str(state), "FAKE_PREEMPT": "", "OMP_NUM_THREADS": "1", "HNMINE_TEST_BLOCK_SIZE": "64"}
+    run_all("docs/how-to/cluster.md", place, shell | own)
+    assert {path.read_text() for path in state.glob("*.state")} == {"done"}
+    assert (tmp_path / "applied.yaml").read_text().count("kind: Job") == 6
+    assert not (place / "work" / "alone").exists(), "a plan writes nothing"
+    made = contents(place / "work" / "slurm")
+    assert "triplets.parquet" in made
+    assert made == contents(place / "work" / "ray") == contents(place / "work" / "hand")

@@ -52,7 +52,11 @@ def test_a_killed_stage_goes_on_and_ends_in_the_same_bytes(stage: str, chain: Ch
         ("ingest", signal.SIGTERM),
         ("bm25", signal.SIGUSR1),
         pytest.param("dense", signal.SIGTERM, marks=pytest.mark.slow),
+        pytest.param("mine", signal.SIGUSR1, marks=pytest.mark.slow),
+        pytest.param("score", signal.SIGTERM, marks=pytest.mark.slow),
         ("filter", signal.SIGUSR1),
+        pytest.param("export", signal.SIGTERM, marks=pytest.mark.slow),
+        pytest.param("export-file", signal.SIGUSR1, marks=pytest.mark.slow),
     ],
 )
 def test_the_schedulers_signal_saves_the_finished_blocks_and_exits_75(
