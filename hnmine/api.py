@@ -20,7 +20,8 @@ from hnmine import presets
 from hnmine.errors import UsageError
 from hnmine.execute.local import Execution
 from hnmine.files.artefact import Artefact, Draft
-from hnmine.files.verified import default_cache
+from hnmine.files.cache import default_cache
+from hnmine.files.remote import as_path
 from hnmine.options import (
     AuditOptions,
     Bm25Options,
@@ -68,7 +69,7 @@ def ingest(data: Place, output: Place, *, options: InputOptions | None = None, h
 
     Raises `InputError` with every problem of the input, and then leaves nothing behind.
     """
-    return Ingest(str(data), options or InputOptions()).run(Path(output), how or Execution())
+    return Ingest(str(data), options or InputOptions()).run(as_path(output), how or Execution())
 
 
 def prepare_index_bm25(
@@ -92,7 +93,7 @@ def index_bm25(
     stage = prepare_index_bm25(
         data, options=options or Bm25Options(), input=input or InputOptions(), cache=_cache(cache_dir), how=how
     )
-    return stage.run(Path(output), how)
+    return stage.run(as_path(output), how)
 
 
 def prepare_index_dense(
@@ -119,7 +120,7 @@ def index_dense(
     stage = prepare_index_dense(
         data, options=options or DenseOptions(), input=input or InputOptions(), cache=_cache(cache_dir), how=how
     )
-    return stage.run(Path(output), how)
+    return stage.run(as_path(output), how)
 
 
 def prepare_index_sparse(
@@ -146,7 +147,7 @@ def index_sparse(
     stage = prepare_index_sparse(
         data, options=options or SparseOptions(), input=input or InputOptions(), cache=_cache(cache_dir), how=how
     )
-    return stage.run(Path(output), how)
+    return stage.run(as_path(output), how)
 
 
 def prepare_index_late(
@@ -173,7 +174,7 @@ def index_late(
     stage = prepare_index_late(
         data, options=options or LateOptions(), input=input or InputOptions(), cache=_cache(cache_dir), how=how
     )
-    return stage.run(Path(output), how)
+    return stage.run(as_path(output), how)
 
 
 def prepare_mine(
@@ -181,7 +182,7 @@ def prepare_mine(
 ) -> Mine:
     """The stage that mines candidates; without `indexes`, those of the run directory DATA."""
     collection = open_collection(str(data), input, cache, how)
-    specs = list(indexes) or [str(path) for path in indexes_of(Path(data))]
+    specs = list(indexes) or [str(path) for path in indexes_of(as_path(data))]
     return Mine(collection, [named_index(spec) for spec in specs], options)
 
 
@@ -208,7 +209,7 @@ def mine(
         cache=_cache(cache_dir),
         how=how,
     )
-    return stage.run(Path(output), how)
+    return stage.run(as_path(output), how)
 
 
 def prepare_score(
@@ -223,7 +224,7 @@ def prepare_score(
 ) -> Score:
     """The stage that reranks candidates."""
     collection = open_collection(str(data), input, cache, how)
-    return Score(collection, open_artefact(Path(candidates), Kind.CANDIDATES), options, rules=rules)
+    return Score(collection, open_artefact(as_path(candidates), Kind.CANDIDATES), options, rules=rules)
 
 
 def score(
@@ -252,13 +253,13 @@ def score(
         cache=_cache(cache_dir),
         how=how,
     )
-    return stage.run(Path(output), how)
+    return stage.run(as_path(output), how)
 
 
 def prepare_filter(candidates: Place, *, options: FilterOptions, collection: Place | None) -> Filter:
     """The stage that decides about candidates."""
-    artefact = open_artefact(Path(candidates), Kind.CANDIDATES)
-    return Filter(collection_of(artefact, Path(collection) if collection else None), artefact, options)
+    artefact = open_artefact(as_path(candidates), Kind.CANDIDATES)
+    return Filter(collection_of(artefact, as_path(collection) if collection else None), artefact, options)
 
 
 def filter(
@@ -274,15 +275,15 @@ def filter(
     `collection` is only needed if it was moved since the candidates were mined.
     """
     stage = prepare_filter(candidates, options=options or FilterOptions(), collection=collection)
-    return stage.run(Path(output), how or Execution())
+    return stage.run(as_path(output), how or Execution())
 
 
 def prepare_sweep(
     candidates: Place, *, options: Options, truth: TruthOptions | None = None, collection: Place | None = None
 ) -> Sweep:
     """The sweep over a table of candidates; `options` are a `SweepOptions`."""
-    artefact = open_artefact(Path(candidates), Kind.CANDIDATES)
-    found = collection_of(artefact, Path(collection) if collection else None)
+    artefact = open_artefact(as_path(candidates), Kind.CANDIDATES)
+    found = collection_of(artefact, as_path(collection) if collection else None)
     return Sweep(found, artefact, options, truth)
 
 
@@ -303,7 +304,7 @@ def sweep(
 
 def prepare_audit(place: Place, *, options: AuditOptions, collection: Place | None = None) -> Audit:
     """The audit of a training file, decisions, an export or a run directory."""
-    rows, found, wanted = open_rows(Path(place), Path(collection) if collection else None)
+    rows, found, wanted = open_rows(as_path(place), as_path(collection) if collection else None)
     return Audit(rows, options, found, wanted)
 
 
@@ -325,9 +326,9 @@ def prepare_export(
     decisions: Place, output: Path, *, options: ExportOptions, collection: Place | None
 ) -> tuple[Export, Path]:
     """The stage that writes a training file, and the directory of its artefact."""
-    artefact = open_artefact(Path(decisions), Kind.DECISIONS)
+    artefact = open_artefact(as_path(decisions), Kind.DECISIONS)
     path, file = export_places(output)
-    found = collection_of(artefact, Path(collection) if collection else None)
+    found = collection_of(artefact, as_path(collection) if collection else None)
     return Export(found, artefact, options, path=path, file=file), path
 
 
@@ -344,7 +345,7 @@ def export(
     Ids, ranks, scores and sources of the same rows are in `X.ids.parquet`, or in the directory's `ids/`. Raises
     `InputError` if no query has a positive and enough negatives.
     """
-    stage, path = prepare_export(decisions, Path(output), options=options or ExportOptions(), collection=collection)
+    stage, path = prepare_export(decisions, as_path(output), options=options or ExportOptions(), collection=collection)
     return stage.run(path, how or Execution())
 
 
@@ -361,7 +362,7 @@ def run(
     `output` is a directory, which gets `triplets.parquet` and every artefact, or `X.parquet`, whose artefacts go to
     `X.hnmine/`. `report` hears of each step as it ends.
     """
-    chain = Chain(str(data), Path(output), options or RunOptions())
+    chain = Chain(str(data), as_path(output), options or RunOptions())
     return chain.run(how or Execution(), report or (lambda name, outcome: None))
 
 
@@ -388,9 +389,9 @@ def preset(name: str) -> RunOptions:
 
 def merge(path: Place) -> Artefact:
     """Close an artefact whose blocks were done by several shards; an error lists the blocks that are missing."""
-    draft = Draft.reopen(Path(path))
+    draft = Draft.reopen(as_path(path))
     if draft.is_closed:
-        artefact = Artefact.open(Path(path))
+        artefact = Artefact.open(as_path(path))
         draft.tidy()
         return artefact
     closers: dict[Kind, type[Stage]] = {

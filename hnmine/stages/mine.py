@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,6 +24,7 @@ from hnmine.execute.local import Block
 from hnmine.files.artefact import Artefact, Draft, Json
 from hnmine.files.candidates import ScoreInfo, keyed_sample, nullable_floats
 from hnmine.files.collection import Collection
+from hnmine.files.remote import as_path, split_named
 from hnmine.files.tables import part_name, write_table
 from hnmine.hashing import digest_file, digest_json, keyed_hash
 from hnmine.options import MineOptions, as_plain
@@ -92,9 +92,9 @@ class NamedIndex:
 
 def named_index(spec: str) -> NamedIndex:
     """Open an index given as `DIR` or `NAME=DIR`; the name is by default its `--name`, else its directory's name."""
-    name, _, path = spec.rpartition("=")
-    artefact = Artefact.open(Path(path), *_ORIGINS)
-    found = name or artefact.plan["options"].get("name") or Path(path).resolve().name
+    name, place = split_named(spec)
+    artefact = Artefact.open(place, *_ORIGINS)
+    found = name or artefact.plan["options"].get("name") or place.resolve().name
     return NamedIndex(name=check_name(found), artefact=artefact)
 
 
@@ -187,7 +187,7 @@ class Mine(Stage):
                 "--deepen-from takes rows over as they are, those that are excluded too",
                 remedy="mine anew with the exclusions, or deepen without them",
             )
-        decisions = open_artefact(Path(self.options.deepen_from), Kind.DECISIONS)
+        decisions = open_artefact(as_path(self.options.deepen_from), Kind.DECISIONS)
         require_made_from(self.collection.artefact, decisions)
         found = Deepening(decisions, self.collection)
         inputs = {name: artefact.fingerprint for name, artefact in self._index_inputs().items()}

@@ -9,6 +9,7 @@ from hnmine.execute.local import Execution
 from hnmine.files.artefact import MANIFEST, PLAN, Artefact
 from hnmine.files.atomic import locked
 from hnmine.files.collection import Collection
+from hnmine.files.remote import as_path
 from hnmine.hashing import digest_json
 from hnmine.options import InputOptions
 from hnmine.schema import FORMAT_VERSION, Kind
@@ -104,7 +105,7 @@ def indexes_of(path: Path) -> list[Path]:
 
 def find_collection(data: str) -> Path | None:
     """The collection that DATA already is or holds; None if DATA must be ingested."""
-    path = Path(data)
+    path = as_path(data)
     for place in (path, path / COLLECTION):
         if is_artefact(place):
             return place

@@ -13,6 +13,7 @@ from hnmine.core.pool import Pairs
 from hnmine.errors import ProblemLog
 from hnmine.files.collection import Collection, Rows, rows_of
 from hnmine.files.readers.trec import read_trec_run
+from hnmine.files.remote import split_named
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,8 +43,7 @@ def read_run(spec: str, collection: Collection) -> RunSource:
     Order within a query is (score descending, doc_id). Rows of queries that are not in the collection are left out; a
     document that is not in the corpus is an `InputError`.
     """
-    name, _, path_text = spec.rpartition("=")
-    path = Path(path_text)
+    name, path = split_named(spec)
     problems = ProblemLog()
     query_ids: list[str] = []
     doc_ids: list[str] = []
