@@ -30,7 +30,7 @@ MOST_BYTES = 64 * 2**30
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 _MOST_HELD = 256
 _PENDING, _LOCK = ".pending-", ".lock-"
-_ABANDONED_SECONDS = 3600
+_ABANDONED_SECONDS = 86_400
 
 
 def default_cache() -> Path:
@@ -66,12 +66,11 @@ class Copies:
         """
         place = self.root / name
         while not self._hold(name):
-            with self._locked(f"{_LOCK}{name}"):
-                if place.exists():
-                    continue
-                with self.pending() as pending:
-                    fetch(pending)
-                    self.adopt(name, pending)
+            with self._locked(name[:2]):
+                if not place.exists():
+                    with self.pending() as pending:
+                        fetch(pending)
+                        self.adopt(name, pending)
         return place
 
     @contextmanager
@@ -87,7 +86,7 @@ class Copies:
 
     def adopt(self, name: str, pending: Path) -> None:
         """Make a pending file the copy of that name; what was not used for longest makes room."""
-        with self._locked(f"{_LOCK}room"):
+        with self._locked("room"):
             self._make_room(but=pending)
             pending.rename(self.root / name)
 
@@ -128,7 +127,9 @@ class Copies:
         total = sum(size for _, size, _ in entries)
         abandoned = time.time_ns() - _ABANDONED_SECONDS * 10**9
         for used, size, path in sorted(entries):
-            if path.name.startswith((_PENDING, _LOCK)):
+            if path.name.startswith(_LOCK):
+                continue
+            if path.name.startswith(_PENDING):
                 if used < abandoned and path != but:
                     path.unlink(missing_ok=True)
             elif total > self.most and _unlink_unless_held(path):
@@ -137,7 +138,8 @@ class Copies:
     @contextmanager
     def _locked(self, name: str) -> Iterator[None]:
         self.root.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(self.root / name, os.O_CREAT | os.O_RDWR, 0o666)
+        # The files stay: one that is removed while somebody waits for it locks nothing.
+        descriptor = os.open(self.root / f"{_LOCK}{name}", os.O_CREAT | os.O_RDWR, 0o666)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield

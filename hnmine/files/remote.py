@@ -204,10 +204,7 @@ def duplicate(source: Path, path: RemotePath) -> None:
 
 def remove_tree(path: RemotePath) -> None:
     """Remove every object below `path`."""
-    entries = list(path.iterdir())
-    if not entries:
-        path.unlink(missing_ok=True)
-    store.together(remove_tree, entries)
+    store.together(lambda name: (path / name).unlink(missing_ok=True), store.all_below(path.url))
 
 
 def digest_afresh(path: RemotePath) -> str:

@@ -167,6 +167,21 @@ def names_below(url: str) -> list[str]:
     return _retried(url, ask)
 
 
+def all_below(url: str) -> list[str]:
+    """The objects below a URL, at any depth, by their names from there, sorted."""
+    files, key = _open(url)
+
+    def ask() -> list[str]:
+        files.invalidate_cache()
+        try:
+            found = files.find(key)
+        except FileNotFoundError:
+            return []
+        return sorted(posixpath.relpath(name, key) for name in found if name.strip("/") != key.strip("/"))
+
+    return _retried(url, ask)
+
+
 def together(function: Callable[[S], T], items: Iterable[S]) -> list[T]:
     """`function` of each item, in order, many requests at once."""
     from concurrent.futures import ThreadPoolExecutor
