@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 from hnmine.errors import ArtefactError, UsageError
 from hnmine.files import store
 from hnmine.files.atomic import PENDING, create_text, remove_pending, remove_tree, storage_errors, write_text
-from hnmine.files.remote import RemotePath, digest_afresh, is_remote, joined, promise, promised, relative
+from hnmine.files.remote import RemotePath, digest_afresh, is_remote, is_there, joined, promise, promised, relative
 from hnmine.files.verified import Verified
 from hnmine.hashing import canonical_json, digest_bytes, digest_file
 from hnmine.schema import FORMAT_VERSION, READABLE_VERSIONS, Kind
@@ -88,6 +88,8 @@ class Draft:
     def __init__(self, path: Path, plan: Json) -> None:
         self.path = path
         self.plan = plan
+        self._receipts: dict[str, Json] = {}
+        """By block, those that `receipts` read for the close."""
 
     @classmethod
     def begin(cls, path: Path, kind: Kind, plan: Mapping[str, Any], *, overwrite: bool = False) -> Draft:
@@ -100,36 +102,28 @@ class Draft:
         """
         text = pretty_json(full_plan(kind, plan))
         existing = path / PLAN
-        if path.exists() and not path.is_dir():
-            raise UsageError(f"{path} is a file", expected="a directory to write the artefact to")
-        if path.is_dir():
-            # Another worker may be writing the plan at this moment: its pending file is nobody else's to remove.
-            names = {entry.name for entry in path.iterdir() if not entry.name.startswith(PENDING)}
-            if names and PLAN not in names and not existing.exists():
-                raise UsageError(
-                    f"{path} is not empty and holds no hnmine artefact",
-                    expected="a new or empty directory, or an artefact to resume",
-                    remedy="choose another -o",
-                )
-        if existing.exists():
-            changed = existing.read_text(encoding="utf-8") != text
-            if changed and not overwrite:
-                raise _of_another_plan(path, text)
-            if changed or (overwrite and _is_damaged(path)):
-                remove_artefact(path)
-        if not existing.exists():
+        found = _bytes_if_there(existing)
+        if found is None:
+            _refuse_another_use(path)
+        elif found != text.encode() and not overwrite:
+            raise _of_another_plan(path, text)
+        elif found != text.encode() or (overwrite and _is_damaged(path)):
+            remove_artefact(path)
+            found = None
+        if found is None:
             with storage_errors(path):
                 path.mkdir(parents=True, exist_ok=True)
-            if not create_text(existing, text) and existing.read_text(encoding="utf-8") != text:
+            if not create_text(existing, text) and existing.read_bytes() != text.encode():
                 raise _of_another_plan(path, text)
         return cls(path, json.loads(text))
 
     @classmethod
     def reopen(cls, path: Path) -> Draft:
         """The unfinished (or finished) artefact at `path`, for closing."""
-        if not (path / PLAN).exists():
+        plan = _read_if_there(path / PLAN)
+        if plan is None:
             raise ArtefactError(f"{path} holds no hnmine artefact (no {PLAN})")
-        return cls(path, _read_json(path / PLAN))
+        return cls(path, plan)
 
     @contextmanager
     def held(self, *, shared: bool) -> Iterator[None]:
@@ -159,7 +153,7 @@ class Draft:
     @property
     def is_closed(self) -> bool:
         """Whether the manifest is written."""
-        return (self.path / MANIFEST).exists()
+        return is_there(self.path / MANIFEST)
 
     def is_closed_by_another(self) -> bool:
         """Whether it is finished although this process did not close it, which only stores without locks let happen."""
@@ -228,6 +222,7 @@ class Draft:
                 f"{self.path} is unfinished: {len(missing)} of {len(blocks)} blocks are missing: {shown}",
                 remedy="run the stage again, or its missing shards, then `hnmine merge`",
             )
+        self._receipts |= {block: receipt for block, receipt in zip(blocks, found, strict=True) if receipt is not None}
         return [receipt for receipt in found if receipt is not None]
 
     def close(self, *, files: Mapping[str, Any], counts: Mapping[str, Any]) -> Artefact:
@@ -259,9 +254,8 @@ class Draft:
 
     def _blocks_to_keep(self) -> Json:
         """Of the blocks that say what they were made from: that, their counters, and the rows of their files."""
-        blocks = list(self.plan.get("blocks", ()))
-        found = zip(blocks, _each(self.path, lambda name: _read_if_there(self.receipt_path(name)), blocks), strict=True)
-        receipts = {name: receipt for name, receipt in found if receipt is not None}
+        blocks = [block for block in self.plan.get("blocks", ()) if block in self._receipts]
+        receipts = {name: self._receipts[name] for name in blocks}
         return {
             name: {
                 "made_from": receipt["made_from"],
@@ -278,8 +272,9 @@ class Draft:
         Of a finished artefact only; a kill in the middle is mended by the next call.
         """
         kept = _read_json(self.path / MANIFEST)["files"]
-        receipts = _each(self.path, _read_if_there, sorted((self.path / RECEIPTS).glob("*.json")))
-        drop = [name for receipt in receipts if receipt for name in receipt["files"] if name not in kept]
+        others = [path for path in (self.path / RECEIPTS).glob("*.json") if path.stem not in self._receipts]
+        receipts = [*self._receipts.values(), *_each(self.path, _read_if_there, sorted(others))]
+        drop = sorted({name for receipt in receipts if receipt for name in receipt["files"] if name not in kept})
         _each(self.path, lambda name: (self.path / name).unlink(missing_ok=True), drop)
         for parent in {(self.path / name).parent for name in drop} - {self.path}:
             if parent.is_dir() and not any(parent.iterdir()):
@@ -296,10 +291,12 @@ class Draft:
 class Artefact:
     """A finished artefact, opened for reading; what it was made from and what it holds was checked."""
 
-    def __init__(self, path: Path, plan: Json, manifest: Json) -> None:
+    def __init__(self, path: Path, plan: Json, manifest: Json, fingerprint: str) -> None:
         self.path = path
         self.plan = plan
         self.manifest = manifest
+        self.fingerprint = fingerprint
+        """SHA-256 of the manifest, which holds the hashes of the plan and of every part."""
         self._promise()
 
     def __setstate__(self, state: Json) -> None:
@@ -337,21 +334,19 @@ class Artefact:
                 f"{path} is unfinished (no {MANIFEST})",
                 remedy="run the command that makes it again; if it ran as shards, `hnmine merge` it",
             )
-        manifest = _as_json(path / MANIFEST, manifest_text)
+        manifest, fingerprint = _as_json(path / MANIFEST, manifest_text), digest_bytes(manifest_text)
         if manifest.get("plan") != digest_bytes(plan_text):
             raise ArtefactError(f"{path / PLAN} was changed after the artefact was finished", remedy="make it again")
-        _check_files(path, manifest["files"], verify=verify, anew=anew)
-        return cls(path, plan, manifest)
+        if anew or (str(path), fingerprint) not in _FOUND:
+            _check_files(path, manifest["files"], verify=verify, anew=anew)
+        if is_remote(path):
+            _FOUND.add((str(path), fingerprint))
+        return cls(path, plan, manifest, fingerprint)
 
     @property
     def kind(self) -> Kind:
         """What this artefact is."""
         return Kind(self.plan["kind"])
-
-    @property
-    def fingerprint(self) -> str:
-        """SHA-256 of the manifest, which holds the hashes of the plan and of every part."""
-        return digest_bytes((self.path / MANIFEST).read_bytes())
 
     @property
     def counts(self) -> Json:
@@ -369,8 +364,7 @@ class Artefact:
 
     def run_record(self) -> Json:
         """Times, host and input paths of the run that made it; empty if `run.json` is gone."""
-        path = self.path / RUN
-        return _read_json(path) if path.exists() else {}
+        return _read_if_there(self.path / RUN) or {}
 
     def input(self, name: str, *kinds: Kind, given: Path | None = None) -> Artefact:
         """Open what this artefact was made from, at `given` or at the path `run.json` recorded.
@@ -382,7 +376,7 @@ class Artefact:
             raise ArtefactError(f"{self.path} was made without a {name}")
         recorded = self.run_record().get("inputs", {}).get(name)
         path = given or (joined(self.path.resolve(), recorded) if recorded else None)
-        if path is None or not (path / PLAN).exists():
+        if path is None or not is_there(path / PLAN):
             raise ArtefactError(
                 f"cannot find the {name} that {self.path} was made from" + (f" (looked at {path})" if path else ""),
                 remedy=f"name it with --{name.split(':')[0]} DIR",
@@ -415,6 +409,25 @@ def _check_files(path: Path, files: Mapping[str, Json], *, verify: bool, anew: b
         verified.remember()
 
 
+_FOUND: set[tuple[str, str]] = set()
+"""(URL, fingerprint) of artefacts whose files this process found in the store; bytes are compared as they arrive."""
+
+
+def _refuse_another_use(path: Path) -> None:
+    """Raise `UsageError` if `path` is a file, or a directory with anything but an artefact that others begin now."""
+    if path.exists() and not path.is_dir():
+        raise UsageError(f"{path} is a file", expected="a directory to write the artefact to")
+    # Another worker may be writing the plan at this moment: its pending file is nobody else's to remove.
+    names = {entry.name for entry in path.iterdir()} if path.is_dir() else set()
+    names = {name for name in names if not name.startswith(PENDING)}
+    if names and PLAN not in names and not is_there(path / PLAN):
+        raise UsageError(
+            f"{path} is not empty and holds no hnmine artefact",
+            expected="a new or empty directory, or an artefact to resume",
+            remedy="choose another -o",
+        )
+
+
 def _of_another_plan(path: Path, text: str) -> ArtefactError:
     found = differences(_read_json(path / PLAN), json.loads(text))
     shown = "\n".join(f"  {line}" for line in found[:10])
@@ -427,7 +440,7 @@ def _of_another_plan(path: Path, text: str) -> ArtefactError:
 
 def _is_damaged(path: Path) -> bool:
     """Whether `path` is finished and yet cannot be opened."""
-    if not (path / MANIFEST).exists():
+    if not is_there(path / MANIFEST):
         return False
     try:
         Artefact.open(path, anew=True)

@@ -11,7 +11,7 @@ import errno
 import os
 import posixpath
 import stat as modes
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from pathlib import Path, PosixPath, PurePath, PurePosixPath
@@ -49,6 +49,16 @@ def split_named(spec: str) -> tuple[str, Path]:
 def is_remote(path: PurePath) -> bool:
     """Whether the path is one of a store."""
     return isinstance(path, RemotePath)
+
+
+def is_there(path: Path) -> bool:
+    """Whether there is a file at `path`; in a store, one that is not empty: plans, receipts and manifests never are."""
+    if not isinstance(path, RemotePath):
+        return path.is_file()
+    try:
+        return len(store.read(path.url, 1)) > 0
+    except FileNotFoundError:
+        return False
 
 
 def relative(path: Path, base: Path) -> str:
@@ -121,17 +131,18 @@ class RemotePath(PosixPath):
         found = store.info(self.url)
         return found is not None and found.is_folder
 
-    def iterdir(self) -> Iterator[RemotePath]:
+    def iterdir(self) -> Generator[RemotePath, None, None]:
         """What is right below, by name; nothing if there is no such folder."""
-        return iter([self / name for name in store.names_below(self.url)])
+        yield from (self / name for name in store.names_below(self.url))
 
-    def glob(self, pattern: str, **_: Any) -> Iterator[RemotePath]:  # type: ignore[override]
+    def glob(self, pattern: str, **_options: Any) -> Generator[RemotePath, None, None]:
         """What matches a pattern whose last part alone may have wildcards, by name."""
         folder, _, last = pattern.rpartition("/")
         below = self / folder if folder else self
         if not any(sign in last for sign in "*?["):
-            return iter([below / last] if (below / last).exists() else [])
-        return (entry for entry in below.iterdir() if fnmatchcase(entry.name, last))
+            yield from [below / last] if (below / last).exists() else []
+        else:
+            yield from (entry for entry in below.iterdir() if fnmatchcase(entry.name, last))
 
     def read_bytes(self) -> bytes:
         """The object as it is now, past the local copies."""
@@ -166,7 +177,7 @@ class RemotePath(PosixPath):
         """Always."""
         return True
 
-    def samefile(self, other: str | os.PathLike[str]) -> bool:  # type: ignore[override]
+    def samefile(self, other: str | os.PathLike[str]) -> bool:
         """Whether both are one URL."""
         return isinstance(other, str | PurePath) and str(as_path(other)) == self.url
 
@@ -177,7 +188,7 @@ class RemotePath(PosixPath):
     def _refuse(self, *_: Any, **__: Any) -> NoReturn:
         raise NotImplementedError(f"{self}: objects are written by hnmine.files.atomic")
 
-    write_bytes = write_text = open = touch = rename = replace = chmod = symlink_to = hardlink_to = rglob = _refuse  # type: ignore[assignment]
+    write_bytes = write_text = open = touch = rename = replace = chmod = symlink_to = hardlink_to = rglob = _refuse
 
 
 @contextmanager

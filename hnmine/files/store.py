@@ -28,6 +28,8 @@ ATTEMPTS = 8
 """How often a request is made before its failure counts; the pauses between add up to about a minute."""
 FIRST_PAUSE = 0.25
 LONGEST_PAUSE = 20.0
+_ALL = 2**40
+"""An end that lies behind every object's: asked for a range, file systems do not ask for the size first."""
 _TOGETHER = 16
 """Requests in flight at once where many small ones are needed."""
 
@@ -71,10 +73,10 @@ def info(url: str) -> Info | None:
     return _retried(url, ask)
 
 
-def read(url: str) -> bytes:
-    """The bytes of an object; `FileNotFoundError` if there is none."""
+def read(url: str, most: int = _ALL) -> bytes:
+    """The (first) bytes of an object that is not empty, in one request; `FileNotFoundError` if there is none."""
     files, key = _open(url)
-    found: bytes = _retried(url, lambda: files.cat_file(key))
+    found: bytes = _retried(url, lambda: files.cat_file(key, start=0, end=most))
     return found
 
 

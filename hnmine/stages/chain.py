@@ -14,7 +14,7 @@ from hnmine.errors import HnmineError, UsageError
 from hnmine.execute.local import Execution
 from hnmine.files.artefact import MANIFEST, Artefact
 from hnmine.files.collection import Collection
-from hnmine.files.remote import as_path
+from hnmine.files.remote import as_path, is_there
 from hnmine.options import (
     Bm25Options,
     DenseOptions,
@@ -270,5 +270,5 @@ class Chain:
         ready = True
         for step in self.steps():
             found.append((step.name, step.path, step.make().preview(step.path) if ready else None))
-            ready = ready and (step.path / MANIFEST).exists()
+            ready = ready and is_there(step.path / MANIFEST)
         return found

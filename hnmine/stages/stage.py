@@ -25,6 +25,7 @@ from typing import Any, ClassVar, Self
 from hnmine.errors import ArtefactError, PlanDoesNotFit
 from hnmine.execute.local import Block, Execution, Needs, run_blocks
 from hnmine.files.artefact import MANIFEST, Artefact, Draft, Json, full_plan, read_plan, sum_counts
+from hnmine.files.remote import is_there
 from hnmine.schema import Kind
 from hnmine.stages.append import Earlier
 
@@ -236,7 +237,7 @@ class Stage(ABC):
         if self.anew is not None:
             self.followed = {"taken over": f"nothing: {self.anew}"}
             return None
-        if (path / MANIFEST).exists() and read_plan(path) == full_plan(self.kind, self.plan()):
+        if is_there(path / MANIFEST) and read_plan(path) == full_plan(self.kind, self.plan()):
             return None
         return Earlier.open(how.append, self.kind, path)
 
