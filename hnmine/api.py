@@ -20,7 +20,8 @@ from hnmine import presets
 from hnmine.errors import UsageError
 from hnmine.execute.local import Execution
 from hnmine.files.artefact import Artefact, Draft
-from hnmine.files.verified import default_cache
+from hnmine.files.cache import default_cache
+from hnmine.files.remote import as_path
 from hnmine.options import (
     AuditOptions,
     Bm25Options,
@@ -71,7 +72,7 @@ def ingest(data: Place, output: Place, *, options: InputOptions | None = None, h
 
     Raises `InputError` with every problem of the input, and then leaves nothing behind.
     """
-    return Ingest(str(data), options or InputOptions()).run(Path(output), how or Execution())
+    return Ingest(str(data), options or InputOptions()).run(as_path(output), how or Execution())
 
 
 def prepare_index_bm25(
@@ -95,7 +96,7 @@ def index_bm25(
     stage = prepare_index_bm25(
         data, options=options or Bm25Options(), input=input or InputOptions(), cache=_cache(cache_dir), how=how
     )
-    return stage.run(Path(output), how)
+    return stage.run(as_path(output), how)
 
 
 def prepare_index_dense(
@@ -122,7 +123,7 @@ def index_dense(
     stage = prepare_index_dense(
         data, options=options or DenseOptions(), input=input or InputOptions(), cache=_cache(cache_dir), how=how
     )
-    return stage.run(Path(output), how)
+    return stage.run(as_path(output), how)
 
 
 def prepare_index_sparse(
@@ -149,7 +150,7 @@ def index_sparse(
     stage = prepare_index_sparse(
         data, options=options or SparseOptions(), input=input or InputOptions(), cache=_cache(cache_dir), how=how
     )
-    return stage.run(Path(output), how)
+    return stage.run(as_path(output), how)
 
 
 def prepare_index_late(
@@ -176,7 +177,7 @@ def index_late(
     stage = prepare_index_late(
         data, options=options or LateOptions(), input=input or InputOptions(), cache=_cache(cache_dir), how=how
     )
-    return stage.run(Path(output), how)
+    return stage.run(as_path(output), how)
 
 
 def prepare_search(
@@ -210,7 +211,7 @@ def search(
         cache=_cache(cache_dir),
         how=how,
     )
-    return stage.run(Path(output), how)
+    return stage.run(as_path(output), how)
 
 
 def prepare_mine(
@@ -225,12 +226,12 @@ def prepare_mine(
 ) -> Mine:
     """The stage that mines candidates; without `indexes`, those of the run directory DATA."""
     collection = open_collection(str(data), input, cache, how)
-    found = open_artefact(Path(hits), Kind.HITS) if hits is not None else None
+    found = open_artefact(as_path(hits), Kind.HITS) if hits is not None else None
     return Mine(collection, _named_indexes(data, indexes), options, found, cache=cache)
 
 
 def _named_indexes(data: Place, indexes: Sequence[str]) -> list[NamedIndex]:
-    return [named_index(spec) for spec in list(indexes) or [str(path) for path in indexes_of(Path(data))]]
+    return [named_index(spec) for spec in list(indexes) or [str(path) for path in indexes_of(as_path(data))]]
 
 
 def mine(
@@ -259,7 +260,7 @@ def mine(
         cache=_cache(cache_dir),
         how=how,
     )
-    return stage.run(Path(output), how)
+    return stage.run(as_path(output), how)
 
 
 def prepare_score(
@@ -274,7 +275,7 @@ def prepare_score(
 ) -> Score:
     """The stage that reranks candidates."""
     collection = open_collection(str(data), input, cache, how)
-    return Score(collection, open_artefact(Path(candidates), Kind.CANDIDATES), options, rules=rules)
+    return Score(collection, open_artefact(as_path(candidates), Kind.CANDIDATES), options, rules=rules)
 
 
 def score(
@@ -303,13 +304,13 @@ def score(
         cache=_cache(cache_dir),
         how=how,
     )
-    return stage.run(Path(output), how)
+    return stage.run(as_path(output), how)
 
 
 def prepare_filter(candidates: Place, *, options: FilterOptions, collection: Place | None) -> Filter:
     """The stage that decides about candidates."""
-    artefact = open_artefact(Path(candidates), Kind.CANDIDATES)
-    return Filter(collection_of(artefact, Path(collection) if collection else None), artefact, options)
+    artefact = open_artefact(as_path(candidates), Kind.CANDIDATES)
+    return Filter(collection_of(artefact, as_path(collection) if collection else None), artefact, options)
 
 
 def filter(
@@ -325,15 +326,15 @@ def filter(
     `collection` is only needed if it was moved since the candidates were mined.
     """
     stage = prepare_filter(candidates, options=options or FilterOptions(), collection=collection)
-    return stage.run(Path(output), how or Execution())
+    return stage.run(as_path(output), how or Execution())
 
 
 def prepare_sweep(
     candidates: Place, *, options: Options, truth: TruthOptions | None = None, collection: Place | None = None
 ) -> Sweep:
     """The sweep over a table of candidates; `options` are a `SweepOptions`."""
-    artefact = open_artefact(Path(candidates), Kind.CANDIDATES)
-    found = collection_of(artefact, Path(collection) if collection else None)
+    artefact = open_artefact(as_path(candidates), Kind.CANDIDATES)
+    found = collection_of(artefact, as_path(collection) if collection else None)
     return Sweep(found, artefact, options, truth)
 
 
@@ -354,7 +355,7 @@ def sweep(
 
 def prepare_audit(place: Place, *, options: AuditOptions, collection: Place | None = None) -> Audit:
     """The audit of a training file, decisions, an export or a run directory."""
-    rows, found, wanted = open_rows(Path(place), Path(collection) if collection else None)
+    rows, found, wanted = open_rows(as_path(place), as_path(collection) if collection else None)
     return Audit(rows, options, found, wanted)
 
 
@@ -376,9 +377,9 @@ def prepare_export(
     decisions: Place, output: Path, *, options: ExportOptions, collection: Place | None
 ) -> tuple[Export, Path]:
     """The stage that writes a training file, and the directory of its artefact."""
-    artefact = open_artefact(Path(decisions), Kind.DECISIONS)
+    artefact = open_artefact(as_path(decisions), Kind.DECISIONS)
     path, file = export_places(output)
-    found = collection_of(artefact, Path(collection) if collection else None)
+    found = collection_of(artefact, as_path(collection) if collection else None)
     return Export(found, artefact, options, path=path, file=file), path
 
 
@@ -395,7 +396,7 @@ def export(
     Ids, ranks, scores and sources of the same rows are in `X.ids.parquet`, or in the directory's `ids/`. Raises
     `InputError` if no query has a positive and enough negatives.
     """
-    stage, path = prepare_export(decisions, Path(output), options=options or ExportOptions(), collection=collection)
+    stage, path = prepare_export(decisions, as_path(output), options=options or ExportOptions(), collection=collection)
     return stage.run(path, how or Execution())
 
 
@@ -412,7 +413,7 @@ def run(
     `output` is a directory, which gets `triplets.parquet` and every artefact, or `X.parquet`, whose artefacts go to
     `X.hnmine/`. `report` hears of each step as it ends.
     """
-    chain = Chain(str(data), Path(output), options or RunOptions())
+    chain = Chain(str(data), as_path(output), options or RunOptions())
     return chain.run(how or Execution(), report or (lambda name, outcome: None))
 
 
@@ -439,9 +440,9 @@ def preset(name: str) -> RunOptions:
 
 def merge(path: Place) -> Artefact:
     """Close an artefact whose blocks were done by several shards; an error lists the blocks that are missing."""
-    draft = Draft.reopen(Path(path))
+    draft = Draft.reopen(as_path(path))
     if draft.is_closed:
-        artefact = Artefact.open(Path(path))
+        artefact = Artefact.open(as_path(path))
         draft.tidy()
         return artefact
     closers: dict[Kind, type[Stage]] = {

@@ -79,6 +79,7 @@ def root(
 def execution(given: Given) -> tuple[Execution, Terminal]:
     """How to carry a stage out, from the flags of a call; conditions of --fail-if are checked here, before any work."""
     from hnmine.execute.local import Execution, parse_executor
+    from hnmine.files.remote import as_path
 
     check_conditions(tuple(given.fail_if))
     terminal = Terminal(quiet=given.quiet, verbose=given.verbose)
@@ -95,7 +96,7 @@ def execution(given: Given) -> tuple[Execution, Terminal]:
             shard=shard,
             executor=executor,
             overwrite=given.overwrite,
-            append=Path(given.append) if given.values.get("append") else None,
+            append=as_path(given.append) if given.values.get("append") else None,
             strict_plan=strict,
             progress=terminal,
         ),
@@ -128,7 +129,7 @@ def stoppable(given: Given) -> tuple[Execution, Terminal]:
 
 def cache(given: Given) -> Path:
     """The cache directory of a call; a throw-away one for --dry-run, which writes nothing."""
-    from hnmine.files.verified import default_cache
+    from hnmine.files.cache import default_cache
 
     if given.dry_run:
         import atexit
@@ -415,12 +416,13 @@ def export(
       hnmine export scifact -o - | head -1
     """
     from hnmine import api
+    from hnmine.files.remote import as_path
 
     how, terminal = stoppable(given)
     options = given.record(opt.ExportOptions)
     if output == "-" and given.json:
         raise UsageError("--json and -o - contradict each other: both write to standard output")
-    stage, path = api.prepare_export(decisions, Path(output), options=options, collection=collection)
+    stage, path = api.prepare_export(decisions, as_path(output), options=options, collection=collection)
     if output == "-" and not given.dry_run:
         for line in stage.stream():
             how.stop.check()

@@ -97,8 +97,9 @@ def named_filter_options(given: Given, preset: str | None, rules: str | None) ->
 def rules_of(name: str) -> dict[str, Any]:
     """The [filter] table of a TOML file, or of the preset of that name; `UsageError` if there is neither."""
     from hnmine import presets
+    from hnmine.files.remote import as_path
 
-    path = Path(name)
+    path = as_path(name)
     if not path.exists() and path.suffix != ".toml" and name in presets.names():
         tables = presets.read(name)
     else:
@@ -119,6 +120,7 @@ def run_settings(
 ) -> RunSettings:
     """Merge the flags of a call with its configuration file, and that with the preset."""
     from hnmine import presets
+    from hnmine.files.remote import as_path
     from hnmine.stages.chain import RunOptions
 
     config = read_config(config_path) if config_path is not None else {}
@@ -134,7 +136,7 @@ def run_settings(
         return {**keyed, **own} if sampled else own
 
     data = data or config.get("data")
-    output = output or (Path(config["output"]) if "output" in config else None)
+    output = output or (as_path(config["output"]) if "output" in config else None)
     if data is None or output is None:
         missing = " and ".join(n for n, v in (("DATA", data), ("-o OUTPUT", output)) if v is None)
         raise UsageError(f"{missing} missing", expected="hnmine run DATA -o OUTPUT, or both in the --config file")

@@ -7,6 +7,7 @@ import functools
 import inspect
 import typing
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 import typer
@@ -136,7 +137,7 @@ def with_flags(
         def command(context: typer.Context, **values: Any) -> None:
             explicit = {n for n in added if getattr(context.get_parameter_source(n), "name", "") in EXPLICIT}
             flags = {n: values.pop(n) for n in added}
-            function(**values, given=Given(flags, explicit, context))
+            function(**_with_urls(values), given=Given(flags, explicit, context))
 
         context = inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
         own = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
@@ -147,6 +148,18 @@ def with_flags(
         return command
 
     return decorate
+
+
+def _with_urls(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values, where a path may be one of an object store: typer has made a `Path` of its URL."""
+    from hnmine.files.remote import as_path
+
+    def of(value: Any) -> Any:
+        if isinstance(value, list):
+            return [of(one) for one in value]
+        return as_path(value) if isinstance(value, Path) else value
+
+    return {name: of(value) for name, value in values.items()}
 
 
 class Given:

@@ -7,6 +7,7 @@ time. What is held grows with the vocabulary and with nothing else.
 
 from __future__ import annotations
 
+import os
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -81,7 +82,7 @@ class _Block:
     """A block's counts, memory-mapped."""
 
     def __init__(self, path: Path) -> None:
-        table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+        table = pa.ipc.open_file(pa.memory_map(os.fspath(path))).read_all()
         columns = {name: table[name].chunk(0).flatten() for name in table.column_names}
         self.vocabulary: pa.LargeStringArray = columns.pop("vocabulary")
         arrays: dict[str, npt.NDArray[Any]] = {name: column.to_numpy() for name, column in columns.items()}

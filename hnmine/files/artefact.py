@@ -3,20 +3,25 @@
 The plan says everything that decides the bytes of the parts. A block of work leaves its parts and then a *receipt*
 (hashes, row counts, counters); the receipts of finished blocks survive a kill, so that the same command goes on where
 it was. Closing the artefact folds the receipts into the manifest and removes them. `Draft` writes, `Artefact` reads.
+
+In an object store everything is found by its name, and nothing by listing; there are no locks: processes with the same
+plan do blocks side by side, and one that comes late to the close finds it done.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import stat
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from hnmine.errors import ArtefactError, UsageError
-from hnmine.files.atomic import PENDING, create_text, remove_pending, storage_errors, write_text
+from hnmine.files import store
+from hnmine.files.atomic import PENDING, create_text, remove_pending, remove_tree, storage_errors, write_text
+from hnmine.files.remote import RemotePath, digest_afresh, is_remote, is_there, joined, promise, promised, relative
 from hnmine.files.verified import Verified
 from hnmine.hashing import canonical_json, digest_bytes, digest_file
 from hnmine.schema import FORMAT_VERSION, READABLE_VERSIONS, Kind
@@ -27,6 +32,8 @@ RUN = "run.json"
 RECEIPTS = "receipts"
 
 Json = dict[str, Any]
+S = TypeVar("S")
+T = TypeVar("T")
 
 
 def pretty_json(value: object) -> str:
@@ -70,7 +77,7 @@ def full_plan(kind: Kind, plan: Mapping[str, Any]) -> Json:
 def read_plan(path: Path) -> Json | None:
     """The plan of the artefact at `path`, finished or not; None if there is none that can be read."""
     try:
-        return _read_json(path / PLAN) if (path / PLAN).is_file() else None
+        return _read_if_there(path / PLAN)
     except ArtefactError:
         return None
 
@@ -81,6 +88,8 @@ class Draft:
     def __init__(self, path: Path, plan: Json) -> None:
         self.path = path
         self.plan = plan
+        self._receipts: dict[str, Json] = {}
+        """By block, those that `receipts` read for the close."""
 
     @classmethod
     def begin(cls, path: Path, kind: Kind, plan: Mapping[str, Any], *, overwrite: bool = False) -> Draft:
@@ -93,45 +102,41 @@ class Draft:
         """
         text = pretty_json(full_plan(kind, plan))
         existing = path / PLAN
-        if path.exists() and not path.is_dir():
-            raise UsageError(f"{path} is a file", expected="a directory to write the artefact to")
-        if path.is_dir():
-            # Another worker may be writing the plan at this moment: its pending file is nobody else's to remove.
-            names = {entry.name for entry in path.iterdir() if not entry.name.startswith(PENDING)}
-            if names and PLAN not in names and not existing.exists():
-                raise UsageError(
-                    f"{path} is not empty and holds no hnmine artefact",
-                    expected="a new or empty directory, or an artefact to resume",
-                    remedy="choose another -o",
-                )
-        if existing.exists():
-            changed = existing.read_text(encoding="utf-8") != text
-            if changed and not overwrite:
-                raise _of_another_plan(path, text)
-            if changed or (overwrite and _is_damaged(path)):
-                remove_artefact(path)
-        if not existing.exists():
+        found = _bytes_if_there(existing)
+        if found is None:
+            _refuse_another_use(path)
+        elif found != text.encode() and not overwrite:
+            raise _of_another_plan(path, text)
+        elif found != text.encode() or (overwrite and _is_damaged(path)):
+            remove_artefact(path)
+            found = None
+        if found is None:
             with storage_errors(path):
                 path.mkdir(parents=True, exist_ok=True)
-            if not create_text(existing, text) and existing.read_text(encoding="utf-8") != text:
+            if not create_text(existing, text) and existing.read_bytes() != text.encode():
                 raise _of_another_plan(path, text)
         return cls(path, json.loads(text))
 
     @classmethod
     def reopen(cls, path: Path) -> Draft:
         """The unfinished (or finished) artefact at `path`, for closing."""
-        if not (path / PLAN).exists():
+        plan = _read_if_there(path / PLAN)
+        if plan is None:
             raise ArtefactError(f"{path} holds no hnmine artefact (no {PLAN})")
-        return cls(path, _read_json(path / PLAN))
+        return cls(path, plan)
 
     @contextmanager
     def held(self, *, shared: bool) -> Iterator[None]:
         """Hold the artefact against a second process with the same command, which waits; shards hold it together.
 
-        The lock is on the directory itself and ends with the process. A file system without locks goes without.
+        The lock is on the directory itself and ends with the process. A file system without locks goes without, and so
+        does an object store.
         """
         import fcntl
 
+        if self.is_shared:
+            yield
+            return
         descriptor = os.open(self.path, os.O_RDONLY)
         try:
             with suppress(OSError):
@@ -141,9 +146,22 @@ class Draft:
             os.close(descriptor)
 
     @property
+    def is_shared(self) -> bool:
+        """Whether other processes may work on it at the same time without a lock: in an object store."""
+        return is_remote(self.path)
+
+    @property
     def is_closed(self) -> bool:
         """Whether the manifest is written."""
-        return (self.path / MANIFEST).exists()
+        return is_there(self.path / MANIFEST)
+
+    def is_closed_by_another(self) -> bool:
+        """Whether it is finished although this process did not close it, which only stores without locks let happen."""
+        return self.is_shared and self.is_closed
+
+    def is_done_by_another(self, block: str) -> bool:
+        """Whether a block need not be done any more although it had to when this process began; in a store only."""
+        return self.is_shared and (self.is_finished(block) or self.is_closed)
 
     def receipt_path(self, block: str) -> Path:
         """Where the receipt of a block lies."""
@@ -151,14 +169,26 @@ class Draft:
 
     def is_finished(self, block: str) -> bool:
         """Whether a block's receipt is there and its files have the recorded sizes."""
-        path = self.receipt_path(block)
-        if not path.exists():
-            return False
-        files = _read_json(path)["files"]
-        return all(
-            (self.path / name).is_file() and (self.path / name).stat().st_size == entry["bytes"]
-            for name, entry in files.items()
-        )
+        return self._receipt_if_finished(block) is not None
+
+    def finished(self, blocks: Iterable[str]) -> set[str]:
+        """Which of the named blocks are finished."""
+        blocks = list(blocks)
+        found = zip(blocks, self._receipts_if_finished(blocks), strict=True)
+        return {block for block, receipt in found if receipt is not None}
+
+    def _receipts_if_finished(self, blocks: Iterable[str]) -> list[Json | None]:
+        return _each(self.path, self._receipt_if_finished, blocks)
+
+    def _receipt_if_finished(self, block: str) -> Json | None:
+        receipt = _read_if_there(self.receipt_path(block))
+        if receipt is None:
+            return None
+        for name, entry in receipt["files"].items():
+            if _size(self.path / name) != entry["bytes"]:
+                return None
+            promise(self.path / name, entry["sha256"], entry["bytes"])
+        return receipt
 
     def commit(
         self,
@@ -179,26 +209,32 @@ class Draft:
     def describe(self, name: str, rows: int) -> Json:
         """Hash, size and row count of one file of the artefact."""
         path = self.path / name
-        return {"sha256": digest_file(path), "bytes": path.stat().st_size, "rows": rows}
+        digest, size = promised(path) or (digest_file(path), path.stat().st_size)
+        return {"sha256": digest, "bytes": size, "rows": rows}
 
     def receipts(self, blocks: Sequence[str]) -> list[Json]:
         """The receipts of the named blocks, in order. Missing ones are an error that names them."""
-        missing = [block for block in blocks if not self.is_finished(block)]
+        found = self._receipts_if_finished(blocks)
+        missing = [block for block, receipt in zip(blocks, found, strict=True) if receipt is None]
         if missing:
             shown = ", ".join(missing[:10]) + (", ..." if len(missing) > 10 else "")
             raise ArtefactError(
                 f"{self.path} is unfinished: {len(missing)} of {len(blocks)} blocks are missing: {shown}",
                 remedy="run the stage again, or its missing shards, then `hnmine merge`",
             )
-        return [_read_json(self.receipt_path(block)) for block in blocks]
+        self._receipts |= {block: receipt for block, receipt in zip(blocks, found, strict=True) if receipt is not None}
+        return [receipt for receipt in found if receipt is not None]
 
     def close(self, *, files: Mapping[str, Any], counts: Mapping[str, Any]) -> Artefact:
         """Write the manifest: from now on the artefact is finished and read-only.
 
         `files` are entries as made by `describe`; files of blocks that are not among them were intermediate, and go.
         """
+        text = (self.path / PLAN).read_bytes()
+        if _as_json(self.path / PLAN, text) != json.loads(pretty_json(self.plan)):
+            raise _of_another_plan(self.path, pretty_json(self.plan))  # a store without conditional writes let it be
         for name, entry in files.items():
-            if digest_file(self.path / name) != entry["sha256"]:
+            if _digest(self.path / name) != entry["sha256"]:
                 raise ArtefactError(
                     f"{self.path / name} changed since it was written",
                     remedy="the disk or another process damaged it: remove the artefact and run the stage again",
@@ -207,7 +243,7 @@ class Draft:
         manifest = {
             "kind": self.plan["kind"],
             "format": self.plan["format"],
-            "plan": digest_file(self.path / PLAN),
+            "plan": digest_bytes(text),
             "files": dict(sorted(files.items())),
             "counts": counts,
             **({"blocks": blocks} if blocks else {}),
@@ -218,8 +254,8 @@ class Draft:
 
     def _blocks_to_keep(self) -> Json:
         """Of the blocks that say what they were made from: that, their counters, and the rows of their files."""
-        blocks = [name for name in self.plan.get("blocks", ()) if self.receipt_path(name).exists()]
-        receipts = {name: _read_json(self.receipt_path(name)) for name in blocks}
+        blocks = [block for block in self.plan.get("blocks", ()) if block in self._receipts]
+        receipts = {name: self._receipts[name] for name in blocks}
         return {
             name: {
                 "made_from": receipt["made_from"],
@@ -236,41 +272,54 @@ class Draft:
         Of a finished artefact only; a kill in the middle is mended by the next call.
         """
         kept = _read_json(self.path / MANIFEST)["files"]
-        receipts = sorted((self.path / RECEIPTS).glob("*.json"))
-        drop = [name for receipt in receipts for name in _read_json(receipt)["files"] if name not in kept]
-        for name in drop:
-            (self.path / name).unlink(missing_ok=True)
+        others = [path for path in (self.path / RECEIPTS).glob("*.json") if path.stem not in self._receipts]
+        receipts = [*self._receipts.values(), *_each(self.path, _read_if_there, sorted(others))]
+        drop = sorted({name for receipt in receipts if receipt for name in receipt["files"] if name not in kept})
+        _each(self.path, lambda name: (self.path / name).unlink(missing_ok=True), drop)
         for parent in {(self.path / name).parent for name in drop} - {self.path}:
             if parent.is_dir() and not any(parent.iterdir()):
                 parent.rmdir()
-        shutil.rmtree(self.path / RECEIPTS, ignore_errors=True)
+        remove_tree(self.path / RECEIPTS)
         remove_pending(self.path)
 
     def write_run(self, record: Mapping[str, Any], inputs: Mapping[str, Path]) -> None:
         """Write `run.json`: times and host, and the paths of the inputs relative to the artefact."""
-        relative = {name: os.path.relpath(path.resolve(), self.path.resolve()) for name, path in inputs.items()}
-        write_text(self.path / RUN, pretty_json({**record, "inputs": relative}))
+        places = {name: relative(path.resolve(), self.path.resolve()) for name, path in inputs.items()}
+        write_text(self.path / RUN, pretty_json({**record, "inputs": places}))
 
 
 class Artefact:
     """A finished artefact, opened for reading; what it was made from and what it holds was checked."""
 
-    def __init__(self, path: Path, plan: Json, manifest: Json) -> None:
+    def __init__(self, path: Path, plan: Json, manifest: Json, fingerprint: str) -> None:
         self.path = path
         self.plan = plan
         self.manifest = manifest
+        self.fingerprint = fingerprint
+        """SHA-256 of the manifest, which holds the hashes of the plan and of every part."""
+        self._promise()
+
+    def __setstate__(self, state: Json) -> None:
+        self.__dict__.update(state)
+        self._promise()
+
+    def _promise(self) -> None:
+        for name, entry in self.manifest["files"].items():
+            promise(self.path / name, entry["sha256"], entry["bytes"])
 
     @classmethod
     def open(cls, path: Path, *kinds: Kind, verify: bool = True, anew: bool = False) -> Artefact:
         """Open the artefact at `path`; refuse another kind or version, an unfinished or a corrupt one.
 
         `verify` compares every file's hash with the manifest; without it only sizes are compared. Files that were
-        hashed before and have not changed since are believed (`hnmine.files.verified`), unless `anew`.
+        hashed before and have not changed since are believed (`hnmine.files.verified`), unless `anew`. Those of an
+        object store are hashed when they arrive, and the store is asked for their sizes only; with `anew` all arrive.
         """
-        if not (path / PLAN).is_file():
+        plan_text = _bytes_if_there(path / PLAN)
+        if plan_text is None:
             wanted = " or ".join(kinds) or "artefact"
             raise ArtefactError(f"{path} holds no hnmine {wanted} (no {PLAN})", expected="a directory hnmine wrote")
-        plan = _read_json(path / PLAN)
+        plan = _as_json(path / PLAN, plan_text)
         if plan.get("format") not in READABLE_VERSIONS:
             raise ArtefactError(
                 f"{path} has format version {plan.get('format')}",
@@ -279,35 +328,25 @@ class Artefact:
             )
         if kinds and plan.get("kind") not in kinds:
             raise ArtefactError(f"{path} is a {plan.get('kind')} artefact", expected=" or ".join(kinds))
-        if not (path / MANIFEST).is_file():
+        manifest_text = _bytes_if_there(path / MANIFEST)
+        if manifest_text is None:
             raise ArtefactError(
                 f"{path} is unfinished (no {MANIFEST})",
                 remedy="run the command that makes it again; if it ran as shards, `hnmine merge` it",
             )
-        manifest = _read_json(path / MANIFEST)
-        if manifest.get("plan") != digest_file(path / PLAN):
+        manifest, fingerprint = _as_json(path / MANIFEST, manifest_text), digest_bytes(manifest_text)
+        if manifest.get("plan") != digest_bytes(plan_text):
             raise ArtefactError(f"{path / PLAN} was changed after the artefact was finished", remedy="make it again")
-        verified = Verified(path, anew=anew) if verify else None
-        for name, entry in manifest["files"].items():
-            file = path / name
-            if not file.is_file():
-                raise ArtefactError(f"{file} is missing", remedy="make the artefact again with --overwrite")
-            is_sound = file.stat().st_size == entry["bytes"]
-            if not is_sound or (verified is not None and not verified.holds(file, name, entry["sha256"])):
-                raise ArtefactError(f"{file} is corrupt: it does not match the manifest", remedy="make it again")
-        if verified is not None:
-            verified.remember()
-        return cls(path, plan, manifest)
+        if anew or (str(path), fingerprint) not in _FOUND:
+            _check_files(path, manifest["files"], verify=verify, anew=anew)
+        if is_remote(path):
+            _FOUND.add((str(path), fingerprint))
+        return cls(path, plan, manifest, fingerprint)
 
     @property
     def kind(self) -> Kind:
         """What this artefact is."""
         return Kind(self.plan["kind"])
-
-    @property
-    def fingerprint(self) -> str:
-        """SHA-256 of the manifest, which holds the hashes of the plan and of every part."""
-        return digest_bytes((self.path / MANIFEST).read_bytes())
 
     @property
     def counts(self) -> Json:
@@ -325,8 +364,7 @@ class Artefact:
 
     def run_record(self) -> Json:
         """Times, host and input paths of the run that made it; empty if `run.json` is gone."""
-        path = self.path / RUN
-        return _read_json(path) if path.exists() else {}
+        return _read_if_there(self.path / RUN) or {}
 
     def input(self, name: str, *kinds: Kind, given: Path | None = None) -> Artefact:
         """Open what this artefact was made from, at `given` or at the path `run.json` recorded.
@@ -336,9 +374,9 @@ class Artefact:
         wanted = self.plan["inputs"].get(name)
         if wanted is None:
             raise ArtefactError(f"{self.path} was made without a {name}")
-        relative = self.run_record().get("inputs", {}).get(name)
-        path = given or (Path(os.path.normpath(self.path.resolve() / relative)) if relative else None)
-        if path is None or not (path / PLAN).exists():
+        recorded = self.run_record().get("inputs", {}).get(name)
+        path = given or (joined(self.path.resolve(), recorded) if recorded else None)
+        if path is None or not is_there(path / PLAN):
             raise ArtefactError(
                 f"cannot find the {name} that {self.path} was made from" + (f" (looked at {path})" if path else ""),
                 remedy=f"name it with --{name.split(':')[0]} DIR",
@@ -350,6 +388,44 @@ class Artefact:
                 remedy=f"make {self.path} again, or name the right one with --{name.split(':')[0]} DIR",
             )
         return found
+
+
+def _check_files(path: Path, files: Mapping[str, Json], *, verify: bool, anew: bool) -> None:
+    """Raise `ArtefactError` for the first of an artefact's files that is not as the manifest says."""
+    verified = Verified(path, anew=anew) if verify and not is_remote(path) else None
+    sizes = _each(path, lambda name: _size(path / name), files)
+    for (name, entry), size in zip(files.items(), sizes, strict=True):
+        file = path / name
+        if size is None:
+            raise ArtefactError(f"{file} is missing", remedy="make the artefact again with --overwrite")
+        is_sound = size == entry["bytes"]
+        if is_sound and verified is not None:
+            is_sound = verified.holds(file, name, entry["sha256"])
+        elif is_sound and anew and isinstance(file, RemotePath):
+            is_sound = digest_afresh(file) == entry["sha256"]
+        if not is_sound:
+            raise ArtefactError(f"{file} is corrupt: it does not match the manifest", remedy="make it again")
+    if verified is not None:
+        verified.remember()
+
+
+_FOUND: set[tuple[str, str]] = set()
+"""(URL, fingerprint) of artefacts whose files this process found in the store; bytes are compared as they arrive."""
+
+
+def _refuse_another_use(path: Path) -> None:
+    """Raise `UsageError` if `path` is a file, or a directory with anything but an artefact that others begin now."""
+    if path.exists() and not path.is_dir():
+        raise UsageError(f"{path} is a file", expected="a directory to write the artefact to")
+    # Another worker may be writing the plan at this moment: its pending file is nobody else's to remove.
+    names = {entry.name for entry in path.iterdir()} if path.is_dir() else set()
+    names = {name for name in names if not name.startswith(PENDING)}
+    if names and PLAN not in names and not is_there(path / PLAN):
+        raise UsageError(
+            f"{path} is not empty and holds no hnmine artefact",
+            expected="a new or empty directory, or an artefact to resume",
+            remedy="choose another -o",
+        )
 
 
 def _of_another_plan(path: Path, text: str) -> ArtefactError:
@@ -364,7 +440,7 @@ def _of_another_plan(path: Path, text: str) -> ArtefactError:
 
 def _is_damaged(path: Path) -> bool:
     """Whether `path` is finished and yet cannot be opened."""
-    if not (path / MANIFEST).exists():
+    if not is_there(path / MANIFEST):
         return False
     try:
         Artefact.open(path, anew=True)
@@ -386,7 +462,7 @@ def remove_artefact(path: Path) -> None:
     (path / MANIFEST).unlink(missing_ok=True)
     for entry in sorted(path.iterdir()):
         if entry.is_dir():
-            shutil.rmtree(entry)
+            remove_tree(entry)
         elif entry.name != PLAN:
             entry.unlink()
     (path / PLAN).unlink(missing_ok=True)
@@ -398,9 +474,49 @@ _TABLES = frozenset(
 """Directories that an artefact may hold."""
 
 
-def _read_json(path: Path) -> Json:
+_ABSENCE = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
+"""What reading a file raises that is not there."""
+
+
+def _bytes_if_there(path: Path) -> bytes | None:
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        return path.read_bytes()
+    except _ABSENCE:
+        return None
+
+
+def _size(path: Path) -> int | None:
+    """Bytes of a file; None if there is none."""
+    try:
+        status = path.stat()
+    except _ABSENCE:
+        return None
+    return status.st_size if stat.S_ISREG(status.st_mode) else None
+
+
+def _digest(path: Path) -> str:
+    """SHA-256 of a file; of an object that of what was stored under its name, or was checked when it arrived."""
+    known = promised(path)
+    return known[0] if known is not None else digest_file(path)
+
+
+def _each(path: Path, function: Callable[[S], T], items: Iterable[S]) -> list[T]:
+    """`function` of each item: many requests at once if the artefact at `path` lies in an object store."""
+    return store.together(function, items) if is_remote(path) else [function(item) for item in items]
+
+
+def _read_json(path: Path) -> Json:
+    return _as_json(path, path.read_bytes())
+
+
+def _read_if_there(path: Path) -> Json | None:
+    text = _bytes_if_there(path)
+    return None if text is None else _as_json(path, text)
+
+
+def _as_json(path: Path, text: bytes) -> Json:
+    try:
+        value = json.loads(text.decode("utf-8"))
     except (ValueError, UnicodeDecodeError) as error:
         raise ArtefactError(f"{path} is corrupt: {error}", remedy="make the artefact again with --overwrite") from None
     if not isinstance(value, dict):

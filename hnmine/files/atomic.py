@@ -2,6 +2,7 @@
 
 A file is written to a unique hidden sibling, flushed to disk, and renamed. Permissions follow the umask. Storage
 failures (disk full, read-only, no permission) become `StorageError`; whatever was half-written is removed.
+An object of a store appears when its upload is closed, and needs no rename.
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from hnmine.errors import StorageError
+from hnmine.files import store
+from hnmine.files.remote import RemotePath, duplicate, publishing
+from hnmine.files.remote import remove_tree as remove_objects
 
 PENDING = ".pending-"
 """Prefix of files that are being written; one that stays behind after kill -9 is rubbish."""
@@ -55,8 +59,15 @@ def storage_errors(path: Path) -> Iterator[None]:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on success it becomes `path` in one step, on failure it is removed."""
+    """Yield a temporary path beside `path`; on success it becomes `path` in one step, on failure it is removed.
+
+    For an object of a store the temporary file is a local one.
+    """
     with storage_errors(path):
+        if isinstance(path, RemotePath):
+            with publishing(path) as pending:
+                yield pending
+            return
         path.parent.mkdir(parents=True, exist_ok=True)
         pending = path.with_name(f"{PENDING}{secrets.token_hex(6)}-{path.name}")
         os.close(os.open(pending, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
@@ -73,10 +84,15 @@ def replacing(path: Path) -> Iterator[Path]:
 def share(source: Path, path: Path) -> None:
     """Make `path` the same file as `source`, by a hard link, or a copy where there can be none; all or nothing."""
     with storage_errors(path):
+        if isinstance(path, RemotePath):
+            duplicate(source, path)
+            return
         path.parent.mkdir(parents=True, exist_ok=True)
         pending = path.with_name(f"{PENDING}{secrets.token_hex(6)}-{path.name}")
         try:
             try:
+                if isinstance(source, RemotePath):  # its local copy is the cache's, and goes when there is no room
+                    raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
                 os.link(source, pending)
             except OSError as error:
                 if error.errno not in {*_NO_LINKS, errno.EXDEV}:
@@ -89,6 +105,9 @@ def share(source: Path, path: Path) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write `text` (UTF-8) to `path`, all or nothing."""
+    if isinstance(path, RemotePath):
+        store.write(path.url, text.encode())
+        return
     with replacing(path) as pending:
         pending.write_text(text, encoding="utf-8", newline="")
 
@@ -96,8 +115,11 @@ def write_text(path: Path, text: str) -> None:
 def create_text(path: Path, text: str) -> bool:
     """Write `text` (UTF-8) to `path` if there is no such file, all or nothing; False if another writer was first.
 
-    Of any number of processes that try at the same time exactly one succeeds, on network file systems too.
+    Of any number of processes that try at the same time exactly one succeeds, on network file systems too, and on
+    stores with conditional writes.
     """
+    if isinstance(path, RemotePath):
+        return store.create(path.url, text.encode())
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         pending = path.with_name(f"{PENDING}{secrets.token_hex(6)}-{path.name}")
@@ -143,7 +165,17 @@ def locked(path: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
+def remove_tree(path: Path) -> None:
+    """Remove the directory `path` and all that is in it, if it is there."""
+    if isinstance(path, RemotePath):
+        remove_objects(path)
+    else:
+        shutil.rmtree(path, ignore_errors=True)
+
+
 def remove_pending(directory: Path) -> None:
-    """Remove what killed writers left below `directory`."""
+    """Remove what killed writers left below `directory`; they leave nothing in a store."""
+    if isinstance(directory, RemotePath):
+        return
     for leftover in directory.rglob(f"{PENDING}*"):
         leftover.unlink(missing_ok=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -195,7 +196,7 @@ class TextRows:
     """Rows of several Arrow files seen as one table, read by row number; nothing is held in memory."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
-        self._tables = [pa.ipc.open_file(pa.memory_map(str(path))).read_all() for path in paths]
+        self._tables = [pa.ipc.open_file(pa.memory_map(os.fspath(path))).read_all() for path in paths]
         sizes = [table.num_rows for table in self._tables]
         self._starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
 

@@ -18,20 +18,13 @@ from pathlib import Path
 
 from hnmine.errors import HnmineError
 from hnmine.files.atomic import write_text
+from hnmine.files.cache import default_cache
 from hnmine.hashing import canonical_json, digest_bytes, digest_file
 
 RACY_NS = 2_000_000_000
 LEAST_BYTES = 4_000_000
 """Smaller artefacts are hashed in milliseconds, and nothing is remembered of them."""
 MOST_ARTEFACTS = 256
-
-
-def default_cache() -> Path:
-    """`HNMINE_CACHE`, else `XDG_CACHE_HOME/hnmine`, else `~/.cache/hnmine`."""
-    if explicit := os.environ.get("HNMINE_CACHE"):
-        return Path(explicit)
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "hnmine"
 
 
 class Verified:

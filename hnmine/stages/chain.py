@@ -15,6 +15,7 @@ from hnmine.errors import HnmineError, UsageError
 from hnmine.execute.local import Execution
 from hnmine.files.artefact import MANIFEST, Artefact
 from hnmine.files.collection import Collection
+from hnmine.files.remote import as_path, is_there
 from hnmine.options import (
     Bm25Options,
     DenseOptions,
@@ -262,7 +263,7 @@ class Chain:
     def _check_target(self, how: Execution) -> None:
         if self.file is None:
             return
-        if self.file.exists() and Path(self.data).exists() and self.file.samefile(self.data):
+        if self.file.exists() and as_path(self.data).exists() and self.file.samefile(as_path(self.data)):
             raise UsageError(f"-o {self.file} is DATA itself", remedy="choose another -o")
         refuse_foreign(self.file, self.directory / EXPORT, overwrite=how.overwrite)
 
@@ -312,5 +313,5 @@ class Chain:
                     else stage.preview(step.path, self._following(step, stage, how).append)
                 )
             found.append((step.name, step.path, preview))
-            ready = ready and (step.path / MANIFEST).exists()
+            ready = ready and is_there(step.path / MANIFEST)
         return found

@@ -21,6 +21,7 @@ from hnmine.execute.local import Block, Execution
 from hnmine.files.artefact import Artefact, Draft, Json, sum_counts
 from hnmine.files.candidates import CandidatesTable
 from hnmine.files.collection import Collection
+from hnmine.files.remote import joined, relative
 from hnmine.files.tables import write_rows, write_table, writing
 from hnmine.hashing import keyed_hashes_of_rows
 from hnmine.options import ExportOptions, Pad, as_plain
@@ -61,7 +62,7 @@ class Export(Stage):
         self.collection = collection
         self.table = CandidatesTable(decisions)
         self.options = options
-        self.file = os.path.relpath(file.absolute(), path.absolute()) if file else None
+        self.file = relative(file.absolute(), path.absolute()) if file else None
         wanted = int(decisions.plan["options"]["num_negatives"])
         self.width = min(wanted, options.negatives or wanted)
         queries, form = self.table.sample(options.limit, options.seed), FORMATS[options.format]
@@ -145,7 +146,7 @@ class Export(Stage):
     def run(self, path: Path, how: Execution) -> Outcome:
         """As every stage; a file that another program wrote is not replaced unless `how.overwrite`."""
         if self.file is not None:
-            refuse_foreign(Path(os.path.normpath(path / self.file)), path, overwrite=how.overwrite)
+            refuse_foreign(joined(path, self.file), path, overwrite=how.overwrite)
         return super().run(path, how)
 
     def inputs(self) -> Mapping[str, Artefact]:
@@ -234,5 +235,5 @@ def _join(parts: Sequence[Path], target: Path) -> int:
     """Write the rows of all parts into one Parquet file, part by part."""
     with writing(target, as_strings=True) as writer:
         for part in parts:
-            writer.write(pa.ipc.open_file(pa.memory_map(str(part))).read_all())
+            writer.write(pa.ipc.open_file(pa.memory_map(os.fspath(part))).read_all())
     return writer.rows

@@ -36,8 +36,9 @@ from hnmine.stages.index_bm25 import IndexBm25
 from hnmine.stages.index_dense import IndexDense
 from hnmine.stages.index_late import IndexLate
 from hnmine.stages.index_sparse import IndexSparse
+from hnmine.stages.indexes import TOP_K, named_index
 from hnmine.stages.ingest import Ingest
-from hnmine.stages.mine import TOP_K, Mine, named_index
+from hnmine.stages.mine import Mine
 from hnmine.stages.places import COLLECTION, find_collection
 from hnmine.stages.rehearsal import Rehearsal, Sample, model_line, timed
 from hnmine.stages.score import Score

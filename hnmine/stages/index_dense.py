@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +23,7 @@ from hnmine.errors import InputError, PlanDoesNotFit, UsageError
 from hnmine.execute.local import Block
 from hnmine.files.artefact import Artefact, Draft, Json, sum_counts
 from hnmine.files.collection import Collection
+from hnmine.files.remote import as_path
 from hnmine.files.tables import write_array
 from hnmine.hashing import digest_file
 from hnmine.options import Ann, Backend, DenseOptions, Dtype, Store, as_plain
@@ -87,7 +87,7 @@ class IndexDense(EncodingStage):
                 )
             wanted[Side.QUERY] = (options.query_vectors, self.collection.query_ids)
         for side, (path, ids) in wanted.items():
-            self._ready[side] = open_vectors(Path(str(path)), ids)
+            self._ready[side] = open_vectors(as_path(str(path)), ids)
         if len({v.shape[1] for v in self._ready.values()}) > 1:
             shapes = ", ".join(f"{side} {v.shape[1]}" for side, v in self._ready.items())
             raise InputError(f"the vectors differ in dimension: {shapes}")
@@ -111,7 +111,7 @@ class IndexDense(EncodingStage):
             source: Json = {"model": self._encoder.describe()}
         else:
             paths = {"documents": self.options.vectors, "queries": self.options.query_vectors}
-            source = {"vectors": {name: digest_file(Path(path)) for name, path in paths.items() if path}}
+            source = {"vectors": {name: digest_file(as_path(path)) for name, path in paths.items() if path}}
         return {"options": options, **source, "scale": str(self.scale), "ann": self._ann, "block": self.block}
 
     @cached_property

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -12,6 +11,7 @@ from hnmine.engines.retriever import Retriever, Rows
 from hnmine.errors import InputError, UsageError
 from hnmine.files.artefact import Artefact
 from hnmine.files.collection import Qrels
+from hnmine.files.remote import split_named
 from hnmine.schema import EXISTING_SOURCE, RANDOM_SOURCE, Kind, Scale
 from hnmine.stages.index_bm25 import open_bm25
 from hnmine.stages.index_dense import open_dense
@@ -45,9 +45,9 @@ class NamedIndex:
 
 def named_index(spec: str) -> NamedIndex:
     """Open an index given as `DIR` or `NAME=DIR`; the name is by default its `--name`, else its directory's name."""
-    name, _, path = spec.rpartition("=")
-    artefact = Artefact.open(Path(path), *ORIGINS)
-    found = name or artefact.plan["options"].get("name") or Path(path).resolve().name
+    name, place = split_named(spec)
+    artefact = Artefact.open(place, *ORIGINS)
+    found = name or artefact.plan["options"].get("name") or place.resolve().name
     return NamedIndex(name=check_name(found), artefact=artefact)
 
 

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from hnmine.errors import InputError, ProblemLog, UsageError
+from hnmine.errors import ArtefactError, InputError, ProblemLog, UsageError
 from hnmine.execute.local import Execution, pause_for_tests
 from hnmine.files.artefact import Artefact, Draft, Json, remove_artefact
 from hnmine.files.collection import rows_of
@@ -103,14 +103,19 @@ class Ingest:
             draft.write_run({"started": started, **machine()}, {})
             try:
                 blocks, done_now, counts = self._write(draft, how)
+                receipts = draft.receipts(blocks)
+                files = {name: entry for receipt in receipts for name, entry in receipt["files"].items()}
+                artefact = draft.close(files=files, counts=counts)
             except InputError:
                 remove_artefact(path)
                 if is_new:
                     path.rmdir()
                 raise
-            receipts = draft.receipts(blocks)
-            files = {name: entry for receipt in receipts for name, entry in receipt["files"].items()}
-            artefact = draft.close(files=files, counts=counts)
+            except (ArtefactError, FileNotFoundError):
+                if not draft.is_closed_by_another():
+                    raise
+                artefact = Artefact.open(path, self.kind)
+                draft.tidy()
             record = {"started": started, "finished": now(), "seconds": round(time.monotonic() - began, 3)}
             draft.write_run({**record, "peak_memory_bytes": peak_memory(), **machine()}, {})
         return Outcome(
@@ -210,6 +215,8 @@ class Ingest:
         name = f"{table}-{index:05d}"
         if draft.is_finished(name):
             return 0
+        if draft.is_closed_by_another():
+            raise ArtefactError(f"{draft.path} is finished")  # which `run` hears
         full = columns(block)
         part = part_name(index, table)
         rows = f"texts/{table}-{index:05d}.arrow"

@@ -22,10 +22,11 @@ from hnmine.engines.retriever import Queries, Retriever, Rows
 from hnmine.errors import UsageError
 from hnmine.execute.local import Block
 from hnmine.files.artefact import Artefact, Draft, Json
+from hnmine.files.cache import default_cache
 from hnmine.files.candidates import ScoreInfo, keyed_sample, nullable_floats
 from hnmine.files.collection import Collection
+from hnmine.files.remote import as_path
 from hnmine.files.tables import part_name, write_table
-from hnmine.files.verified import default_cache
 from hnmine.hashing import digest_json, keyed_hash
 from hnmine.options import MineOptions, as_plain
 from hnmine.schema import (
@@ -159,7 +160,7 @@ class Mine(Stage):
                 "--deepen-from takes rows over as they are, those that are excluded too",
                 remedy="mine anew with the exclusions, or deepen without them",
             )
-        decisions = open_artefact(Path(self.options.deepen_from), Kind.DECISIONS)
+        decisions = open_artefact(as_path(self.options.deepen_from), Kind.DECISIONS)
         require_made_from(self.collection.artefact, decisions)
         found = Deepening(decisions, self.collection)
         inputs = {name: artefact.fingerprint for name, artefact in self._index_inputs().items()}

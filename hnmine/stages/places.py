@@ -9,6 +9,7 @@ from hnmine.execute.local import Execution
 from hnmine.files.artefact import MANIFEST, PLAN, Artefact
 from hnmine.files.atomic import locked
 from hnmine.files.collection import Collection
+from hnmine.files.remote import as_path, is_there
 from hnmine.hashing import digest_json
 from hnmine.options import InputOptions
 from hnmine.schema import FORMAT_VERSION, Kind
@@ -51,7 +52,7 @@ def training_places(output: Path) -> tuple[Path, Path | None]:
 
 def is_artefact(path: Path) -> bool:
     """Whether `path` is a directory with a plan."""
-    return (path / PLAN).is_file()
+    return is_there(path / PLAN)
 
 
 def locate(path: Path, *kinds: Kind) -> Path:
@@ -60,7 +61,7 @@ def locate(path: Path, *kinds: Kind) -> Path:
         return path
     for kind in kinds:
         found = [path / name for name in _IN_RUN.get(kind, ()) if is_artefact(path / name)]
-        finished = [place for place in found if (place / MANIFEST).is_file()]
+        finished = [place for place in found if is_there(place / MANIFEST)]
         if finished or found:
             return (finished or found)[0]
     wanted = " or ".join(kinds) or "an artefact"
@@ -98,13 +99,13 @@ def refuse_foreign(file: Path, artefact: Path, *, overwrite: bool) -> None:
 
 def indexes_of(path: Path) -> list[Path]:
     """The finished indexes of a run directory, BM25 first, then by name."""
-    found = [p for p in sorted((path / INDEXES).glob("*")) if (p / MANIFEST).is_file()]
+    found = [p for p in sorted((path / INDEXES).glob("*")) if is_there(p / MANIFEST)]
     return sorted(found, key=lambda p: Artefact.open(p, verify=False).kind is not Kind.BM25_INDEX)
 
 
 def find_collection(data: str) -> Path | None:
     """The collection that DATA already is or holds; None if DATA must be ingested."""
-    path = Path(data)
+    path = as_path(data)
     for place in (path, path / COLLECTION):
         if is_artefact(place):
             return place

@@ -24,6 +24,7 @@ from hnmine.files.artefact import Json
 from hnmine.files.atomic import PENDING, locked, storage_errors, write_text
 from hnmine.files.collection import Collection, Rows, rows_of
 from hnmine.files.readers.runs import CHUNK, RunFile, RunRows
+from hnmine.files.remote import split_named
 from hnmine.files.tables import write_array
 from hnmine.hashing import canonical_json, digest_json
 
@@ -82,8 +83,8 @@ def open_run(spec: str) -> tuple[str | None, RunFile]:
 
     The name is None if none is given and the rows name their searchers. Raises `InputError` for what is no run.
     """
-    name, _, path = spec.rpartition("=")
-    file = RunFile(path)
+    name, place = split_named(spec)
+    file = RunFile(str(place))
     return name or (None if file.has_sources else file.name), file
 
 

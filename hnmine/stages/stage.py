@@ -11,6 +11,7 @@ import datetime
 import os
 import platform
 import resource
+import secrets
 import sys
 import time
 from abc import ABC, abstractmethod
@@ -24,6 +25,7 @@ from typing import Any, ClassVar, Self
 from hnmine.errors import ArtefactError, PlanDoesNotFit
 from hnmine.execute.local import Block, Execution, Needs, run_blocks
 from hnmine.files.artefact import MANIFEST, Artefact, Draft, Json, full_plan, read_plan, sum_counts
+from hnmine.files.remote import is_there
 from hnmine.schema import Kind
 from hnmine.stages.append import Earlier
 
@@ -195,7 +197,8 @@ class Stage(ABC):
             return stage.preview(path, append)
         blocks = list(self.blocks())
         draft = Draft(path, {})
-        pending = [] if draft.is_closed else [block for block in blocks if not draft.is_finished(block.name)]
+        finished = {block.name for block in blocks} if draft.is_closed else draft.finished(b.name for b in blocks)
+        pending = [block for block in blocks if block.name not in finished]
         earlier = self._earlier(path, Execution(append=append))
         taken = None
         if earlier is not None:
@@ -255,7 +258,7 @@ class Stage(ABC):
         if self.anew is not None:
             self.followed = {"taken over": f"nothing: {self.anew}"}
             return None
-        if (path / MANIFEST).exists() and read_plan(path) == full_plan(self.kind, self.plan()):
+        if is_there(path / MANIFEST) and read_plan(path) == full_plan(self.kind, self.plan()):
             return None
         return Earlier.open(how.append, self.kind, path)
 
@@ -277,7 +280,7 @@ class Stage(ABC):
 
     def _carry_out(self, draft: Draft, how: Execution, began: float, earlier: Earlier | None) -> Outcome:
         started, path = now(), draft.path
-        blocks = list(self.blocks())
+        blocks = _own_order(self.blocks(), draft)
         inputs = {name: artefact.path for name, artefact in self.inputs().items()}
         artefact: Artefact | None = None
         done_now, peak = 0, peak_memory()
@@ -291,13 +294,19 @@ class Stage(ABC):
                 taken = self._take_over(earlier, draft, how)
                 said = f"{len(taken)} of {len(how.own(blocks))} blocks, {sum(b.size for b in taken):,} {self.unit}"
                 self.followed = {"taken over": f"{said}, from {earlier.artefact.path}"}
-            task = _Task(self, draft)
-            reports = run_blocks(self.label, self.unit, blocks, draft.is_finished, task, how, self.needs())
-            done_now = len(reports)
-            peak = _peak_together(reports)
-            self.heard = {name: note for report in reports for name, note in report.notes.items()}
-            if how.shard[1] == 1:
-                artefact = self.close(draft)
+            finished, task = draft.finished(block.name for block in how.own(blocks)), _Task(self, draft)
+            try:
+                reports = run_blocks(self.label, self.unit, blocks, finished.__contains__, task, how, self.needs())
+                done_now = sum(report.is_done_now for report in reports)
+                peak = _peak_together(reports)
+                self.heard = {name: note for report in reports for name, note in report.notes.items()}
+                if how.shard[1] == 1:
+                    artefact = self.close(draft)
+            except (ArtefactError, FileNotFoundError):
+                if not draft.is_closed_by_another():
+                    raise
+                artefact = Artefact.open(path, self.kind)
+                draft.tidy()
             record = {
                 "started": started,
                 "finished": now(),
@@ -337,6 +346,7 @@ class _Report:
     process: int
     peak: int
     notes: Json
+    is_done_now: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -347,8 +357,16 @@ class _Task:
     draft: Draft
 
     def __call__(self, block: Block) -> _Report:
+        if self.draft.is_done_by_another(block.name):
+            return _Report(os.getpid(), peak_memory(), {}, is_done_now=False)
         self.stage.work(block, self.draft)
         return _Report(os.getpid(), peak_memory(), self.stage.notes())
+
+
+def _own_order(blocks: Sequence[Block], draft: Draft) -> list[Block]:
+    """The blocks in order; where others may be at work, from a place of our own, so that two do not go in step."""
+    start = secrets.randbelow(len(blocks)) if draft.is_shared and blocks else 0
+    return [*blocks[start:], *blocks[:start]]
 
 
 def _peak_together(reports: Sequence[_Report]) -> int:

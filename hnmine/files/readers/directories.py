@@ -17,6 +17,7 @@ from hnmine.files.readers.layout import (
 from hnmine.files.readers.parts import Parts, PartsSource
 from hnmine.files.readers.source import Findings
 from hnmine.files.readers.streams import InputFile
+from hnmine.files.remote import as_path
 from hnmine.options import InputOptions
 
 
@@ -94,7 +95,7 @@ def open_corpus(file: InputFile, options: InputOptions) -> PartsSource:
 
 def named_qrels(given: str, wanted: str | None) -> tuple[InputFile, str]:
     """The qrels file that `--qrels` names, itself or as a split of a directory, and its split."""
-    path = Path(given)
+    path = as_path(given)
     if path.is_dir():
         splits = beir_splits(path, given)
         split = choose_split(splits, wanted, given)

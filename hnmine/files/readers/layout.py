@@ -8,6 +8,7 @@ from pathlib import Path
 
 from hnmine.errors import InputError, UsageError
 from hnmine.files.readers.streams import InputFile
+from hnmine.files.remote import as_path
 from hnmine.options import nearest
 
 DEFAULT_SPLIT = "train"
@@ -30,7 +31,7 @@ def files_under(directory: Path, shown: str) -> list[InputFile]:
 
 def named_files(given: str) -> tuple[InputFile, ...]:
     """The file, or the JSONL and Parquet files of the directory, that an option names. Raises `InputError`."""
-    path = Path(given)
+    path = as_path(given)
     if path.is_dir():
         files = tuple(file for file in files_under(path, given) if _TEXTS.search(file.name))
         if not files:
@@ -41,7 +42,7 @@ def named_files(given: str) -> tuple[InputFile, ...]:
 
 def existing_file(given: str) -> InputFile:
     """The file called `given`; raises `InputError` with the nearest name in its directory when there is none."""
-    path = Path(given)
+    path = as_path(given)
     if not path.exists():
         siblings = [item.name for item in path.parent.iterdir()] if path.parent.is_dir() else []
         guess = nearest(path.name, siblings)

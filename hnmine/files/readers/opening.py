@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import weakref
-from pathlib import Path
 from typing import BinaryIO
 
 from hnmine.errors import InputError, UsageError
@@ -16,6 +15,7 @@ from hnmine.files.readers.stdlib import StdlibSource
 from hnmine.files.readers.streams import PIPE, STDIN, InputFile, spool
 from hnmine.files.readers.tables import columns
 from hnmine.files.readers.texts import text_columns
+from hnmine.files.remote import as_path
 from hnmine.options import InputOptions, nearest
 from hnmine.schema import Side
 
@@ -36,9 +36,7 @@ def open_source(data: str, options: InputOptions) -> Source:
         return StdlibSource()
     if data == "-":
         return _open_spooled(sys.stdin.buffer, STDIN, options)
-    if "://" in data:
-        raise UsageError(f"{data}: only local paths can be read", remedy="copy the data to a local directory")
-    path = Path(data)
+    path = as_path(data)
     if path.is_dir():
         return open_directory(path, data, options)
     if not path.exists() and (guess := nearest(data, list(BUILT_IN))):

@@ -7,6 +7,7 @@ decompressed. Text is UTF-8, with or without a byte order mark; lines end in LF 
 from __future__ import annotations
 
 import io
+import os
 import stat
 import tempfile
 import zlib
@@ -109,7 +110,7 @@ def _opened(path: Path, kind: str | None) -> BinaryIO:
     if kind == "zstd":
         import pyarrow as pa
 
-        return io.BufferedReader(pa.CompressedInputStream(pa.OSFile(str(path)), "zstd"), 1 << 17)
+        return io.BufferedReader(pa.CompressedInputStream(pa.OSFile(os.fspath(path)), "zstd"), 1 << 17)
     return open(path, "rb")
 
 

@@ -14,6 +14,7 @@ from hnmine.errors import ProblemLog
 from hnmine.files.readers.fields import BadRecord, Place, checked_id
 from hnmine.files.readers.records import RunRow
 from hnmine.files.readers.streams import InputFile, text_lines
+from hnmine.files.remote import as_path
 
 _SECOND = {"q0", "qo", "0"}
 
@@ -24,7 +25,7 @@ def read_trec_run(path: str | Path, problems: ProblemLog) -> Iterator[RunRow]:
     The first line decides for the whole file what separates the columns, the first line of three or six columns how
     many there are. Raises `InputError` when the file is missing or is no text.
     """
-    file = InputFile(path=Path(path), shown=str(path))
+    file = InputFile(path=as_path(path), shown=str(path))
     separator: str | None = None
     widths: tuple[int, ...] = (3, 6)
     first = True
