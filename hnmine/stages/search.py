@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from hnmine.core.grouped import positions
 from hnmine.core.pool import best_first
 from hnmine.engines.arithmetic import numpy_facts
 from hnmine.engines.retriever import Queries, Ragged, Retriever, Rows
@@ -187,11 +188,11 @@ class Hits:
                 keep = owner >= 0
                 parts.append((owner[keep], rows[keep], scores[keep]))
         owner, rows, scores = (np.concatenate(column) for column in zip(*parts, strict=True))
+        grouped = np.argsort(owner, kind="stable")
+        owner, rows, scores = owner[grouped], rows[grouped], scores[grouped]
         order = best_first(owner, scores, retriever.tie_order[rows])
-        owner = owner[order]
-        first = np.arange(len(owner)) - np.searchsorted(owner, owner, side="left") < k
-        order = order[first]
-        return Ragged.of(owner[first], rows[order], scores[order], len(queries))
+        order = order[positions(owner) < k]
+        return Ragged.of(owner[order], rows[order], scores[order], len(queries))
 
 
 def _name(block: int, part: int) -> str:
