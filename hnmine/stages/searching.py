@@ -49,7 +49,11 @@ def build(draft: Draft) -> tuple[dict[str, Json], Json]:
     facts = draft.plan["ann"]
     if facts["kind"] == Ann.FLAT:
         return {}, {}
-    documents, queries = (sorted((draft.path / "vectors").glob(f"{side}-*.npy")) for side in ("documents", "queries"))
+    parts = [name for receipt in draft.receipts(draft.plan["blocks"]) for name in receipt["files"]]
+    documents, queries = (
+        [draft.path / name for name in parts if name.startswith(f"vectors/{side}-")]
+        for side in ("documents", "queries")
+    )
     folder = draft.path / FOLDER
     names = kind_of(Ann(facts["kind"])).build(facts, VectorStore(documents), folder)
     index = DenseIndex(
