@@ -1,6 +1,6 @@
 """How work grows with workers: weak scaling as measured, and a simulation of larger clusters from measured blocks.
 
-    python scripts/bench_scaling.py OUT [--documents 65536] [--queries 8192] [--workers 1 2] [--rounds 3]
+    python scripts/bench_scaling.py OUT [--documents 65536] [--queries 4096] [--workers 1 2] [--rounds 3]
         [--model DIR] [--bandwidth 10e9] [--link 1e9] [--encode-rate RATE] [--json FILE] [--markdown FILE] [--plot FILE]
 
 `weak`: the same work a worker with `--executor local:1`, `local:2`, ...: documents for the indexes, queries for the
@@ -48,6 +48,7 @@ from hnmine.execute.local import Block, Execution, StopFlag
 from hnmine.execute.progress import Silent
 from hnmine.files.artefact import Artefact
 from hnmine.files.collection import Collection
+from hnmine.stages import filter as filter_stage
 from hnmine.stages import index_bm25, index_dense, indexes
 from hnmine.stages import search as search_stage
 from hnmine.stages.stage import Stage
@@ -71,7 +72,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("--documents", type=int, default=65_536, help="a worker; simulated from this and twice as many")
-    parser.add_argument("--queries", type=int, default=8_192, help="a worker")
+    parser.add_argument("--queries", type=int, default=4_096)
     parser.add_argument("--texts", type=int, default=512, help="a worker, to encode")
     parser.add_argument("--dimension", type=int, default=384)
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
@@ -119,7 +120,7 @@ def written() -> int:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
     """One run of a stage: processor seconds before the first block, of each, after the last; of its blocks, rows and
-    bytes written; bytes and files that stay, and bytes of its manifest.
+    bytes written; bytes that stay, and bytes of its manifest.
     """
 
     head: float
@@ -128,7 +129,6 @@ class Measured:
     rows: list[int]
     written: list[int]
     kept: int = 0
-    files: int = 0
     manifest: int = 0
 
     @property
@@ -162,7 +162,6 @@ def measured(action: Callable[[Execution], Any], place: Path) -> Measured:
         rows=clock.units,
         written=[size for _, size in steps],
         kept=sum(entry["bytes"] for entry in artefact.manifest["files"].values()),
-        files=len(artefact.manifest["files"]),
         manifest=(place / "manifest.json").stat().st_size,
     )
 
@@ -205,7 +204,7 @@ def measure_blocks(place: Path, documents: int, queries: int, dimension: int) ->
         vectors=str(place / "documents.npy"), query_vectors=str(place / "queries.npy"), ann=hnmine.options.Ann.FLAT
     )
     few = max(1, min(documents, index_bm25.BLOCK) // PARTS)
-    asked = max(1, min(queries, indexes.BLOCK) // 2)
+    asked = max(1, min(queries, indexes.BLOCK) // PARTS)
     found: dict[str, Any] = {}
     began = time.process_time()
     hnmine.ingest(place / "data", collection)
@@ -249,10 +248,25 @@ def measure_blocks(place: Path, documents: int, queries: int, dimension: int) ->
                 collection, t, indexes=[text, dense], options=hnmine.MineOptions(top_k=K), hits=h, how=how
             ),
         )
-    candidates, decisions, output = place / "candidates-1", place / "decisions", place / "triplets"
+    half, options = place / "candidates-half", hnmine.MineOptions(top_k=K, limit=max(1, queries // 2))
+    stage(
+        "mine, half",
+        asked,
+        half,
+        lambda how: hnmine.mine(collection, half, indexes=[text, dense], options=options, hits=hits, how=how),
+    )
     rules = hnmine.FilterOptions(no_margin=True, num_negatives=NEGATIVES)
-    stage("filter", asked, decisions, lambda how: hnmine.filter(candidates, decisions, options=rules, how=how))
-    stage("export", asked, output, lambda how: hnmine.export(decisions, output, how=how))
+    for which, candidates in (("half", half), ("all", place / "candidates-1")):
+        decisions, output = place / f"decisions-{which}", place / f"triplets-{which}"
+        stage(
+            f"filter, {which}",
+            asked,
+            decisions,
+            lambda how, c=candidates, d=decisions: hnmine.filter(c, d, options=rules, how=how),
+        )
+        exporting, _ = hnmine.api.prepare_export(decisions, output, options=hnmine.ExportOptions(), collection=None)
+        found["export block"] = exporting.block_rows
+        stage(f"export, {which}", asked, output, lambda how, d=decisions, o=output: hnmine.export(d, o, how=how))
     opened = Collection.open(collection)
     found["memory a document"] = (opened.tie_order.nbytes + opened.doc_text_keys.nbytes) / documents
     found["collection bytes"] = sum(entry["bytes"] for entry in opened.artefact.manifest["files"].values())
@@ -328,8 +342,7 @@ def weak(out: Path, given: argparse.Namespace) -> dict[str, Any]:
     ready = ["--vectors", shared / "documents.npy", "--query-vectors", shared / "queries.npy", "--ann", "flat"]
     bench_scale.command("index", "bm25", shared / "collection", "-o", text, "--language", "none")
     bench_scale.command("index", "dense", shared / "collection", "-o", dense, *ready)
-    most = given.documents * given.workers[0]
-    steps = min(given.queries, most // max(given.workers))  # the same documents for all, a share of their queries
+    steps = given.queries * given.workers[0] // max(given.workers)  # all search one collection, for some of its queries
     found: dict[str, dict[int, list[dict[str, float]]]] = {}
     with setting(OMP_NUM_THREADS=1):
         for number in range(given.rounds):
@@ -431,10 +444,8 @@ class Growth:
     startup: Line
     """Over documents."""
     kept: float
-    files: float
-    """A block."""
-    entry: float
-    """Bytes of the manifest a file."""
+    manifest: float
+    """Bytes of it a block."""
 
     def blocks(self, size: Size) -> int:
         """How many."""
@@ -472,16 +483,14 @@ def growths(found: Mapping[int, Mapping[str, Any]], process: float, encoding: Me
     def both(size: Size) -> int:
         return size.queries * size.slices
 
-    def add(name: str, points: Points, opened: Sequence[int], inputs: tuple[str, ...], **more: Any) -> None:
+    def add(
+        name: str, points: Points, opened: Sequence[int], hashed: Sequence[float], inputs: tuple[str, ...], **more: Any
+    ) -> None:
+        """`opened` and `hashed`: documents of the collection, and bytes of all inputs, of each run."""
         runs = [run for _, run in points]
         last = runs[-1]
-        hashed = []
-        for n, (x, _) in zip(opened, points, strict=True):
-            own = [found[n][_run(other, x, n)].kept for other in inputs]
-            hashed.append(found[n]["collection bytes"] + sum(own))
-        seconds = Line.through([(x, statistics.median(run.seconds_a_row)) for x, run in points])
         stages[name] = Growth(
-            seconds=seconds,
+            seconds=Line.through([(x, statistics.median(run.seconds_a_row)) for x, run in points]),
             variety=[s / statistics.fmean(run.seconds_a_row) for run in runs for s in run.seconds_a_row],
             writes=sum(last.written) / sum(last.rows),
             inputs=inputs,
@@ -489,39 +498,26 @@ def growths(found: Mapping[int, Mapping[str, Any]], process: float, encoding: Me
             tail=Line.through([(sum(run.rows) / more["block"], run.tail) for run in runs]),
             startup=_raised(Line.through([(n, run.opening) for n, run in zip(opened, runs, strict=True)]), process),
             kept=last.kept / sum(last.rows),
-            files=last.files / len(last.rows),
-            entry=last.manifest / max(last.files, 1),
+            manifest=last.manifest / len(last.rows),
             **more,
         )
 
-    def each(name: str) -> Points:
-        return [(1.0, found[n][name]) for n in sizes]
+    def bytes_of(documents: int, *names: str) -> float:
+        own = found[documents]
+        return own["collection bytes"] + sum(own[name].kept for name in names)
 
-    def per_text(size: Size) -> float:
-        return text * index_bm25.BLOCK
-
-    add(
-        "index bm25",
-        each("index bm25"),
-        sizes,
-        (),
-        block=index_bm25.BLOCK,
-        rows=documents,
-        x=lambda _: 1.0,
-        reads=per_text,
-    )
-    postings = found[sizes[-1]]["index bm25"].kept / sizes[-1]
-    stages["index bm25"] = replace(stages["index bm25"], kept=postings, files=0.0)
-    add(
-        "index dense",
-        each("index dense"),
-        sizes,
-        (),
-        block=index_dense.BLOCK,
-        rows=documents,
-        x=lambda _: 1.0,
-        reads=lambda _: text * index_dense.BLOCK,
-    )
+    for name, block in (("index bm25", index_bm25.BLOCK), ("index dense", index_dense.BLOCK)):
+        add(
+            name,
+            [(1.0, found[n][name]) for n in sizes],
+            sizes,
+            [bytes_of(n) for n in sizes],
+            (),
+            block=block,
+            rows=documents,
+            x=lambda _: 1.0,
+            reads=lambda _, block=block: text * block,
+        )
     stages["index dense"] = replace(
         stages["index dense"],
         seconds=Line(start=statistics.median(encoding.seconds_a_row), slope=0.0),
@@ -529,14 +525,14 @@ def growths(found: Mapping[int, Mapping[str, Any]], process: float, encoding: Me
         head=_raised(stages["index bm25"].head, encoding.head),
         startup=Line(start=process + encoding.opening, slope=0.0),
     )
-    opened = [n for n in sizes for _ in SLICED]
+    cuts = [(n, slices) for n in sizes for slices in SLICED]
     for name, index in (("search bm25", "index bm25"), ("search dense", "index dense")):
-        points = [(n / slices, found[n][f"{name}, {slices}"]) for n in sizes for slices in SLICED]
         own = stages[index].kept
         add(
             name,
-            points,
-            opened,
+            [(n / slices, found[n][f"{name}, {slices}"]) for n, slices in cuts],
+            [n for n, _ in cuts],
+            [bytes_of(n, index) for n, _ in cuts],
             (index,),
             block=indexes.BLOCK,
             rows=both,
@@ -544,37 +540,40 @@ def growths(found: Mapping[int, Mapping[str, Any]], process: float, encoding: Me
             reads=lambda size, own=own: own * size.documents / size.slices,
         )
     hits = sum(stages[name].kept for name in ("search bm25", "search dense"))
+    read = ("index bm25", "index dense", "search bm25", "search dense")
     add(
         "mine",
-        [(float(slices), found[n][f"mine, {slices}"]) for n in sizes for slices in SLICED],
-        opened,
-        ("index bm25", "index dense", "search bm25", "search dense"),
+        [(float(slices), found[n][f"mine, {slices}"]) for n, slices in cuts],
+        [n for n, _ in cuts],
+        [bytes_of(n, *read[:2], *(f"{name}, {slices}" for name in read[2:])) for n, slices in cuts],
+        read,
         block=indexes.BLOCK,
         rows=queries,
         x=lambda size: float(size.slices),
         reads=lambda size: hits * indexes.BLOCK * size.slices,
     )
-    for name, before, block in (("filter", "mine", indexes.BLOCK), ("export", "filter", 0)):
-        block = block or max(found[sizes[-1]][name].rows)
-        read = stages[before].kept * block
+    parts = [(n, which) for n in sizes for which in ("half", "all")]
+    asked = sum(found[sizes[-1]]["filter, all"].rows)
+    for name, before, block in (
+        ("filter", "mine", filter_stage.BLOCK),
+        ("export", "filter", found[sizes[-1]]["export block"]),
+    ):
+        each = sum(found[sizes[-1]][f"{name}, all"].rows) / asked
+        inputs = {
+            which: f"{before}, {which}" if (before, which) != ("mine", "all") else "mine, 1" for _, which in parts
+        }
         add(
             name,
-            each(name),
-            sizes,
+            [(1.0, found[n][f"{name}, {which}"]) for n, which in parts],
+            [n for n, _ in parts],
+            [bytes_of(n, inputs[which]) for n, which in parts],
             (before,),
             block=block,
-            rows=queries,
+            rows=lambda size, each=each: round(size.queries * each),
             x=lambda _: 1.0,
-            reads=lambda _, read=read: read,
+            reads=lambda _, own=stages[before].kept * block / each: own,
         )
     return stages
-
-
-def _run(name: str, x: float, documents: int) -> str:
-    """The measured run of a stage that another one read, which was a line over `x`."""
-    if name.startswith("search"):
-        return f"{name}, {int(x)}"
-    return f"{name}, 1" if name == "mine" else name
 
 
 def _raised(line: Line, by: float) -> Line:
@@ -582,7 +581,7 @@ def _raised(line: Line, by: float) -> Line:
 
 
 def simulated(
-    stages: Mapping[str, Growth], given: argparse.Namespace, facts: Mapping[str, Any], sizes: Sequence[int] = SIZES
+    stages: Mapping[str, Growth], given: argparse.Namespace, facts: Mapping[str, Any], sizes: Sequence[int]
 ) -> list[dict[str, Any]]:
     """Every size on every number of workers: seconds of each stage, and what bounds it."""
     results = []
@@ -622,7 +621,7 @@ def limits(size: Size, stages: Mapping[str, Growth], facts: Mapping[str, Any]) -
     blocks = {name: stage.blocks(size) for name, stage in stages.items()}
     return {
         "blocks": blocks,
-        "manifest bytes": {n: stages[n].entry * max(1.0, stages[n].files * count) for n, count in blocks.items()},
+        "manifest bytes": {name: stages[name].manifest * count for name, count in blocks.items()},
         "disk bytes": {
             "collection": facts["collection bytes"] * size.documents,
             **{name: stage.kept * stage.rows(size) for name, stage in stages.items()},
@@ -705,6 +704,13 @@ def tables(report: Mapping[str, Any]) -> str:
             bound = result["bound by"].get(name, {}).get(workers[-1], "serial" if name == "ingest" else "")
             lines += [f"| {name} | " + " | ".join(f"{hours[w]:.3g}" for w in workers) + f" | {bound} |"]
         lines += ["| speed-up | " + " | ".join(f"{result['speed-up'][w]:.3g}" for w in workers) + " | |"]
+        for other in report.get("simulation at the encode rate", ()):
+            if other["documents"] == result["documents"]:
+                rate = f"at {report['given']['encode_rate']:,.0f} texts a second"
+                bound = {"index dense": other["bound by"]["index dense"][workers[-1]], "all": ""}
+                for name, why in bound.items():
+                    told = " | ".join(f"{other['hours'][name][w]:.3g}" for w in workers)
+                    lines += [f"| {name}, {rate} | {told} | {why} |"]
     lines += ["", "### Files, memory and disk", ""]
     sizes = report["simulation"]
     lines += ["| | " + " | ".join(f"{one['documents']:,}" for one in sizes) + " |", "|---" * (len(sizes) + 1) + "|"]
@@ -751,9 +757,6 @@ def main() -> None:
     os.environ["OMP_NUM_THREADS"] = "1"
     given.out.mkdir(parents=True, exist_ok=True)
     stages, facts = measure(given)
-    if given.encode_rate:
-        own = Line(start=1 / given.encode_rate, slope=0.0)
-        stages = {**stages, "index dense": replace(stages["index dense"], seconds=own)}
     million = Size(documents=10**6, queries=10**6)
     report = plain(
         {
@@ -772,9 +775,13 @@ def main() -> None:
                 for name, stage in stages.items()
             },
             "facts": facts,
-            "simulation": simulated(stages, given, facts),
+            "simulation": simulated(stages, given, facts, SIZES),
         }
     )
+    if given.encode_rate:
+        own = Line(start=1 / given.encode_rate, slope=0.0)
+        fast = {**stages, "index dense": replace(stages["index dense"], seconds=own)}
+        report["simulation at the encode rate"] = plain(simulated(fast, given, facts, SIZES))
     text = json.dumps(report, indent=1)
     print(text)
     if given.json is not None:
