@@ -60,6 +60,7 @@ class SentenceTransformerEncoder(TextModel, Encoder):
     """
 
     class_name = "SentenceTransformer"
+    flashes = True
     refused: ClassVar[dict[str, tuple[str, str]]] = {
         "cross-encoder": ("a cross-encoder, which gives no vectors", "pass it to --reranker"),
         "sparse-encoder": ("a sparse encoder, whose vectors have a dimension a word", "hnmine index sparse"),

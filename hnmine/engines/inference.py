@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from hnmine.engines.attention import FLASH
 from hnmine.engines.models import (
     ResolvedModel,
     import_torch,
@@ -78,11 +79,20 @@ def resolve_batch_tokens(options: ModelOptions) -> int:
     return min(4_096, max(2_048, 1_024 * int(import_torch().get_num_threads())))
 
 
-def load_model(kind: Callable[..., T], model: ResolvedModel, options: ModelOptions, device: str, dtype: Dtype) -> T:
+def load_model(
+    kind: Callable[..., T],
+    model: ResolvedModel,
+    options: ModelOptions,
+    device: str,
+    dtype: Dtype,
+    *,
+    flash: bool = False,
+) -> T:
     """A sentence-transformers model of class `kind`, on `device`, ready for inference in `dtype`.
 
     On a CPU the weights are fp32 whatever the checkpoint holds, and bf16 comes from `autocast`: bf16 *weights* move a
-    cosine a hundred times further. On a GPU the weights are in `dtype`. Linear layers are packed where that pays.
+    cosine a hundred times further. On a GPU the weights are in `dtype`. Linear layers are packed where that pays. With
+    `flash`, attention is FlashAttention-2 if the architecture has it.
     """
     arguments: dict[str, Any] = {
         "device": device,
@@ -96,7 +106,8 @@ def load_model(kind: Callable[..., T], model: ResolvedModel, options: ModelOptio
         arguments["model_kwargs"] = {"torch_dtype": _weights_dtype(device, dtype)}
     try:
         with _quiet_progress():
-            loaded = kind(model.path, **arguments)
+            loaded = _load_flash(kind, model.path, arguments) if flash else None
+            loaded = kind(model.path, **arguments) if loaded is None else loaded
     except HnmineError:
         raise
     except Exception as error:
@@ -105,6 +116,15 @@ def load_model(kind: Callable[..., T], model: ResolvedModel, options: ModelOptio
     if packs_linear(device, dtype, options.backend):
         pack_linear(loaded, dtype)
     return loaded
+
+
+def _load_flash(kind: Callable[..., T], path: str, arguments: dict[str, Any]) -> T | None:
+    """The model with FlashAttention-2; None if it does not load so."""
+    own = {**arguments.get("model_kwargs", {}), "attn_implementation": FLASH}
+    try:
+        return kind(path, **{**arguments, "model_kwargs": own})
+    except (ImportError, ValueError):  # an architecture without it; what else is wrong, loading again will tell
+        return None
 
 
 def _load_error(error: Exception, model: ResolvedModel, options: ModelOptions) -> HnmineError:

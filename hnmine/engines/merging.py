@@ -7,7 +7,6 @@ time. What is held grows with the vocabulary and with nothing else.
 
 from __future__ import annotations
 
-import os
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -22,7 +21,7 @@ import pyarrow.compute as pc
 
 from hnmine.core.bm25 import Counts, Int32s, Int64s, Scoring
 from hnmine.engines.postings import ARRAYS
-from hnmine.files.tables import write_array, write_rows, writing_array
+from hnmine.files.tables import mapped, write_array, write_rows, writing_array
 
 _STEP = 1 << 21
 """Postings, or tokens of blocks, that are in memory at a time."""
@@ -82,7 +81,7 @@ class _Block:
     """A block's counts, memory-mapped."""
 
     def __init__(self, path: Path) -> None:
-        table = pa.ipc.open_file(pa.memory_map(os.fspath(path))).read_all()
+        table = pa.ipc.open_file(mapped(path)).read_all()
         columns = {name: table[name].chunk(0).flatten() for name in table.column_names}
         self.vocabulary: pa.LargeStringArray = columns.pop("vocabulary")
         arrays: dict[str, npt.NDArray[Any]] = {name: column.to_numpy() for name, column in columns.items()}

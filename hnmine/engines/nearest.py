@@ -30,7 +30,7 @@ def nearest(wanted: Vectors, chunks: Chunks, k: int) -> tuple[Rows, Scores]:
     `chunks` are (rows, vectors), of any number of rows at a time; vectors of float16 only where `gpu` names a device.
     """
     device = gpu()
-    return _by_faiss(wanted, chunks, k) if device is None else _by_torch(wanted, chunks, k, device)
+    return by_faiss(wanted, chunks, k) if device is None else by_torch(wanted, chunks, k, device)
 
 
 @cache
@@ -43,7 +43,8 @@ def gpu() -> str | None:
         return None
 
 
-def _by_faiss(wanted: Vectors, chunks: Chunks, k: int) -> tuple[Rows, Scores]:
+def by_faiss(wanted: Vectors, chunks: Chunks, k: int) -> tuple[Rows, Scores]:
+    """`nearest` on processors."""
     faiss = import_faiss()
     count = len(wanted)
     missing = max(0, _SMALLEST_BATCH - count)
@@ -62,7 +63,8 @@ def _by_faiss(wanted: Vectors, chunks: Chunks, k: int) -> tuple[Rows, Scores]:
     return rows, scores
 
 
-def _by_torch(wanted: Vectors, chunks: Chunks, k: int, device: str) -> tuple[Rows, Scores]:
+def by_torch(wanted: Vectors, chunks: Chunks, k: int, device: str) -> tuple[Rows, Scores]:
+    """`nearest` on any device of torch's."""
     torch = import_torch()
     queries = torch.from_numpy(np.ascontiguousarray(wanted)).to(device)
     rows = torch.full((len(wanted), k), -1, dtype=torch.int64, device=device)

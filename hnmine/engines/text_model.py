@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hnmine.core.estimate import layer_operations
+from hnmine.engines.attention import attention_facts, takes_flash
 from hnmine.engines.batching import Positions, token_batches
 from hnmine.engines.inference import (
     arithmetic_facts,
@@ -65,6 +66,9 @@ class TextModel:
     reads_tokens: ClassVar[bool] = True
     """Whether an output is the model's `sentence_embedding` and nothing more is done to it."""
 
+    flashes: ClassVar[bool] = False
+    """Whether it runs with FlashAttention-2 where that is to be had; never with code of the model's own."""
+
     def __init__(self, model: ResolvedModel, options: TextModelOptions) -> None:
         self._resolved = model
         self._options = options
@@ -114,7 +118,12 @@ class TextModel:
             reason = f"the installed version {module.__version__} has no {self.class_name}"
             raise missing_extra("a newer sentence-transformers", ImportError(reason), extra=self.extra)
         kind = getattr(module, self.class_name)
-        return load_model(kind, self._resolved, self._options, *self._arithmetic)
+        flash = (
+            self.flashes
+            and not self._options.trust_remote_code
+            and takes_flash(*self._arithmetic, self._options.backend)
+        )
+        return load_model(kind, self._resolved, self._options, *self._arithmetic, flash=flash)
 
     @cached_property
     def max_length(self) -> int | None:
@@ -145,7 +154,7 @@ class TextModel:
             "max_length": self.max_length,
             "batch_tokens": self._batch_tokens,
             "window": WINDOW,
-            "machine": arithmetic_facts(self._options),
+            "machine": {**arithmetic_facts(self._options), **attention_facts(self._model)},
         }
 
     def batches(self, texts: Sequence[str], side: Side) -> Iterator[Batch]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -103,14 +104,15 @@ def open_array(path: Path, dtype: npt.DTypeLike | None, axes: int) -> npt.NDArra
 def _load_npy(path: Path) -> npt.NDArray[Any]:
     with open(path, "rb") as stream:
         version = np.lib.format.read_magic(stream)
-        header = (np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0)(
-            stream
-        )
-    # The operating system refuses to map an empty file.
-    mode: Any = "r" if 0 not in header[0] else None
-    # A plain view: rows taken out of a `memmap` are made in Python, one array after the other.
-    array: npt.NDArray[Any] = np.load(path, mmap_mode=mode, allow_pickle=False).view(np.ndarray)
-    return array
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, in_columns, dtype = read(stream)
+        start = stream.tell()
+    if 0 in shape or in_columns or dtype.hasobject:  # the operating system refuses to map an empty file
+        loaded: npt.NDArray[Any] = np.load(path, allow_pickle=False)
+        return loaded
+    from hnmine.files.tables import mapped
+
+    return np.frombuffer(mapped(path), dtype, math.prod(shape), start).reshape(shape)
 
 
 def normalise_rows(vectors: Vectors) -> Vectors:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -34,6 +35,8 @@ RECEIPTS = "receipts"
 Json = dict[str, Any]
 S = TypeVar("S")
 T = TypeVar("T")
+
+_NUMBERED = re.compile(r"(\D*)(\d*)")
 
 
 def pretty_json(value: object) -> str:
@@ -80,6 +83,11 @@ def read_plan(path: Path) -> Json | None:
         return _read_if_there(path / PLAN)
     except ArtefactError:
         return None
+
+
+def by_number(name: str) -> list[tuple[str, int]]:
+    """Sorts names of parts by their numbers: these are padded to five digits, and there may be more parts than that."""
+    return [(text, int(digits or 0)) for text, digits in _NUMBERED.findall(name)]
 
 
 class Draft:
@@ -356,7 +364,7 @@ class Artefact:
     def files(self, prefix: str = "part-", suffix: str = ".parquet") -> list[Path]:
         """The artefact's files whose relative name starts with `prefix`, in order."""
         names = (n for n in self.manifest["files"] if n.startswith(prefix) and n.endswith(suffix))
-        return [self.path / name for name in sorted(names)]
+        return [self.path / name for name in sorted(names, key=by_number)]
 
     def rows(self, path: Path) -> int:
         """How many rows a file of this artefact has."""

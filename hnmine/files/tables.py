@@ -169,6 +169,12 @@ def write_rows(path: Path, table: pa.Table) -> int:
     return int(table.num_rows)
 
 
+def mapped(path: Path) -> pa.Buffer:
+    """The bytes of a file, mapped, and the file closed: of open files a process often may have no more than 1,024."""
+    with pa.memory_map(os.fspath(path)) as file:
+        return file.read_buffer()
+
+
 def digest_table(table: pa.Table) -> str:
     """SHA-256 (hex) of a table's columns and values; the same however its rows are cut into chunks, or sliced."""
     state = hashlib.sha256()
@@ -196,7 +202,7 @@ class TextRows:
     """Rows of several Arrow files seen as one table, read by row number; nothing is held in memory."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
-        self._tables = [pa.ipc.open_file(pa.memory_map(os.fspath(path))).read_all() for path in paths]
+        self._tables = [pa.ipc.open_file(mapped(path)).read_all() for path in paths]
         sizes = [table.num_rows for table in self._tables]
         self._starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
 

@@ -49,9 +49,9 @@ def build(draft: Draft) -> tuple[dict[str, Json], Json]:
     facts = draft.plan["ann"]
     if facts["kind"] == Ann.FLAT:
         return {}, {}
-    names = sorted(name for receipt in draft.receipts(draft.plan["blocks"]) for name in receipt["files"])
+    parts = [name for receipt in draft.receipts(draft.plan["blocks"]) for name in receipt["files"]]
     documents, queries = (
-        [draft.path / name for name in names if name.startswith(f"vectors/{side}-")]
+        [draft.path / name for name in parts if name.startswith(f"vectors/{side}-")]
         for side in ("documents", "queries")
     )
     folder = draft.path / FOLDER

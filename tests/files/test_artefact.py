@@ -48,6 +48,12 @@ def test_a_finished_artefact_reads_back(tmp_path: Path) -> None:
     ]
 
 
+def test_parts_are_in_the_order_of_their_numbers_also_beyond_five_digits(tmp_path: Path) -> None:
+    names = ["vectors/documents-99999.npy", "vectors/documents-100000.npy", "vectors/documents-100001.npy"]
+    artefact = Artefact(tmp_path, {}, {"files": {name: {"rows": 8_192} for name in sorted(names)}})
+    assert artefact.files("vectors/documents-", ".npy") == [tmp_path / name for name in names]
+
+
 def test_the_manifest_is_free_of_paths_and_times(tmp_path: Path) -> None:
     first = finished(tmp_path / "a").path / "manifest.json"
     second = finished(tmp_path / "elsewhere" / "b").path / "manifest.json"

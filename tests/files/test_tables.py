@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from hnmine.engines.vectors import VectorStore
 from hnmine.files.artefact import Artefact, Draft
-from hnmine.files.tables import read_table, write_table
+from hnmine.files.tables import TextRows, read_table, write_array, write_rows, write_table
 from hnmine.schema import FORMAT_VERSION, Kind
 
 TABLE = pa.table(
@@ -36,6 +38,18 @@ def test_strings_that_repeat_have_a_dictionary_and_numbers_and_ids_have_none(tmp
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     assert write_table(tmp_path / "a.parquet", TABLE) == 500
     assert read_table([tmp_path / "a.parquet"]).equals(TABLE)
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="counts open files, as Linux lists them")
+def test_what_is_mapped_keeps_no_file_open(tmp_path: Path) -> None:
+    vectors, texts = tmp_path / "v.npy", tmp_path / "t.arrow"
+    write_array(vectors, np.arange(6, dtype=np.float16).reshape(3, 2))
+    write_rows(texts, TABLE.select(["doc_id"]))
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    stores, tables = VectorStore([vectors] * 40), TextRows([texts] * 40)
+    assert len(list(Path("/proc/self/fd").iterdir())) < before + 10
+    assert stores.take(np.array([119, 0])).tolist() == [[4, 5], [0, 1]]
+    assert tables.take(np.array([19_999]))["doc_id"].to_pylist() == ["d499"]
 
 
 @pytest.mark.parametrize("version", [1, FORMAT_VERSION])
