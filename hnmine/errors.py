@@ -83,7 +83,7 @@ class ConditionFailed(HnmineError):
 
 
 class StorageError(HnmineError):
-    """Storage or network failed: disk full, read-only, permission denied."""
+    """Storage or network failed: disk full, read-only, permission denied, a store that does not answer."""
 
     exit_code = 7
 

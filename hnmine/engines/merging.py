@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 
 from hnmine.core.bm25 import Counts, Int32s, Int64s, Scoring
 from hnmine.engines.postings import ARRAYS
+from hnmine.files.remote import fetch
 from hnmine.files.tables import mapped, write_array, write_rows, writing_array
 
 _STEP = 1 << 21
@@ -43,6 +44,7 @@ def merge(paths: Sequence[Path], directory: Path, scoring: Scoring) -> dict[str,
 
     The bytes are the same however the documents were cut into blocks. A collection has at most 2**31 - 1 documents.
     """
+    fetch(paths)
     blocks = [_Block(path) for path in paths]
     places = {name: directory / f"{name}.npy" for name in ARRAYS}
     firsts = np.cumsum([0, *(len(block.lengths) for block in blocks)])

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from hnmine.engines.vectors import Rows, Vectors, open_shard
 from hnmine.errors import ArtefactError
+from hnmine.files.remote import fetch
 
 _COMPARED_TOKENS = 65_536
 """Tokens of each side in memory when texts are compared."""
@@ -37,6 +38,7 @@ class TokenStore:
             raise ArtefactError(
                 f"{len(vectors)} files of token vectors and {len(lengths)} of lengths", expected="pairs"
             )
+        fetch([*vectors, *lengths])
         self._shards = [open_shard(path) for path in vectors]
         self.dimension = int(self._shards[0].shape[1])
         counts = [_open_lengths(path) for path in lengths]

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hnmine.errors import FIRST_PROBLEMS, ArtefactError, InputError
+from hnmine.files.remote import fetch
 from hnmine.schema import Scale
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ class VectorStore:
         """Raises `ArtefactError` if a shard is missing, unreadable, or of another shape than the first."""
         if not paths:
             raise ArtefactError("a dense index without vectors", expected="at least one .npy shard")
+        fetch(paths)
         self._shards = [open_shard(path) for path in paths]
         self.dimension = int(self._shards[0].shape[1])
         for path, shard in zip(paths, self._shards, strict=True):

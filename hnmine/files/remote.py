@@ -11,7 +11,7 @@ import errno
 import os
 import posixpath
 import stat as modes
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from pathlib import Path, PosixPath, PurePath, PurePosixPath
@@ -77,6 +77,11 @@ def joined(base: Path, other: str) -> Path:
     if isinstance(base, RemotePath):
         return Path(other) if other.startswith("/") else (base / other).resolve()
     return Path(os.path.normpath(base / other))
+
+
+def fetch(paths: Sequence[Path]) -> None:
+    """Have local copies of the objects among `paths`, several fetched at once."""
+    store.together(os.fspath, [path for path in paths if isinstance(path, RemotePath)])
 
 
 def promise(path: Path, sha256: str, size: int) -> None:
@@ -232,7 +237,7 @@ def _copy(old: IO[bytes], new: IO[bytes]) -> None:
 
 def _local_copy(url: str) -> Path:
     if (known := _promised.get(url)) is not None:
-        return copies().get(_name(url, known[0]), lambda pending: _fetch(url, pending, *known))
+        return copies().get(_name(url, known[0]), lambda pending: _fetch_promised(url, pending, *known))
     found = store.info(url)
     if found is None:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), url)
@@ -241,7 +246,7 @@ def _local_copy(url: str) -> Path:
     return copies().get(_name(url, found.version), lambda pending: store.download(url, pending))
 
 
-def _fetch(url: str, pending: Path, sha256: str, size: int) -> None:
+def _fetch_promised(url: str, pending: Path, sha256: str, size: int) -> None:
     """Download an object that has to have these bytes."""
     for _ in range(_FRESH_TRIES):
         store.download(url, pending)

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hnmine.files.atomic import replacing
+from hnmine.files.remote import fetch
 from hnmine.schema import DOC_ID, QUERY_ID, TEXT_KEY
 
 ROW_GROUP = 65_536
@@ -151,6 +152,7 @@ def write_array_parts(path: Path, shape: tuple[int, int], dtype: npt.DTypeLike, 
 
 def read_table(paths: Sequence[Path], columns: Sequence[str] | None = None) -> pa.Table:
     """Read Parquet parts in order as one table."""
+    fetch(paths)
     tables = []
     for path in paths:
         with pq.ParquetFile(path) as file:  # `pq.read_table` loads pandas, where it is installed
@@ -202,6 +204,7 @@ class TextRows:
     """Rows of several Arrow files seen as one table, read by row number; nothing is held in memory."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
+        fetch(paths)
         self._tables = [pa.ipc.open_file(mapped(path)).read_all() for path in paths]
         sizes = [table.num_rows for table in self._tables]
         self._starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)

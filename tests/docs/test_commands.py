@@ -116,7 +116,7 @@ def test_exit_codes_page(tmp_path: Path, shell: dict[str, str]) -> None:
     run_all("docs/exit-codes.md", tmp_path, shell)
 
 
-@pytest.mark.parametrize("page", ["docs/pipelines.md", "README.md"])
+@pytest.mark.parametrize("page", ["docs/pipelines.md", "docs/how-to/object-stores.md", "README.md"])
 def test_scripts_are_bash(page: str) -> None:
     found = blocks(page, "bash")
     assert found
