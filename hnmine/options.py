@@ -384,7 +384,7 @@ class FilterOptions(SampleOptions):
     max_fn_probability: float | None = option(
         None,
         "Drop n if it is a false negative with more than this estimated probability [default, if no margin is asked: "
-        "0.05; with fewer than 30 queries relative margin 0.05 for cosines; absolute margin 3 for logits].",
+        "0.03; with fewer than 30 queries relative margin 0.05 for cosines; absolute margin 3 for logits].",
     )
     max_score: float | None = option(None, "Drop n with s(n) above this.")
     min_score: float | None = option(None, "Drop n with s(n) below this.")

@@ -27,7 +27,7 @@ DENSE_ONLY: dict[str, Any] = {"bm25": None}
 
 # What the sources say (shared reference: methods); every other value of a preset is checked to be a default.
 SAID: dict[str, dict[str, Any]] = {
-    "default": {"num_negatives": 7, "top_k": 200, "max_fn_probability": 0.05},
+    "default": {"num_negatives": 7, "top_k": 200, "max_fn_probability": 0.03},
     "nv-retriever": {**DENSE_ONLY, "num_negatives": 4, "relative_margin": 0.05},
     "nv-embed": {**DENSE_ONLY, "num_negatives": 4, "relative_margin": 0.05},
     "rocketqa": {"score": True, "no_margin": True, "band": "0:0.1"},

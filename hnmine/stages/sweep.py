@@ -32,7 +32,9 @@ DEFAULT_MARGINS: Mapping[Scale, tuple[str, tuple[float, ...]]] = {
     Scale.COSINE: ("relative_margin", (0.0, 0.02, 0.05, 0.1)),
     Scale.LOGIT: ("absolute_margin", (0.0, 1.0, 3.0, 5.0)),
 }
-DEFAULT_PROBABILITIES: Mapping[str, tuple[float | None, ...]] = {"max_fn_probability": (None, 0.02, 0.05, 0.1, 0.2)}
+DEFAULT_PROBABILITIES: Mapping[str, tuple[float | None, ...]] = {
+    "max_fn_probability": (None, 0.02, 0.03, 0.05, 0.1, 0.2)
+}
 """Where probabilities can be estimated; each then beside no margin and those of the scale, without skips."""
 MOST_POINTS = 10_000
 _MARGINS = ("relative_margin", "absolute_margin", "max_fn_probability")
