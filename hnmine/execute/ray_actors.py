@@ -1,7 +1,7 @@
 """Runs blocks on a Ray cluster: one actor a GPU or a few CPUs, which is sent the task once, then block after block.
 
 Ray places and replaces the actors, and nothing more: blocks and their bytes are hnmine's. All nodes see the same
-files under the same paths; a block's answer is a few numbers, so that the object store stays empty.
+files under the same paths, or URLs; a block's answer is a few numbers, so that Ray's object store stays empty.
 """
 
 from __future__ import annotations

@@ -249,7 +249,10 @@ def _local_copy(url: str) -> Path:
 def _fetch_promised(url: str, pending: Path, sha256: str, size: int) -> None:
     """Download an object that has to have these bytes."""
     for _ in range(_FRESH_TRIES):
-        store.download(url, pending)
+        try:
+            store.download(url, pending)
+        except FileNotFoundError:
+            raise ArtefactError(f"{url} is missing", remedy="make the artefact again with --overwrite") from None
         if pending.stat().st_size == size and digest_file(pending) == sha256:
             return
     raise ArtefactError(f"{url} is corrupt: it does not match the manifest", remedy="make it again")

@@ -283,8 +283,8 @@ def test_what_is_no_input(write, tmp_path: Path) -> None:
         open_source(str(tmp_path / "corpsu.jsonl"), InputOptions())
     with pytest.raises(InputError, match="did you mean the built-in stdlib"):
         open_source("stdlb", InputOptions())
-    with pytest.raises(UsageError, match="only local paths"):
-        open_source("hf://datasets/BeIR/nfcorpus", InputOptions())
+    with pytest.raises(UsageError, match="nowhere://datasets"):
+        open_source("nowhere://datasets/BeIR/nfcorpus", InputOptions())
     with pytest.raises(InputError, match="cannot tell the format"):
         open_source(str(write("pairs.xlsx", b"PK\x03\x04")), InputOptions())
     with pytest.raises(InputError, match="a JSON array"):
