@@ -73,11 +73,21 @@ class Forecast:
     """Estimates for one collection, or for DATA that is none yet; rates are measured when the first asks for them."""
 
     def __init__(
-        self, amount: Amount, sample: Sample, folder: Path, *, top_k: int = TOP_K, bm25: Bm25Options | None = None
+        self,
+        amount: Amount,
+        sample: Sample,
+        folder: Path,
+        *,
+        top_k: int = TOP_K,
+        bm25: Bm25Options | None = None,
+        dimension: int | None = None,
+        last: str = "export",
     ) -> None:
+        """`dimension` of the vectors, None without any; `last`: the step up to which is rehearsed."""
         self.amount = amount
         self.sample = sample
-        self.dimension: int | None = _DIMENSION
+        self.dimension = dimension
+        self._last = last
         self.reading = 0.0
         """Seconds that it took to read DATA."""
         self._folder = folder
@@ -130,7 +140,7 @@ class Forecast:
     @cached_property
     def rehearsal(self) -> Rehearsal:
         """The stages over the sample."""
-        how: dict[str, Any] = {"top_k": self._top_k, "bm25": self._bm25}
+        how: dict[str, Any] = {"top_k": self._top_k, "bm25": self._bm25, "last": self._last}
         with suppress(MissingDependencyError):
             return Rehearsal(self.sample, self._folder / "with vectors", dimension=self.dimension, **how)
         return Rehearsal(self.sample, self._folder / "without vectors", dimension=None, **how)
@@ -284,26 +294,29 @@ def _spread(total: int) -> Any:
 def of_stage(stage: Stage | Ingest, folder: Path) -> Estimate | None:
     """What a stage whose inputs are there will take; None where that cannot be told. What it tries goes to `folder`."""
     if isinstance(stage, Ingest):
-        return Forecast.of_source(stage.source, stage.options.sample, folder).ingest()
-    top_k = stage.top_k if isinstance(stage, Mine) else TOP_K
+        return Forecast.of_source(stage.source, stage.options.sample, folder, last="ingest").ingest()
     collection = getattr(stage, "collection", None)
     if not isinstance(collection, Collection):
         return None
-    forecast = Forecast.of_collection(collection, folder, top_k=top_k)
+    forecast = partial(Forecast.of_collection, collection, folder)
     if isinstance(stage, IndexBm25):
-        return Forecast.of_collection(collection, folder, bm25=stage.options).bm25()
+        return forecast(bm25=stage.options, last="bm25").bm25()
     if isinstance(stage, IndexDense):
-        return forecast.dense(stage)
+        return forecast(dimension=_DIMENSION, last="dense").dense(stage)
     if isinstance(stage, IndexSparse | IndexLate):
-        return forecast.encoding(stage._encoder)
+        return forecast().encoding(stage._encoder)
     if isinstance(stage, Mine):
-        return forecast.mine([searched(index.artefact) for index in stage.indexes], stage.options, len(stage.runs))
+        indexes = [searched(index.artefact) for index in stage.indexes]
+        dimension = max((index.dimension for index in indexes if index.kind is Kind.DENSE_INDEX), default=None)
+        rates = forecast(top_k=stage.top_k, dimension=dimension, last="mine")
+        return rates.mine(indexes, stage.options, len(stage.runs))
     if isinstance(stage, Score):
         (pairs,) = (size for name, size in stage.sizes().items() if name.startswith("pairs"))
-        return forecast.score(stage.reranker, pairs, stage.table.size(stage.chosen), exact=stage.rules is None)
+        rows = stage.table.size(stage.chosen)
+        return forecast(last="mine").score(stage.reranker, pairs, rows, exact=stage.rules is None)
     if isinstance(stage, Filter):
-        return forecast.filter(stage.sizes()["candidates"])
-    return forecast.export(stage.sizes()["rows"]) if isinstance(stage, Export) else None
+        return forecast().filter(stage.sizes()["candidates"])
+    return forecast().export(stage.sizes()["rows"]) if isinstance(stage, Export) else None
 
 
 def searched(artefact: Artefact) -> Searched:
@@ -317,6 +330,7 @@ def of_chain(chain: Chain, folder: Path) -> dict[str, Estimate | None]:
     """What each step of a run will take, by its name, finished or not, whether its inputs are there or not."""
     options = chain.options
     more: dict[str, Any] = {"top_k": options.mine.top_k or TOP_K, "bm25": options.bm25}
+    more["dimension"] = _DIMENSION if options.dense is not None else None
     place = find_collection(chain.data) or chain.directory / COLLECTION
     if is_finished(place):
         forecast = Forecast.of_collection(Collection.open(place), folder, **more)

@@ -70,9 +70,18 @@ class Rehearsal:
     """
 
     def __init__(
-        self, sample: Sample, folder: Path, *, top_k: int, dimension: int | None, bm25: Bm25Options | None
+        self,
+        sample: Sample,
+        folder: Path,
+        *,
+        top_k: int,
+        dimension: int | None,
+        bm25: Bm25Options | None,
+        last: str = "export",
     ) -> None:
+        """Rehearse up to the step `last`; without a `dimension` there are no vectors, without `bm25` no such index."""
         self._sample = sample
+        self._last = last
         self._top_k = top_k
         self._dimension = dimension
         self._bm25 = bm25
@@ -109,6 +118,8 @@ class Rehearsal:
         self.collection = collection = Collection.open(folder / "collection")
         self.documents = len(collection.documents)
         indexes: list[Path] = []
+        if self._last == "ingest":
+            return
         if self._bm25 is not None:
             run("bm25", IndexBm25(collection, self._bm25), folder / "bm25", lambda c: c["documents"])
             indexes.append(folder / "bm25")
@@ -116,7 +127,7 @@ class Rehearsal:
             options = _vectors(collection, self._dimension, folder)
             run("dense", IndexDense(collection, options), folder / "dense", lambda c: c["documents"] + c["queries"])
             indexes.append(folder / "dense")
-        if not anchors or not indexes:
+        if not anchors or not indexes or self._last in ("bm25", "dense"):
             return
         depth = min(self._top_k, self.documents)
         mine = Mine(collection, [named_index(str(path)) for path in indexes], MineOptions(top_k=depth))
@@ -126,6 +137,8 @@ class Rehearsal:
             asked = Queries(rows=mine.query_rows, texts=collection.query_texts(mine.query_rows))
             seconds, _ = timed(lambda: mine.retrievers()[0].search(asked, depth))
             self.bm25_query = seconds / len(asked)
+        if self._last == "mine":
+            return
         rules = Filter(collection, candidates, FilterOptions(no_margin=True))
         decisions = run("filter", rules, folder / "decisions", lambda c: int(c["candidates"]))
         try:

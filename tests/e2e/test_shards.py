@@ -96,3 +96,15 @@ def test_tasks_of_an_array_take_their_shards_from_the_scheduler(chain: Chain, cl
         assert f"--shard {task - 1}/2 from LSF's LSB_JOBINDEX={task}" in done.stderr
     assert cli("merge", tmp_path / "filter", LSB_JOBINDEX="1", LSB_JOBINDEX_END="2").code == 0
     assert contents(tmp_path / "filter") == contents(chain.path("filter"))
+
+
+def test_two_tasks_of_the_same_shard_do_no_harm(
+    chain: Chain, cli: Cli, call: Callable[..., Done], tmp_path: Path
+) -> None:
+    command = chain.command("filter", tmp_path, "--shard", "0/2")
+    twice = [cli.start(*command, HNMINE_TEST_BLOCK_PAUSE="0.05") for _ in range(2)]
+    for done in map(cli.end, twice):
+        assert done.code == 0, done.stderr
+    assert call(*chain.command("filter", tmp_path, "--shard", "1/2")).code == 0
+    assert call("merge", tmp_path / "filter").code == 0
+    assert contents(tmp_path / "filter") == contents(chain.path("filter"))

@@ -76,6 +76,9 @@ def test_a_run_takes_about_what_it_was_said_to_take(data: Path, options: hnmine.
         slack = 0.5  # seconds: a file that is flushed, a collection that is opened
         assert outcome.seconds < estimate.seconds * GENEROUS + slack, name
         assert estimate.seconds < outcome.seconds * GENEROUS + slack, name
+        if name == "export":  # into a training file, beside the artefact
+            assert estimate.bytes
+            continue
         size = sum(file.stat().st_size for file in outcome.path.rglob("*") if file.is_file())
         assert estimate.bytes / 4 < size < estimate.bytes * 4, name
     took = sum(outcome.seconds for outcome in outcomes.values())
