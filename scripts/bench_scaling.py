@@ -350,6 +350,7 @@ def weak(out: Path, given: argparse.Namespace) -> dict[str, Any]:
             for count in order:
                 for stage, spent in _weak_stages(out / f"weak-{count}", shared, given, steps, count).items():
                     found.setdefault(stage, {}).setdefault(count, []).append(spent)
+            print(f"weak scaling: round {number + 1} of {given.rounds}", file=sys.stderr, flush=True)
     base = given.workers[0]
     return {
         "rounds": found,
@@ -751,8 +752,18 @@ def plot(results: Sequence[Mapping[str, Any]], path: Path) -> None:
         figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
 
 
+def tell(report: Mapping[str, Any], given: argparse.Namespace) -> None:
+    """Write the files that were asked for."""
+    if given.json is not None:
+        given.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    if given.markdown is not None:
+        given.markdown.write_text(tables(report), encoding="utf-8")
+    if given.plot is not None:
+        plot(report["simulation"], given.plot)
+
+
 def main() -> None:
-    """Measure, simulate and tell."""
+    """Measure, simulate and tell; weak scaling, which takes the longest, comes last."""
     given = arguments()
     os.environ["OMP_NUM_THREADS"] = "1"
     given.out.mkdir(parents=True, exist_ok=True)
@@ -762,7 +773,7 @@ def main() -> None:
         {
             "machine": bench_scale.machine(),
             "given": {name: str(v) if isinstance(v, Path) else v for name, v in vars(given).items()},
-            "weak": weak(given.out, given),
+            "weak": {"rounds": {}, "efficiency": {}},
             "blocks": {
                 name: {
                     "block": stage.block,
@@ -782,14 +793,10 @@ def main() -> None:
         own = Line(start=1 / given.encode_rate, slope=0.0)
         fast = {**stages, "index dense": replace(stages["index dense"], seconds=own)}
         report["simulation at the encode rate"] = plain(simulated(fast, given, facts, SIZES))
-    text = json.dumps(report, indent=1)
-    print(text)
-    if given.json is not None:
-        given.json.write_text(text + "\n", encoding="utf-8")
-    if given.markdown is not None:
-        given.markdown.write_text(tables(report), encoding="utf-8")
-    if given.plot is not None:
-        plot(report["simulation"], given.plot)
+    tell(report, given)
+    report["weak"] = plain(weak(given.out, given))
+    tell(report, given)
+    print(json.dumps(report, indent=1))
 
 
 if __name__ == "__main__":

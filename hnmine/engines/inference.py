@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -106,8 +106,7 @@ def load_model(
         arguments["model_kwargs"] = {"torch_dtype": _weights_dtype(device, dtype)}
     try:
         with _quiet_progress():
-            loaded = _load_flash(kind, model.path, arguments) if flash else None
-            loaded = kind(model.path, **arguments) if loaded is None else loaded
+            loaded = _loaded(kind, model.path, arguments, flash=flash)
     except HnmineError:
         raise
     except Exception as error:
@@ -118,13 +117,13 @@ def load_model(
     return loaded
 
 
-def _load_flash(kind: Callable[..., T], path: str, arguments: dict[str, Any]) -> T | None:
-    """The model with FlashAttention-2; None if it does not load so."""
-    own = {**arguments.get("model_kwargs", {}), "attn_implementation": FLASH}
-    try:
-        return kind(path, **{**arguments, "model_kwargs": own})
-    except (ImportError, ValueError):  # an architecture without it; what else is wrong, loading again will tell
-        return None
+def _loaded(kind: Callable[..., T], path: str, arguments: dict[str, Any], *, flash: bool) -> T:
+    """The model; with `flash` and if it loads so, with FlashAttention-2."""
+    if flash:
+        own = {**arguments.get("model_kwargs", {}), "attn_implementation": FLASH}
+        with suppress(ImportError, ValueError):  # an architecture without it; what else is wrong tells itself below
+            return kind(path, **{**arguments, "model_kwargs": own})
+    return kind(path, **arguments)
 
 
 def _load_error(error: Exception, model: ResolvedModel, options: ModelOptions) -> HnmineError:
