@@ -110,7 +110,7 @@ def test_the_default_is_the_estimated_probability_where_there_is_one(scale: Scal
         assert in_force(FilterOptions(), scale, estimated=True).absolute_margin == 3.0
         return
     found = in_force(FilterOptions(), scale, estimated=True)
-    assert (found.relative_margin, found.absolute_margin, found.max_fn_probability) == (None, None, 0.05)
+    assert (found.relative_margin, found.absolute_margin, found.max_fn_probability) == (None, None, 0.03)
     assert asked() == ["max-fn-probability"]
     assert asked(relative_margin=0.1) == ["relative-margin"]
     assert asked(no_margin=True) == []

@@ -50,7 +50,10 @@ def test_a_finished_artefact_reads_back(tmp_path: Path) -> None:
 
 def test_parts_are_in_the_order_of_their_numbers_also_beyond_five_digits(tmp_path: Path) -> None:
     names = ["vectors/documents-99999.npy", "vectors/documents-100000.npy", "vectors/documents-100001.npy"]
-    artefact = Artefact(tmp_path, {}, {"files": {name: {"rows": 8_192} for name in sorted(names)}})
+    files = {name: {"rows": 8_192, "sha256": "", "bytes": 0} for name in sorted(names)}
+    artefact = Artefact(tmp_path, {}, {"files": files}, "")
+        tmp_path, {}, {"files": dict.fromkeys(sorted(names), {"rows": 8_192, "sha256": "", "bytes": 0})}, ""
+    )
     assert artefact.files("vectors/documents-", ".npy") == [tmp_path / name for name in names]
 
 

@@ -21,8 +21,9 @@ from hnmine.stages.export import Export
 from hnmine.stages.filter import Filter
 from hnmine.stages.index_bm25 import IndexBm25
 from hnmine.stages.index_dense import IndexDense
+from hnmine.stages.indexes import named_index
 from hnmine.stages.ingest import Ingest
-from hnmine.stages.mine import Mine, named_index
+from hnmine.stages.mine import Mine
 from hnmine.stages.score import Score
 from hnmine.stages.stage import Stage
 from tests.conftest import WORDS

@@ -1,11 +1,10 @@
-"""Readers of every input format: `open_source` for a DATA, `RunFile` for a run, `read_qrels` for qrels."""
+"""Readers of every input format: `open_source` for a DATA, `runs.RunFile` for a run, `read_qrels` for qrels."""
 
 from __future__ import annotations
 
 from hnmine.files.readers.opening import open_source
 from hnmine.files.readers.qrels import read_qrels
 from hnmine.files.readers.records import Document, Judgment, Query, RunRow
-from hnmine.files.readers.runs import RunFile, RunRows
 from hnmine.files.readers.source import Source
 from hnmine.files.readers.streams import InputFile
 from hnmine.files.readers.trec import read_trec_run
@@ -15,9 +14,7 @@ __all__ = [
     "InputFile",
     "Judgment",
     "Query",
-    "RunFile",
     "RunRow",
-    "RunRows",
     "Source",
     "open_source",
     "read_qrels",
