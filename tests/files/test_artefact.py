@@ -52,8 +52,6 @@ def test_parts_are_in_the_order_of_their_numbers_also_beyond_five_digits(tmp_pat
     names = ["vectors/documents-99999.npy", "vectors/documents-100000.npy", "vectors/documents-100001.npy"]
     files = {name: {"rows": 8_192, "sha256": "", "bytes": 0} for name in sorted(names)}
     artefact = Artefact(tmp_path, {}, {"files": files}, "")
-        tmp_path, {}, {"files": dict.fromkeys(sorted(names), {"rows": 8_192, "sha256": "", "bytes": 0})}, ""
-    )
     assert artefact.files("vectors/documents-", ".npy") == [tmp_path / name for name in names]
 
 
