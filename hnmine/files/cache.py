@@ -120,10 +120,7 @@ class Copies:
         os.close(descriptor)
 
     def _make_room(self, *, but: Path) -> None:
-        entries = []
-        for entry in os.scandir(self.root):
-            with suppress(FileNotFoundError):
-                entries.append((entry.stat().st_mtime_ns, entry.stat().st_size, Path(entry.path)))
+        entries = list(_entries(self.root))
         total = sum(size for _, size, _ in entries)
         abandoned = time.time_ns() - _ABANDONED_SECONDS * 10**9
         for used, size, path in sorted(entries):
@@ -145,6 +142,14 @@ class Copies:
             yield
         finally:
             os.close(descriptor)
+
+
+def _entries(root: Path) -> Iterator[tuple[int, int, Path]]:
+    """(time of last use in ns, bytes, path) of every file there; others may remove some meanwhile."""
+    for entry in os.scandir(root):
+        with suppress(FileNotFoundError):
+            status = entry.stat()
+            yield status.st_mtime_ns, status.st_size, Path(entry.path)
 
 
 def _unlink_unless_held(path: Path) -> bool:
@@ -172,4 +177,5 @@ def _copies(root: Path, size: str | None) -> Copies:
     if size:
         return Copies(root, parse_size(size))
     root.mkdir(parents=True, exist_ok=True)
-    return Copies(root, min(MOST_BYTES, shutil.disk_usage(root).free // 2))
+    has = sum(size for _, size, _ in _entries(root))
+    return Copies(root, min(MOST_BYTES, (shutil.disk_usage(root).free + has) // 2))
