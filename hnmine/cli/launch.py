@@ -9,10 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hnmine.cli.flags import EXPLICIT
 from hnmine.errors import UsageError
+from hnmine.files.remote import as_path
 from hnmine.options import option
 
 if TYPE_CHECKING:
@@ -60,12 +62,13 @@ def command_of(context: Any, without: Sequence[str]) -> list[str]:
         if name in without or getattr(context.get_parameter_source(name), "name", "") not in EXPLICIT:
             continue
         if parameter.param_type_name == "argument":
-            words.append(str(value))
+            words.append(str(as_path(value) if isinstance(value, Path) else value))
         elif parameter.is_flag:
             words += [parameter.opts[0]] if value else []
         else:
             for one in value if parameter.multiple else [value]:
-                words += [parameter.opts[0], str(one)]
+                # `Path` makes s3:/bucket of a URL
+                words += [parameter.opts[0], str(as_path(one) if isinstance(one, Path) else one)]
     return words
 
 

@@ -38,6 +38,19 @@ def tool(folder: Path, name: str, script: Path | str, *, module: bool = False) -
     (folder / name).chmod(0o755)
 
 
+def submitted(script: Path, folder: Path, cache: Path, **more: str) -> subprocess.CompletedProcess[str]:
+    """Bash's run of a script of jobs, with `sbatch` and `scontrol` that keep their files in `folder`/slurm."""
+    tools, state = folder / "tools", folder / "slurm"
+    state.mkdir()
+    tool(tools, "hnmine", "hnmine", module=True)
+    for name in ("sbatch", "scontrol"):
+        tool(tools, name, FAKE)
+    path = f"{tools}{os.pathsep}{os.environ['PATH']}"
+    env = environment(cache, **{"PATH": path, "FAKE_SLURM": str(state), "FAKE_PREEMPT": "", **more})
+    command = ["bash", script]
+    return subprocess.run(command, env=env, capture_output=True, text=True, cwd=folder, stdin=subprocess.DEVNULL)
+
+
 @pytest.mark.slow
 def test_slurm(beir: Path, vectors: list[object], call: Call, cache: Path, tmp_path: Path) -> None:
     """Every step as an array; one task is stopped after its first block, one before it begins, and both come back."""
@@ -48,20 +61,9 @@ def test_slurm(beir: Path, vectors: list[object], call: Call, cache: Path, tmp_p
     planned = call("plan", data, "-o", tmp_path / "jobs", *flags, "--launcher", "slurm", "--tasks", 2, "--cpus", 1)
     assert planned.code == 0, planned.stderr
     (tmp_path / "jobs.sh").write_text(planned.stdout, encoding="utf-8")
-    tools, state, jobs = tmp_path / "tools", tmp_path / "slurm", tmp_path / "jobs"
-    state.mkdir()
-    tool(tools, "hnmine", "hnmine", module=True)
-    for name in ("sbatch", "scontrol"):
-        tool(tools, name, FAKE)
-    env = environment(
-        cache,
-        PATH=f"{tools}{os.pathsep}{os.environ['PATH']}",
-        FAKE_SLURM=str(state),
-        FAKE_PREEMPT=f"hnmine-mine/0={jobs / 'candidates' / 'receipts'} hnmine-bm25/1={jobs / 'collection'}",
-        HNMINE_TEST_BLOCK_PAUSE="0.1",
-    )
-    command = ["bash", tmp_path / "jobs.sh"]
-    done = subprocess.run(command, env=env, capture_output=True, text=True, cwd=tmp_path, stdin=subprocess.DEVNULL)
+    state, jobs = tmp_path / "slurm", tmp_path / "jobs"
+    stops = f"hnmine-mine/0={jobs / 'candidates' / 'receipts'} hnmine-bm25/1={jobs / 'collection'}"
+    done = submitted(tmp_path / "jobs.sh", tmp_path, cache, FAKE_PREEMPT=stops, HNMINE_TEST_BLOCK_PAUSE="0.1")
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
     log = (state / "log").read_text().splitlines()
     codes = [int(line.split("exit ")[1]) for line in log if "exit " in line]

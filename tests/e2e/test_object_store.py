@@ -17,6 +17,7 @@ from hnmine.files import store
 from hnmine.files.remote import as_path
 from tests.e2e import s3
 from tests.e2e.harness import STAGES, Chain, Cli, Done, contents, until
+from tests.e2e.test_launchers import submitted
 
 boto3 = pytest.importorskip("boto3")
 pytest.importorskip("s3fs")
@@ -128,6 +129,22 @@ def plain_run(beir: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory)
     done = Cli(cache)(*run_command(beir, folder), HNMINE_TEST_BLOCK_SIZE=BLOCK)
     assert done.code == 0, done.stderr
     return contents(folder)
+
+
+@pytest.mark.slow
+def test_slurm_without_a_shared_file_system(
+    beir: Path, bucket: Bucket, cache: Path, plain_run: dict[str, bytes], tmp_path: Path
+) -> None:
+    bucket.put_tree(beir, "data")
+    output = f"s3://{bucket.name}/run"
+    words = run_command(f"s3://{bucket.name}/data", output, "--launcher", "slurm", "--tasks", 2, "--cpus", 1)
+    planned = Cli(cache)("plan", *words[1:], HNMINE_TEST_BLOCK_SIZE=BLOCK)
+    assert planned.code == 0, planned.stderr
+    assert f"--output {output} " in planned.stdout
+    (tmp_path / "jobs.sh").write_text(planned.stdout, encoding="utf-8")
+    done = submitted(tmp_path / "jobs.sh", tmp_path, cache, HNMINE_TEST_BLOCK_SIZE=BLOCK)
+    assert done.returncode == 0, done.stderr
+    assert bucket.contents("run") == plain_run
 
 
 @pytest.mark.slow
