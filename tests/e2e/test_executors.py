@@ -15,11 +15,14 @@ SPLIT = [stage for stage in STAGES if stage != "ingest"]
 SLOW = ("score",)
 
 
-@pytest.mark.parametrize("stage", [pytest.param(s, marks=pytest.mark.slow) if s in SLOW else s for s in SPLIT])
-def test_three_processes_make_the_same_bytes(
-    stage: str, chain: Chain, call: Callable[..., Done], tmp_path: Path
+@pytest.mark.parametrize(
+    ("stage", "workers"),
+    [*(pytest.param(s, 4, marks=pytest.mark.slow) if s in SLOW else (s, 4) for s in SPLIT), ("mine", 1), ("mine", 2)],
+)
+def test_any_number_of_processes_makes_the_same_bytes(
+    stage: str, workers: int, chain: Chain, call: Callable[..., Done], tmp_path: Path
 ) -> None:
-    done = call(*chain.command(stage, tmp_path, "--executor", "local:3", "--json"))
+    done = call(*chain.command(stage, tmp_path, "--executor", f"local:{workers}", "--json"))
     assert done.code == 0, done.stderr
     assert done.json["blocks"]["done_now"] == done.json["blocks"]["total"] >= 5
     assert contents(chain.artefact(stage, tmp_path)) == contents(chain.path(stage))
