@@ -33,7 +33,10 @@ def cluster() -> Iterator[Any]:
     made.shutdown()
 
 
-@pytest.mark.parametrize("stage", ["bm25", "mine", "filter"])
+@pytest.mark.parametrize(
+    "stage",
+    ["bm25", "mine", "filter", *(pytest.param(s, marks=pytest.mark.slow) for s in ("search", "export"))],
+)
 def test_a_cluster_makes_the_same_bytes(stage: str, cluster: Any, chain: Chain, cli: Cli, tmp_path: Path) -> None:
     done = cli(*chain.command(stage, tmp_path, "--executor", f"ray:{cluster.address}", "--json"))
     assert done.code == 0, done.stderr
@@ -42,15 +45,16 @@ def test_a_cluster_makes_the_same_bytes(stage: str, cluster: Any, chain: Chain, 
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("stage", ["dense", "score"])
 def test_a_model_has_as_many_threads_there_as_its_plan_says(
-    cluster: Any, chain: Chain, cli: Cli, tmp_path: Path
+    stage: str, cluster: Any, chain: Chain, cli: Cli, tmp_path: Path
 ) -> None:
     on_ray = ["--executor", f"ray:{cluster.address}"]
-    one = cli(*chain.command("dense", tmp_path / "here"), OMP_NUM_THREADS="1")
-    there = cli(*chain.command("dense", tmp_path / "there", *on_ray), OMP_NUM_THREADS="1")
+    one = cli(*chain.command(stage, tmp_path / "here"), OMP_NUM_THREADS="1")
+    there = cli(*chain.command(stage, tmp_path / "there", *on_ray), OMP_NUM_THREADS="1")
     assert (one.code, there.code) == (0, 0), (one.stderr, there.stderr)
-    assert contents(chain.artefact("dense", tmp_path / "there")) == contents(chain.artefact("dense", tmp_path / "here"))
-    more = cli(*chain.command("dense", tmp_path / "more", *on_ray), OMP_NUM_THREADS="2")
+    assert contents(chain.artefact(stage, tmp_path / "there")) == contents(chain.artefact(stage, tmp_path / "here"))
+    more = cli(*chain.command(stage, tmp_path / "more", *on_ray), OMP_NUM_THREADS="2")
     assert more.code == 2
     assert "no node of the cluster has 2 CPUs" in more.stderr
 
