@@ -241,7 +241,7 @@ def bm25(given: argparse.Namespace, out: Path) -> Report:
 def scoring(given: argparse.Namespace, out: Path) -> Report:
     if given.beir is None or given.reranker is None:
         raise Lacking("--beir and --reranker")
-    runs = {"cranfield": ["-k", 200], "medquad": ["-k", 100, "--no-dense", "--limit", 300]}
+    runs = {"cranfield": ["-k", 200, "--split", "sparse1"], "medquad": ["-k", 100, "--no-dense", "--limit", 300]}
     asked = {"cranfield": ["--queries", 12, "--timed", 1], "medquad": ["--queries", 24, "--timed", 2]}
     found = {}
     for name, options in runs.items():
