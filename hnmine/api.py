@@ -28,6 +28,7 @@ from hnmine.options import (
     DenseOptions,
     ExportOptions,
     FilterOptions,
+    Format,
     InputOptions,
     LateOptions,
     MineOptions,
@@ -367,9 +368,9 @@ def audit(place: Place, *, options: AuditOptions | None = None, collection: Plac
     return prepare_audit(place, options=options or AuditOptions(), collection=collection).run()
 
 
-def export_places(output: Path) -> tuple[Path, Path | None]:
+def export_places(output: Path, form: Format = Format.TRIPLET) -> tuple[Path, Path | None]:
     """(artefact directory, training file or None): `X.parquet` keeps its artefact in `X.hnmine/export`."""
-    directory, file = training_places(output)
+    directory, file = training_places(output, form)
     return (directory / "export" if file else directory), file
 
 
@@ -378,7 +379,7 @@ def prepare_export(
 ) -> tuple[Export, Path]:
     """The stage that writes a training file, and the directory of its artefact."""
     artefact = open_artefact(as_path(decisions), Kind.DECISIONS)
-    path, file = export_places(output)
+    path, file = export_places(output, options.format)
     found = collection_of(artefact, as_path(collection) if collection else None)
     return Export(found, artefact, options, path=path, file=file), path
 

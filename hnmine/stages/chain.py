@@ -30,6 +30,7 @@ from hnmine.schema import Kind
 from hnmine.stages.export import Export
 from hnmine.stages.filter import Filter
 from hnmine.stages.filter import check as check_rules
+from hnmine.stages.formats import FORMATS
 from hnmine.stages.index_bm25 import IndexBm25
 from hnmine.stages.index_dense import IndexDense
 from hnmine.stages.indexes import NamedIndex, check_name, named_index
@@ -92,9 +93,11 @@ class Chain:
         self.data = data
         self.options = options
         self._cache = cache
-        self.directory, file = training_places(output)
-        self.file: Path | None = file or output / "triplets.parquet"
-        if options.export.rows_per_file is not None and file is None:
+        form = FORMATS[options.export.format]
+        self.directory, file = training_places(output, options.export.format)
+        usual = form.encoding.suffixes[0]
+        self.file: Path | None = file or output / ("triplets.parquet" if usual == ".parquet" else f"train{usual}")
+        if file is None and (options.export.rows_per_file is not None or form.beside):
             self.file = None
 
     def dense_name(self) -> str:
@@ -242,7 +245,7 @@ class Chain:
     def _check_earlier(self, how: Execution) -> None:
         if how.append is None:
             return
-        earlier = training_places(how.append)[0]
+        earlier = training_places(how.append, self.options.export.format)[0]
         if earlier.resolve() == self.directory.resolve():
             raise UsageError(
                 f"--append {how.append} is the output itself: what is finished does not change",
@@ -254,7 +257,7 @@ class Chain:
         """How to carry out a step: blocks are taken over from the same step of the earlier run."""
         if how.append is None or isinstance(stage, Ingest | Filter | Export):
             return replace(how, append=None)
-        earlier = training_places(how.append)[0] / step.path.relative_to(self.directory)
+        earlier = training_places(how.append, self.options.export.format)[0] / step.path.relative_to(self.directory)
         if is_artefact(earlier):
             return replace(how, append=earlier)
         how.progress.say(f"{step.name}: everything is made, for {how.append} has no {earlier.name}")

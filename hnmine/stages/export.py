@@ -6,9 +6,8 @@ sources, ranks and scores go to a sibling file (`NAME.ids.parquet`, or `ids/`) w
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,12 +20,13 @@ from hnmine.execute.local import Block, Execution
 from hnmine.files.artefact import Artefact, Draft, Json, sum_counts
 from hnmine.files.candidates import CandidatesTable
 from hnmine.files.collection import Collection
+from hnmine.files.encodings import Encoding, JsonDocument, Parquet
 from hnmine.files.remote import joined, relative
-from hnmine.files.tables import write_rows, write_table, writing
 from hnmine.hashing import keyed_hashes_of_rows
-from hnmine.options import ExportOptions, Pad, as_plain
+from hnmine.options import ExportOptions, Format, Pad, as_plain
 from hnmine.schema import P_FALSE_NEGATIVE, Kind
 from hnmine.stages.formats import FORMATS
+from hnmine.stages.formats.base import Documents, DocumentsFile, FurtherFile, Queries, QueriesFile, Rows, RowsFile
 from hnmine.stages.picked import Picked, Words, join, read_picked
 from hnmine.stages.places import refuse_foreign
 from hnmine.stages.stage import Outcome, Stage, block_size, cut, require_made_from
@@ -35,12 +35,14 @@ from hnmine.stages.training_rows import missing_scores, missing_weights, provena
 TEXTS_PER_BLOCK = 131_072
 _KEYED = 65_536
 """Pairs whose ids are Python strings at a time."""
+_NO_KEYS = np.empty(0, np.uint64)
 
 
 class Export(Stage):
-    """Writes one training file (or a directory of shards) in one of sentence-transformers' layouts.
+    """Writes training files in the format of a trainer.
 
-    `file` is the single file to write; without it the artefact's own directory gets `data/` and `ids/`.
+    `file` is the single file to write; without it the artefact's own directory gets shards in `data/`, or the format's
+    files under their own names, and `ids/`.
     """
 
     kind = Kind.EXPORT
@@ -65,7 +67,9 @@ class Export(Stage):
         self.file = relative(file.absolute(), path.absolute()) if file else None
         wanted = int(decisions.plan["options"]["num_negatives"])
         self.width = min(wanted, options.negatives or wanted)
-        queries, form = self.table.sample(options.limit, options.seed), FORMATS[options.format]
+        self.form = form = FORMATS[options.format]
+        self.has_scores = options.scores or form.needs_scores
+        queries = self.table.sample(options.limit, options.seed)
         if options.pad is not Pad.NONE and not form.is_fixed:
             raise UsageError(
                 f"--pad {options.pad}: rows of --format {options.format} have no fixed width to be filled up to",
@@ -90,23 +94,27 @@ class Export(Stage):
             self.pairs_left_out += left_out
         self.picked, self.layout = join(parts), end_to_end(layouts)
         self._check()
+        if options.rows_per_file is not None and form.beside:
+            raise UsageError(f"--rows-per-file: --format {options.format} is a directory of files with fixed names")
+        keys = self._keys(self.picked) if any(isinstance(file, RowsFile) for file in form.beside) else _NO_KEYS
+        self.further = [Further(file, self, keys) for file in form.beside]
         texts = len(self.layout) + len(self.layout.places)
         usual = max(1_024, TEXTS_PER_BLOCK * len(self.layout) // max(texts, 1))
         self.block_rows = options.rows_per_file or block_size(usual)
 
     def _check(self) -> None:
         if not (self.layout.places < 0).any():
-            is_full = FORMATS[self.options.format].is_fixed and self.options.pad is Pad.NONE
+            is_full = self.form.is_fixed and self.options.pad is Pad.NONE
             least = self.width if is_full else 1
             raise InputError(
                 "there is nothing to export: no query has a positive and enough negatives",
                 expected=f"queries with at least {least} negative(s)",
                 remedy="`hnmine inspect DECISIONS` shows which rule took them; --negatives N narrows n-tuples",
             )
-        missing = missing_scores(self.picked, self.layout) if self.options.scores else 0
+        missing = missing_scores(self.picked, self.layout) if self.has_scores else 0
         if missing:
             raise InputError(
-                f"--scores: {missing:,} chosen texts have no score under {self.table.artefact.plan['judge_by']}",
+                f"scores: {missing:,} chosen texts have no score under {self.table.artefact.plan['judge_by']}",
                 remedy="filter again with --judge-by a score that every row has",
             )
         missing = missing_weights(self.picked, self.layout) if self.options.weight else 0
@@ -155,29 +163,47 @@ class Export(Stage):
 
     def parameters(self) -> Json:
         """The layout, and where the file goes relative to the artefact."""
-        return {"options": as_plain(self.options), "width": self.width, "file": self.file, "block": self.block_rows}
+        named = [self.form.name, *(further.name for further in self.form.beside)] if self.form.beside else []
+        return {
+            "options": as_plain(self.options),
+            "width": self.width,
+            "file": self.file,
+            "block": self.block_rows,
+            **({"names": named} if named else {}),
+        }
 
     def blocks(self) -> Sequence[Block]:
-        """Blocks of rows, about 131,072 texts each; the shards of a directory."""
-        return cut(len(self.layout), self.block_rows, "rows")
+        """Blocks of rows, about 131,072 texts each; then those of each further file of the format."""
+        found = cut(len(self.layout), self.block_rows, _ROWS)
+        for number, further in enumerate(self.further):
+            found += cut(further.rows, further.block_rows, _further(number))
+        return [replace(block, index=index) for index, block in enumerate(found)]
 
     def sizes(self) -> Json:
         """Rows to write, and (query, positive) pairs that have too few negatives for one."""
         return {"rows": len(self.layout), "pairs_left_out": self.pairs_left_out}
 
     def work(self, block: Block, draft: Draft) -> None:
-        """Write the rows of one block, and their provenance."""
+        """Write the rows of one block, and their provenance; or a part of a further file."""
+        table, _, number = block.name.partition("-")
+        if table != _ROWS:
+            further = self.further[int(table.removeprefix(_FURTHER))]
+            part = f"{table}/{number}{further.file.encoding.part_suffix}"
+            rows = further.file.encoding.write_part(draft.path / part, further.table(int(number), block.size))
+            draft.commit(block.name, {part: rows}, {})
+            return
         layout = self._rows_of(block)
         tables = {"data": self._training(layout), "ids": provenance_table(self.collection, self.picked, layout)}
-        name = f"train-{block.index:05d}-of-{len(self.blocks()):05d}"
+        name = f"train-{block.index:05d}-of-{self._shards:05d}"
         files = {}
-        for folder, table in tables.items():
-            if self.file is None:
-                part = f"{folder}/{name}.parquet"
-                files[part] = write_table(draft.path / part, table, as_strings=True)
-            else:  # what `close` joins, and nobody else reads: quick to write and to read
-                part = f"{folder}/{name}.arrow"
-                files[part] = write_rows(draft.path / part, table)
+        for folder, rows_of_it in tables.items():
+            encoding = self.form.encoding if folder == "data" else Parquet()
+            if self.is_sharded or (folder == "ids" and self.file is None):
+                part = f"{folder}/{name}{encoding.suffixes[0]}"
+                files[part] = encoding.write(draft.path / part, rows_of_it)
+            else:  # what `close` joins, and nobody else reads
+                part = f"{folder}/{name}{encoding.part_suffix}"
+                files[part] = encoding.write_part(draft.path / part, rows_of_it)
         counts: Json = {"rows": len(layout)}
         if self.options.pad is not Pad.NONE:
             counts["repeated"] = int(repeated(layout).sum())
@@ -188,52 +214,106 @@ class Export(Stage):
             }
         draft.commit(block.name, files, counts)
 
+    @property
+    def _shards(self) -> int:
+        return len(cut(len(self.layout), self.block_rows))
+
+    @property
+    def is_sharded(self) -> bool:
+        """Whether each block is a file of its own: the format has one file, and no name was given for it."""
+        return self.file is None and not self.form.beside
+
     def _rows_of(self, block: Block) -> Layout:
         start = block.index * self.block_rows
         return self.layout.between(start, start + block.size)
 
     def _training(self, layout: Layout) -> pa.Table:
-        asked = self.options
         return training_table(
             self.collection,
             self.picked,
             layout,
-            asked.format,
+            self.options.format,
             width=self.width,
-            scores=asked.scores,
-            weight=asked.weight,
+            scores=self.has_scores,
+            weight=self.options.weight,
         )
 
     def stream(self) -> Iterator[str]:
-        """Every row as one line of JSON, in the file's order: what `-o -` writes."""
+        """Every row as one line of text (JSON unless the format has another), in the file's order: `-o -`."""
+        if self.form.beside or isinstance(self.form.encoding, JsonDocument):
+            raise UsageError(
+                f"-o -: --format {self.options.format} is no stream of lines", expected="a file or a directory"
+            )
         for block in self.blocks():
-            for row in self._training(self._rows_of(block)).to_pylist():
-                yield json.dumps(row, ensure_ascii=False) + "\n"
+            yield from self.form.encoding.lines(self._training(self._rows_of(block)))
 
     @classmethod
     def close(cls, draft: Draft) -> Artefact:
-        """Join the parts into the single file, if one is wanted, and write the manifest."""
-        if draft.plan["file"] is None:
-            return super().close(draft)
+        """Join the parts into the files that are wanted whole, and write the manifest."""
+        form = FORMATS[Format(draft.plan["options"]["format"])]
+        file = draft.plan["file"]
         receipts = draft.receipts(draft.plan["blocks"])
-        names = sorted(name for receipt in receipts for name in receipt["files"])
-        final = {"data": draft.plan["file"], "ids": sibling(Path(draft.plan["file"])).as_posix()}
-        files: Json = {}
-        for table, name in final.items():
-            parts = [draft.path / part for part in names if part.startswith(f"{table}/")]
-            rows = _join(parts, draft.path / name)
-            files[name] = draft.describe(name, rows)
+        parts = {name: rows for receipt in receipts for name, rows in receipt["files"].items()}
+        whole: dict[str, tuple[str, Encoding]] = {}
+        if file is not None:
+            whole = {"data": (file, form.encoding), "ids": (sibling(Path(file)).as_posix(), Parquet())}
+        elif form.beside:
+            whole = {"data": (form.name, form.encoding)}
+        for number, further in enumerate(form.beside):
+            whole[_further(number)] = (further.name, further.encoding)
+        files: Json = {name: entry for name, entry in parts.items() if name.partition("/")[0] not in whole}
+        for table, (name, encoding) in whole.items():
+            own = sorted(part for part in parts if part.startswith(f"{table}/"))
+            encoding.join([draft.path / part for part in own], draft.path / name)
+            files[name] = draft.describe(name, sum(parts[part]["rows"] for part in own))
         return draft.close(files=files, counts=sum_counts(r["counts"] for r in receipts))
 
 
+_ROWS = "rows"
+_FURTHER = "further"
+
+
+def _further(number: int) -> str:
+    """The name of the blocks, and of the folder of the parts, of a format's further file."""
+    return f"{_FURTHER}{number}"
+
+
+class Further:
+    """A further file of a format over what an export picked: how many rows it has, and any of its blocks."""
+
+    def __init__(self, file: FurtherFile, export: Export, keys: npt.NDArray[np.uint64]) -> None:
+        self.file = file
+        self._collection, self._picked = export.collection, export.picked
+        self._layout: Layout | None = None
+        self._scores = export.has_scores
+        match file:
+            case RowsFile():
+                self._layout = file.lay_out(export.picked.chosen, export.width, keys)
+                self.rows = len(self._layout)
+            case DocumentsFile(whole=True):
+                self._chosen = None
+                self.rows = len(export.collection.doc_ids)
+            case DocumentsFile():
+                self._chosen = np.unique(export.picked.documents(export.layout.places))
+                self.rows = len(self._chosen)
+            case QueriesFile():
+                self._chosen = np.unique(export.picked.query_rows[export.layout.query])
+                self.rows = len(self._chosen)
+        self.block_rows = block_size(TEXTS_PER_BLOCK // 2)
+
+    def table(self, number: int, size: int) -> pa.Table:
+        """The columns of a block's rows."""
+        start = number * self.block_rows
+        if isinstance(self.file, RowsFile):
+            assert self._layout is not None
+            layout = self._layout.between(start, start + size)
+            return self.file.table(Rows(self._collection, self._picked, layout, scores=self._scores))
+        rows = np.arange(start, start + size) if self._chosen is None else self._chosen[start : start + size]
+        if isinstance(self.file, QueriesFile):
+            return self.file.table(Queries(self._collection, rows))
+        return self.file.table(Documents(self._collection, rows))
+
+
 def sibling(file: Path) -> Path:
-    """Where the ids of a training file go: `triplets.parquet` has `triplets.ids.parquet`."""
-    return file.with_name(f"{file.stem}.ids{file.suffix}")
-
-
-def _join(parts: Sequence[Path], target: Path) -> int:
-    """Write the rows of all parts into one Parquet file, part by part."""
-    with writing(target, as_strings=True) as writer:
-        for part in parts:
-            writer.write(pa.ipc.open_file(pa.memory_map(os.fspath(part))).read_all())
-    return writer.rows
+    """Where the ids of a training file go: `triplets.jsonl` has `triplets.ids.parquet`."""
+    return file.with_name(f"{file.stem}.ids.parquet")

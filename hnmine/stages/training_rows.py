@@ -33,14 +33,7 @@ def training_table(
     The labels are 1 for a positive and 0 for a negative, or the judge's scores where `scores` asks for them. `weight`
     asks for one more column, behind the others. Columns of texts are dictionaries, each of its own texts.
     """
-    rows = Rows(
-        queries=collection.query_dictionary(picked.query_rows[layout.query]),
-        documents=collection.document_dictionary(picked.documents(layout.places)),
-        offsets=pa.array(layout.offsets, pa.int32()),
-        labels=pa.array((layout.places >= 0).astype(np.int64)),
-        scores=pa.array(picked.scores(layout.places)) if scores else None,
-        weights=pa.array(picked.weights(layout.places)) if weight else None,
-    )
+    rows = Rows(collection, picked, layout, scores=scores, weight=weight)
     table = FORMATS[form].table(rows, width=width)
     return pa.table({name: _trimmed(_flat(table[name])) for name in table.column_names})
 
