@@ -498,6 +498,14 @@ class AuditOptions(TruthOptions):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReportOptions:
+    """`report`."""
+
+    seed: int = option(0, "Seed of the keyed samples.")
+    limit: int = option(1_500, "Queries whose triplets can be looked at, a keyed sample.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ExportOptions(SampleOptions):
     """`export`."""
 
