@@ -448,6 +448,11 @@ class FilterOptions(SampleOptions):
         Existing.JUDGE,
         "Negatives of your own file: judged as any candidate, the survivors picked first, or kept against all guesses.",
     )
+    labels: str | None = option(
+        None,
+        "Judgments of your own of candidates, as qrels (what the report downloads): grade 0 is known not to be "
+        "relevant, whatever a rule guesses; any other is dropped.",
+    )
     max_reuse: int = option(
         0, "A document stays a candidate of at most C queries, a keyed draw of those it survived in."
     )

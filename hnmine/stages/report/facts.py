@@ -110,7 +110,9 @@ class Spreads:
         p = np.asarray(self.rows[P_FALSE_NEGATIVE].to_numpy(zero_copy_only=False), np.float64)
         edges = np.linspace(0, 1, BINS + 1)
         found = {name: p[self.group[name]] for name in ("negatives", "rejects")}
-        return Histogram(edges, {n: np.histogram(v[np.isfinite(v)], edges)[0].astype(np.int64) for n, v in found.items()})
+        return Histogram(
+            edges, {n: np.histogram(v[np.isfinite(v)], edges)[0].astype(np.int64) for n, v in found.items()}
+        )
 
     def agreement(self) -> list[Json]:
         """For each two retrievers and depth k: documents in both first k over those in either (Jaccard), by query."""
@@ -191,10 +193,9 @@ def _histogram(groups: dict[str, Any]) -> Histogram:
     everything = np.concatenate(list(finite.values()))
     if not len(everything):
         return Histogram(np.array([0.0, 1.0]), {name: np.zeros(1, np.int64) for name in finite})
-    low, high = np.quantile(everything, [0.001, 0.999])
+    ends = np.array([np.quantile(values, [0.005, 0.995]) for values in finite.values() if len(values)])
+    low, high = float(ends[:, 0].min()), float(ends[:, 1].max())
     if low == high:
         low, high = low - 0.5, high + 0.5
     edges = np.linspace(low, high, BINS + 1)
-    return Histogram(
-        edges, {n: np.histogram(v.clip(low, high), edges)[0].astype(np.int64) for n, v in finite.items()}
-    )
+    return Histogram(edges, {n: np.histogram(v.clip(low, high), edges)[0].astype(np.int64) for n, v in finite.items()})

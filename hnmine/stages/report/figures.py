@@ -52,7 +52,9 @@ def draw_funnel(rows: Sequence[tuple[str, int]], *, name: str) -> str:
         starts.append(0 if place in (0, len(rows) - 1) else left - count)
         left -= count if 0 < place < len(rows) - 1 else 0
     colours = [COLOURS["reserve"], *[COLOURS["taken"]] * (len(rows) - 2), COLOURS["negatives"]]
-    colours = [COLOURS["positives"] if label == "known positives" else c for label, c in zip(labels, colours, strict=True)]
+    colours = [
+        COLOURS["positives"] if label == "known positives" else c for label, c in zip(labels, colours, strict=True)
+    ]
     axes.barh(range(len(rows)), [count for _, count in rows], left=starts, color=colours, height=0.66)
     widest = max(count for _, count in rows) or 1
     for place, (start, (_, count)) in enumerate(zip(starts, rows, strict=True)):

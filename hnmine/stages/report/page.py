@@ -16,12 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from hnmine.errors import MissingDependencyError, UsageError
+from hnmine.errors import ArtefactError, MissingDependencyError, UsageError
 from hnmine.files.artefact import Artefact, Json
 from hnmine.files.atomic import write_text
 from hnmine.files.candidates import CandidatesTable
 from hnmine.files.collection import Collection, rows_of
-from hnmine.options import ReportOptions, SweepOptions
+from hnmine.options import ReportOptions, SweepOptions, from_mapping
 from hnmine.schema import Kind
 from hnmine.stages.places import artefacts_of, collection_of, is_artefact, open_artefact
 from hnmine.stages.report import facts, figures
@@ -200,10 +200,11 @@ class Report:
     def _sweep(self) -> Json | None:
         try:
             candidates = self.decisions.input("candidates", Kind.CANDIDATES)
-        except Exception:  # moved or gone: the page goes without the picture
+        except ArtefactError:  # moved or gone: the page goes without the picture
             return None
         count = self.decisions.plan["options"]["num_negatives"]
-        return Sweep(self.collection, candidates, SweepOptions(limit=SWEPT, num_negatives=(count,))).run()
+        options = from_mapping(SweepOptions, {"limit": SWEPT, "num_negatives": (count,)}, where="report")
+        return Sweep(self.collection, candidates, options).run()
 
 
 def _require() -> None:
@@ -236,7 +237,13 @@ def _pretty(value: Any) -> str:
 def _duration(seconds: float | None) -> str:
     if seconds is None:
         return "–"
-    return f"{seconds:.1f} s" if seconds < 90 else f"{seconds / 60:.1f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+    return (
+        f"{seconds:.1f} s"
+        if seconds < 90
+        else f"{seconds / 60:.1f} min"
+        if seconds < 5400
+        else f"{seconds / 3600:.1f} h"
+    )
 
 
 def _strings(values: list[str]) -> Any:
