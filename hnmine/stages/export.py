@@ -18,6 +18,7 @@ from hnmine.core.layout import Layout, end_to_end, repeated
 from hnmine.errors import InputError, UsageError
 from hnmine.execute.local import Block, Execution
 from hnmine.files.artefact import Artefact, Draft, Json, sum_counts
+from hnmine.files.atomic import replacing
 from hnmine.files.candidates import CandidatesTable
 from hnmine.files.collection import Collection
 from hnmine.files.encodings import Encoding, JsonDocument, Parquet
@@ -277,6 +278,10 @@ class Export(Stage):
             own = sorted(part for part in parts if part.startswith(f"{table}/"))
             encoding.join([draft.path / part for part in own], draft.path / name)
             files[name] = draft.describe(name, sum(parts[part]["rows"] for part in own))
+        for name, text in form.fixed.items():
+            with replacing(draft.path / name) as pending:
+                pending.write_text(text, encoding="utf-8")
+            files[name] = draft.describe(name, 0)
         return draft.close(files=files, counts=sum_counts(r["counts"] for r in receipts))
 
 

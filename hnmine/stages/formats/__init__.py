@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from hnmine.options import Format
 from hnmine.stages.formats.base import Rows, TrainingFormat
+from hnmine.stages.formats.ids import Ids
 from hnmine.stages.formats.labeled_list import LabeledList
 from hnmine.stages.formats.labeled_pair import LabeledPair
 from hnmine.stages.formats.n_tuple import NTuple
+from hnmine.stages.formats.pylate import PyLate, PyLateDistillation
 from hnmine.stages.formats.triplet import Triplet
 
 FORMATS: dict[Format, TrainingFormat] = {
@@ -14,6 +16,9 @@ FORMATS: dict[Format, TrainingFormat] = {
     Format.N_TUPLE: NTuple(),
     Format.LABELED_PAIR: LabeledPair(),
     Format.LABELED_LIST: LabeledList(),
+    Format.IDS: Ids(),
+    Format.PYLATE: PyLate(),
+    Format.PYLATE_KD: PyLateDistillation(),
 }
 
 __all__ = ["FORMATS", "Rows", "TrainingFormat"]

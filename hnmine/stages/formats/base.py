@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import ClassVar
 
 import numpy as np
@@ -243,6 +244,8 @@ class TrainingFormat(ABC):
     name: ClassVar[str] = "train.parquet"
     """Where the rows go in a directory with further files."""
     beside: ClassVar[tuple[FurtherFile, ...]] = ()
+    fixed: ClassVar[Mapping[str, str]] = MappingProxyType({})
+    """Further files of a directory whose text is the same whatever is exported, by name."""
     is_fixed: ClassVar[bool] = False
     """Whether every row has as many negatives as any other, so that a query with too few can be padded."""
     has_instruction: ClassVar[bool] = False
