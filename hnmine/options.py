@@ -156,6 +156,9 @@ class Format(StrEnum):
     N_TUPLE = "n-tuple"
     LABELED_PAIR = "labeled-pair"
     LABELED_LIST = "labeled-list"
+    FLAGEMBEDDING = "flagembedding"
+    TEVATRON = "tevatron"
+    TEVATRON_V2 = "tevatron-v2"
 
 
 class Pad(StrEnum):
