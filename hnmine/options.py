@@ -159,6 +159,9 @@ class Format(StrEnum):
     IDS = "ids"
     PYLATE = "pylate"
     PYLATE_KD = "pylate-kd"
+    FLAGEMBEDDING = "flagembedding"
+    TEVATRON = "tevatron"
+    TEVATRON_V2 = "tevatron-v2"
 
 
 class Pad(StrEnum):
