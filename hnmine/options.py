@@ -150,12 +150,21 @@ class Existing(StrEnum):
 
 
 class Format(StrEnum):
-    """The layouts of a training file (sentence-transformers)."""
+    """The layouts of a training file."""
 
     TRIPLET = "triplet"
     N_TUPLE = "n-tuple"
     LABELED_PAIR = "labeled-pair"
     LABELED_LIST = "labeled-list"
+    MS_SWIFT = "ms-swift"
+    MS_SWIFT_RERANKER = "ms-swift-reranker"
+    NEMO = "nemo"
+    DPR = "dpr"
+    GPL = "gpl"
+    MSMARCO = "msmarco"
+    TREC = "trec"
+    BEIR = "beir"
+    JSONL = "jsonl"
 
 
 class Pad(StrEnum):
