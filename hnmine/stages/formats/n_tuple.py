@@ -15,6 +15,7 @@ class NTuple(TrainingFormat):
     """
 
     is_fixed = True
+    has_free_columns = True
 
     def lay_out(self, chosen: Chosen, *, width: int, keys: Keys | None, pad: bool = False) -> tuple[Layout, int]:
         """A row for each pair whose query has at least `width` negatives; with `pad`, at least one."""
