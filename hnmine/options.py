@@ -162,6 +162,15 @@ class Format(StrEnum):
     FLAGEMBEDDING = "flagembedding"
     TEVATRON = "tevatron"
     TEVATRON_V2 = "tevatron-v2"
+    MS_SWIFT = "ms-swift"
+    MS_SWIFT_RERANKER = "ms-swift-reranker"
+    NEMO = "nemo"
+    DPR = "dpr"
+    GPL = "gpl"
+    MSMARCO = "msmarco"
+    TREC = "trec"
+    BEIR = "beir"
+    JSONL = "jsonl"
 
 
 class Pad(StrEnum):

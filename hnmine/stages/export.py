@@ -13,12 +13,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from hnmine.core.layout import Layout, end_to_end, repeated
-from hnmine.errors import InputError, UsageError
+from hnmine.errors import InputError, ProblemLog, UsageError
 from hnmine.execute.local import Block, Execution
 from hnmine.files.artefact import Artefact, Draft, Json, sum_counts
-from hnmine.files.atomic import replacing
+from hnmine.files.atomic import write_text
 from hnmine.files.candidates import CandidatesTable
 from hnmine.files.collection import Collection
 from hnmine.files.encodings import Encoding, JsonDocument, Parquet
@@ -78,6 +79,12 @@ class Export(Stage):
                 f"--pad {options.pad}: rows of --format {options.format} have no fixed width to be filled up to",
                 expected=f"--format {', '.join(name for name, known in FORMATS.items() if known.is_fixed)}",
             )
+        for flag, is_asked, is_possible in (
+            ("--scores", options.scores, form.takes_scores),
+            ("--weight", options.weight, form.takes_weights),
+        ):
+            if is_asked and not is_possible:
+                raise UsageError(f"{flag}: files of --format {options.format} have no place for it")
         parts, layouts, words, self.pairs_left_out = [], [], Words(), 0
         for epoch in self._epochs():
             part = read_picked(
@@ -101,6 +108,7 @@ class Export(Stage):
             raise UsageError(f"--rows-per-file: --format {options.format} is a directory of files with fixed names")
         keys = self._keys(self.picked) if any(isinstance(file, RowsFile) for file in form.beside) else _NO_KEYS
         self.further = [Further(file, self, keys) for file in form.beside]
+        self._check_ids()
         texts = len(self.layout) + len(self.layout.places)
         usual = max(1_024, TEXTS_PER_BLOCK * len(self.layout) // max(texts, 1))
         self.block_rows = options.rows_per_file or block_size(usual)
@@ -136,6 +144,26 @@ class Export(Stage):
                 remedy="decide again: `hnmine filter CANDIDATES -o DIR` estimates it for every row",
             )
 
+    def _check_ids(self) -> None:
+        """Raise `InputError` for ids that the format's readers would take for something else."""
+        if self.form.ids_without is None:
+            return
+        problems = ProblemLog()
+        is_whole = any(isinstance(file, DocumentsFile) and file.whole for file in self.form.beside)
+        rows = np.unique(self.picked.documents(self.layout.places))
+        doc_ids = self.collection.doc_ids if is_whole else self.collection.doc_ids.take(pa.array(rows))
+        query_ids = self.picked.query_ids.take(pa.array(np.unique(self.layout.query)))
+        for noun, ids in (("document", doc_ids), ("query", query_ids)):
+            found = ids.filter(pc.match_substring_regex(ids, self.form.ids_without))
+            for identity in found.to_pylist():
+                problems.add(f"{noun} id with white space or quotation mark", noun, repr(identity))
+        if problems:
+            raise InputError(
+                f"--format {self.options.format}: ids that its readers would split or change\n{problems.render()}",
+                expected="ids without white space (in columns between tabs: without tabs, line ends, spaces at an end)",
+                remedy="rename them in DATA, or write --format jsonl, which holds any id",
+            )
+
     def _epochs(self) -> list[int]:
         """The epochs whose rows are written, one after the other."""
         picked, asked = int(self.table.artefact.plan["options"]["epochs"]), self.options.epoch
@@ -144,6 +172,12 @@ class Export(Stage):
                 f"--epoch {asked}: the decisions are for {picked} epoch(s)",
                 expected=f"1 to {picked}",
                 remedy="`hnmine filter --epochs N` picks for more",
+            )
+        if asked is None and picked > 1 and not self.form.takes_epochs:
+            raise UsageError(
+                f"the decisions are for {picked} epochs, and --format {self.options.format} holds a query once",
+                expected=f"--epoch 1 to {picked}",
+                remedy="export each epoch to a directory of its own: --epoch 1 -o DIR-1",
             )
         return [asked] if asked is not None else list(range(1, picked + 1))
 
@@ -174,7 +208,8 @@ class Export(Stage):
 
     def parameters(self) -> Json:
         """The layout, and where the file goes relative to the artefact."""
-        named = [self.form.name, *(further.name for further in self.form.beside)] if self.form.beside else []
+        further = (*self.form.beside, *self.form.static)
+        named = [self.form.name, *(file.name for file in further)] if further else []
         return {
             "options": as_plain(self.options),
             "width": self.width,
@@ -278,10 +313,9 @@ class Export(Stage):
             own = sorted(part for part in parts if part.startswith(f"{table}/"))
             encoding.join([draft.path / part for part in own], draft.path / name)
             files[name] = draft.describe(name, sum(parts[part]["rows"] for part in own))
-        for name, text in form.fixed.items():
-            with replacing(draft.path / name) as pending:
-                pending.write_text(text, encoding="utf-8")
-            files[name] = draft.describe(name, 0)
+        for static in form.static:
+            write_text(draft.path / static.name, static.text(draft.plan["inputs"]["decisions"]))
+            files[static.name] = draft.describe(static.name, 0)
         return draft.close(files=files, counts=sum_counts(r["counts"] for r in receipts))
 
 
