@@ -35,7 +35,7 @@ class FlagEmbedding(TrainingFormat):
     """
 
     encoding = _Lines()
-    has_instruction: ClassVar[bool] = True
+    has_instruction = True
     takes_weights: ClassVar[bool] = False
 
     def lay_out(self, chosen: Chosen, *, width: int, keys: Keys | None, pad: bool = False) -> tuple[Layout, int]:
@@ -50,9 +50,8 @@ class FlagEmbedding(TrainingFormat):
         if rows.scores is not None:
             for name, is_positive in _SIDES.items():
                 columns[f"{name}_scores"] = rows.lists_of(rows.scores, positive=is_positive)
-        instructions = getattr(rows, "instructions", None)
-        if instructions is not None:  # in every row: a null is put before the query as "None"
-            columns["prompt"] = columns["query_prompt"] = pc.fill_null(instructions, "")
+        if rows.instructions is not None:  # in every row: a null is put before the query as "None"
+            columns["prompt"] = columns["query_prompt"] = pc.fill_null(rows.instructions, "")
         return pa.table(columns)
 
     def examples(self, place: Path, problems: ProblemLog) -> Iterator[Example]:
