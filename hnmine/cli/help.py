@@ -9,7 +9,21 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 ORDER = (
-    *("run", "plan", "ingest", "index", "search", "mine", "score", "filter", "export", "merge", "inspect", "sweep"),
+    *(
+        "run",
+        "plan",
+        "ingest",
+        "import",
+        "index",
+        "search",
+        "mine",
+        "score",
+        "filter",
+        "export",
+        "merge",
+        "inspect",
+        "sweep",
+    ),
     "audit",
     *("presets", "doctor"),
 )
