@@ -33,6 +33,7 @@ from hnmine.options import (
     LateOptions,
     MineOptions,
     Options,
+    ReportOptions,
     ScoreOptions,
     SearchOptions,
     SparseOptions,
@@ -59,6 +60,7 @@ from hnmine.stages.places import (
     open_collection,
     training_places,
 )
+from hnmine.stages.report import Report
 from hnmine.stages.score import Score
 from hnmine.stages.search import Search
 from hnmine.stages.stage import Outcome, Stage
@@ -366,6 +368,25 @@ def audit(place: Place, *, options: AuditOptions | None = None, collection: Plac
     `false_negative_rate`, `judged_share`, `mean_gap` and `coverage` are None where they cannot be computed.
     """
     return prepare_audit(place, options=options or AuditOptions(), collection=collection).run()
+
+
+def prepare_report(place: Place, *, options: ReportOptions, collection: Place | None = None) -> Report:
+    """The report on a run directory or on decisions, before it is written."""
+    return Report(as_path(place), options, as_path(collection) if collection else None)
+
+
+def report(
+    place: Place, output: Place | None = None, *, options: ReportOptions | None = None, collection: Place | None = None
+) -> Path:
+    """Write one self-contained HTML page about a run directory, or decisions, and return where it is.
+
+    Without `output` it is `report.html` in the run directory, or beside the decisions. Raises
+    `MissingDependencyError` without jinja2 and matplotlib (`pip install 'hnmine[report]'`).
+    """
+    page = prepare_report(place, options=options or ReportOptions(), collection=collection)
+    path = as_path(output) if output is not None else page.default_path
+    page.write(path)
+    return path
 
 
 def export_places(output: Path, form: Format = Format.TRIPLET) -> tuple[Path, Path | None]:

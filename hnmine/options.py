@@ -173,6 +173,13 @@ class Format(StrEnum):
     JSONL = "jsonl"
 
 
+class Order(StrEnum):
+    """In which order the rows of a training file stand."""
+
+    SHUFFLED = "shuffled"
+    EASY_TO_HARD = "easy-to-hard"
+
+
 class Pad(StrEnum):
     """What a format of fixed width does with a query that has too few negatives."""
 
@@ -463,6 +470,11 @@ class FilterOptions(SampleOptions):
         Existing.JUDGE,
         "Negatives of your own file: judged as any candidate, the survivors picked first, or kept against all guesses.",
     )
+    labels: str | None = option(
+        None,
+        "Judgments of your own of candidates, as qrels (what the report downloads): grade 0 is known not to be "
+        "relevant, whatever a rule guesses; any other is dropped.",
+    )
     max_reuse: int = option(
         0, "A document stays a candidate of at most C queries, a keyed draw of those it survived in."
     )
@@ -513,12 +525,23 @@ class AuditOptions(TruthOptions):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReportOptions:
+    """`report`."""
+
+    seed: int = option(0, "Seed of the keyed samples.")
+    limit: int = option(1_500, "Queries whose triplets can be looked at, a keyed sample.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ExportOptions(SampleOptions):
     """`export`."""
 
     format: Format = option(Format.TRIPLET, "Layout of the training file.")
     scores: bool = option(False, "Add the judge's scores (MarginMSE, distillation).")
     weight: bool = option(False, "Add a weight: 1 - p_false_negative for each negative, 1 for a positive.")
+    difficulty: bool = option(
+        False, "Add a difficulty: the judge's mean score of a row's negatives less that of its positives."
+    )
     instruction: str | None = option(
         None,
         "Instruction of each query: a text, or `query.COLUMN`, a metadata column of the queries. In the format's field "
@@ -530,7 +553,16 @@ class ExportOptions(SampleOptions):
     pad: Pad = option(
         Pad.NONE, "n-tuple: leave out queries with too few negatives, or repeat their first one until there are enough."
     )
-    epoch: int | None = option(None, "Only the negatives of this epoch, from 1 [default: every epoch's rows].")
+    epoch: int | None = option(
+        None,
+        "Only the negatives of this epoch, from 1 [default: all; a split each, epoch_1, ..., if -o is a directory].",
+    )
+    validation: float | None = option(
+        None, "Keep this share of the queries, such as 0.05, out of the training rows: a keyed draw, in a file beside."
+    )
+    max_rows: int | None = option(None, "At most N rows: those of a keyed sample of whole queries.")
+    order: Order = option(Order.SHUFFLED, "Order of the rows: a keyed shuffle, or by what the judge finds hard.")
+    columns: tuple[str, ...] = option((), "OLD=NEW: another name for a column of the training file.")
     rows_per_file: int | None = option(
         None, "Rows a shard when -o is a directory; shards are named as the Hugging Face Hub likes them."
     )

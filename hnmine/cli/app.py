@@ -735,6 +735,38 @@ def sweep(
 
 
 @app.command()
+@with_flags((opt.ReportOptions, "Report"), COMMON)
+def report(
+    path: Annotated[Path, typer.Argument(metavar="DIR", help="A run directory, or decisions.")],
+    given: Given,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="FILE.html [default: report.html in the run directory].")
+    ] = None,
+    collection: CollectionDir = None,
+) -> None:
+    """One self-contained HTML page to look at a run: figures, and triplets to judge.
+
+    \b
+      hnmine report scifact
+      hnmine report scifact -o scifact.html --limit 300
+    """
+    from hnmine import api
+
+    _, terminal = execution(given)
+    page = api.prepare_report(path, options=given.record(opt.ReportOptions), collection=collection)
+    target = output or page.default_path
+    if given.dry_run:
+        terminal.say(f"report: would write {target}")
+        return
+    numbers = page.write(target)
+    if given.json:
+        print_json({**numbers, "path": str(target)})
+    else:
+        terminal.say(f"report: {target} ({target.stat().st_size / 1e6:.1f} MB)")
+    fail_if(check_conditions(tuple(given.fail_if)), numbers)
+
+
+@app.command()
 @with_flags((opt.AuditOptions, "Audit"), COMMON)
 def audit(
     path: Annotated[

@@ -10,7 +10,7 @@ from typer.core import TyperCommand, TyperGroup
 
 ORDER = (
     *("run", "plan", "ingest", "index", "search", "mine", "score", "filter", "export", "merge", "inspect", "sweep"),
-    "audit",
+    *("audit", "report"),
     *("presets", "doctor"),
 )
 """The commands as the work goes; others follow in the order of the code."""

@@ -52,7 +52,7 @@ def training_places(output: Path, form: Format) -> tuple[Path, Path | None]:
             expected="a directory",
             remedy=f"-o {output.with_suffix('')}",
         )
-    if suffix not in found.encoding.suffixes:
+    if output.suffix not in found.encoding.suffixes:
         usual = found.encoding.suffixes[0]
         other = "; `hnmine export ... -o - > FILE.jsonl` for JSON lines" if usual == ".parquet" else ""
         raise UsageError(
