@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, ClassVar
 
 import pyarrow as pa
@@ -13,7 +12,7 @@ from hnmine.core.layout import Chosen, Keys, Layout, row_per_pair
 from hnmine.errors import ProblemLog
 from hnmine.files.encodings import Parquet
 from hnmine.files.readers.examples import Example, Passage
-from hnmine.stages.formats.base import DocumentsFile, QueriesFile, Rows, TrainingFormat
+from hnmine.stages.formats.base import DocumentsFile, QueriesFile, Rows, StaticFile, TrainingFormat
 from hnmine.stages.formats.by_id import Joined, Lookup
 from hnmine.stages.formats.text_columns import BadRow, numbers
 
@@ -42,7 +41,7 @@ class Ids(TrainingFormat):
             table=lambda documents: pa.table({"document_id": documents.ids, "text": documents.texts}),
         ),
     )
-    fixed = MappingProxyType({"README.md": _CARD})
+    static = (StaticFile(name="README.md", text=lambda _: _CARD),)
     takes_margins: ClassVar[bool] = True
     """Whether a row may have one number less than documents: the margins to the positive."""
 
