@@ -330,7 +330,7 @@ class Export(Stage):
                 encoding.join([draft.path / part for part in own], draft.path / name)
                 files[name] = draft.describe(name, sum(parts.pop(part)["rows"] for part in own))
         for static in form.static:
-            write_text(draft.path / static.name, static.text(draft.plan["inputs"]["decisions"]))
+            write_text(draft.path / static.name, static.text(draft.plan["inputs"]["decisions"], draft.plan["splits"]))
             files[static.name] = draft.describe(static.name, 0)
         return draft.close(files=parts | files, counts=sum_counts(r["counts"] for r in receipts))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -292,10 +292,13 @@ FurtherFile = DocumentsFile | QueriesFile | RowsFile
 
 @dataclass(frozen=True, kw_only=True)
 class StaticFile:
-    """A small further file that says something about the others; `text` gets the fingerprint of the decisions."""
+    """A small further file that says something about the others.
+
+    `text` gets the fingerprint of the decisions, and the splits that the rows are written in.
+    """
 
     name: str
-    text: Callable[[str], str]
+    text: Callable[[str, Sequence[str]], str]
 
 
 class TrainingFormat(ABC):
@@ -342,13 +345,13 @@ class TrainingFormat(ABC):
     def table(self, rows: Rows, *, width: int) -> pa.Table:
         """The columns of the training file. Nested values are lists and structs; JSON leaves out nulls."""
 
+    @abstractmethod
     def examples(self, place: Path, problems: ProblemLog) -> Iterator[Example]:
         """What a file (or directory) of this format says, row by row.
 
         As strict as the trainer: each row that it would refuse, or read as something else, goes to `problems` with
         its place, and is left out. Raises `InputError` for a file that is not of this format at all.
         """
-        raise NotImplementedError
 
 
 def _after(prompts: str | pa.Array, texts: pa.Array | pa.ChunkedArray) -> pa.Array:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,9 +16,15 @@ from hnmine.stages.formats.base import DocumentsFile, QueriesFile, Rows, StaticF
 from hnmine.stages.formats.by_id import Joined, Lookup
 from hnmine.stages.formats.text_columns import BadRow, numbers
 
-_CONFIG = "- config_name: {0}\n  data_files:\n  - split: train\n    path: {0}.parquet\n"
-_CARD = f"---\nconfigs:\n{''.join(map(_CONFIG.format, ('train', 'queries', 'documents')))}---\n"
-"""What lets `load_dataset(DIR, "queries", split="train")` tell the files apart."""
+
+def _card(decisions: str, splits: Sequence[str]) -> str:
+    """What lets `load_dataset(DIR, "queries", split="train")` tell the files apart."""
+    lines = ["---", "configs:"]
+    for name in ("train", "queries", "documents"):
+        lines += [f"- config_name: {name}", "  data_files:"]
+        for split in splits if name == "train" else ("train",):
+            lines += [f"  - split: {split}", f"    path: {name if split == 'train' else split}.parquet"]
+    return "\n".join([*lines, "---", ""])
 
 
 class Ids(TrainingFormat):
@@ -41,7 +47,7 @@ class Ids(TrainingFormat):
             table=lambda documents: pa.table({"document_id": documents.ids, "text": documents.texts}),
         ),
     )
-    static = (StaticFile(name="README.md", text=lambda _: _CARD),)
+    static = (StaticFile(name="README.md", text=_card),)
     takes_margins: ClassVar[bool] = True
     """Whether a row may have one number less than documents: the margins to the positive."""
 
