@@ -1,4 +1,4 @@
-"""The table of formats and trainers: its frame, the contract of a trainer's script, and sentence-transformers itself."""
+"""The table of formats and trainers: its frame, the contract of a trainer's script, and sentence-transformers."""
 
 from __future__ import annotations
 
