@@ -150,12 +150,18 @@ class Existing(StrEnum):
 
 
 class Format(StrEnum):
-    """The layouts of a training file (sentence-transformers)."""
+    """The layouts of a training file."""
 
     TRIPLET = "triplet"
     N_TUPLE = "n-tuple"
     LABELED_PAIR = "labeled-pair"
     LABELED_LIST = "labeled-list"
+    IDS = "ids"
+    PYLATE = "pylate"
+    PYLATE_KD = "pylate-kd"
+    FLAGEMBEDDING = "flagembedding"
+    TEVATRON = "tevatron"
+    TEVATRON_V2 = "tevatron-v2"
 
 
 class Order(StrEnum):

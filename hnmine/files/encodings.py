@@ -112,7 +112,7 @@ class _Text(Encoding):
 class JsonLines(_Text):
     """One JSON object a line. A key whose value is null is left out: trainers tell a missing key from an empty one."""
 
-    suffixes = (".jsonl", ".json", ".ndjson")
+    suffixes: ClassVar[tuple[str, ...]] = (".jsonl", ".json", ".ndjson")
 
     def lines(self, table: pa.Table) -> Iterator[str]:
         """One object a row, keys in the order of the columns."""

@@ -18,6 +18,7 @@ from hnmine.core.layout import Layout, end_to_end, repeated
 from hnmine.errors import InputError, UsageError
 from hnmine.execute.local import Block, Execution
 from hnmine.files.artefact import Artefact, Draft, Json, sum_counts
+from hnmine.files.atomic import replacing
 from hnmine.files.candidates import CandidatesTable
 from hnmine.files.collection import Collection
 from hnmine.files.encodings import Encoding, JsonDocument, Parquet
@@ -187,7 +188,7 @@ class Export(Stage):
     def parameters(self) -> Json:
         """The layout, and where the file goes relative to the artefact."""
         splits = [split.name for split in self.splits]
-        named = [name for name, _ in _whole(self.form, None, splits).values()]
+        named = [name for name, _ in _whole(self.form, None, splits).values()] + list(self.form.fixed(splits))
         return {
             "options": as_plain(self.options),
             "width": self.width,
@@ -299,6 +300,10 @@ class Export(Stage):
             if own:
                 encoding.join([draft.path / part for part in own], draft.path / name)
                 files[name] = draft.describe(name, sum(parts.pop(part)["rows"] for part in own))
+        for name, text in form.fixed(draft.plan["splits"]).items():
+            with replacing(draft.path / name) as pending:
+                pending.write_text(text, encoding="utf-8")
+            files[name] = draft.describe(name, 0)
         return draft.close(files=parts | files, counts=sum_counts(r["counts"] for r in receipts))
 
 

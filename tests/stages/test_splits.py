@@ -141,6 +141,19 @@ def test_the_hub_reads_a_split_an_epoch(sides: tuple[list[Row], list[Row]], work
     }
 
 
+def test_the_hub_tells_the_sides_of_a_directory_of_tables_apart(work: Path, tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    for _ in range(2):  # what lies there is known to be an export's, and can be replaced
+        options = hnmine.ExportOptions(format="ids", validation=0.3)  # type: ignore[arg-type]
+        how = hnmine.Execution(overwrite=True)
+        counts = hnmine.export(work, work / "tables", options=options, how=how).counts
+    loaded = datasets.load_dataset(str(work / "tables"), "train", cache_dir=str(tmp_path))
+    rows = {"train": counts["rows"] - counts["validation_rows"], "validation": counts["validation_rows"]}
+    assert {name: len(split) for name, split in loaded.items()} == rows
+    known = datasets.load_dataset(str(work / "tables"), "queries", split="train", cache_dir=str(tmp_path))["query_id"]
+    assert {row["query_id"] for split in loaded.values() for row in split} <= set(known)
+
+
 @pytest.mark.parametrize("form", FORMATS)
 def test_every_format_has_both_sides_in_files_of_their_own(work: Path, form: str) -> None:
     made = FORMATS[hnmine.ExportOptions(format=form).format]  # type: ignore[arg-type]

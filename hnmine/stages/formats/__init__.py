@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from hnmine.options import Format
 from hnmine.stages.formats.base import Rows, TrainingFormat
+from hnmine.stages.formats.flagembedding import FlagEmbedding
+from hnmine.stages.formats.ids import Ids
 from hnmine.stages.formats.labeled_list import LabeledList
 from hnmine.stages.formats.labeled_pair import LabeledPair
 from hnmine.stages.formats.n_tuple import NTuple
+from hnmine.stages.formats.pylate import PyLate, PyLateDistillation
+from hnmine.stages.formats.tevatron import Tevatron
+from hnmine.stages.formats.tevatron_v2 import TevatronV2
 from hnmine.stages.formats.triplet import Triplet
 
 FORMATS: dict[Format, TrainingFormat] = {
@@ -14,6 +19,12 @@ FORMATS: dict[Format, TrainingFormat] = {
     Format.N_TUPLE: NTuple(),
     Format.LABELED_PAIR: LabeledPair(),
     Format.LABELED_LIST: LabeledList(),
+    Format.IDS: Ids(),
+    Format.PYLATE: PyLate(),
+    Format.PYLATE_KD: PyLateDistillation(),
+    Format.FLAGEMBEDDING: FlagEmbedding(),
+    Format.TEVATRON: Tevatron(),
+    Format.TEVATRON_V2: TevatronV2(),
 }
 
 __all__ = ["FORMATS", "Rows", "TrainingFormat"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -260,6 +260,10 @@ class TrainingFormat(ABC):
     that it is told."""
     needs_scores: ClassVar[bool] = False
     """Whether there is no such file without the judge's scores, so that nobody need ask for them."""
+
+    def fixed(self, splits: Sequence[str]) -> Mapping[str, str]:
+        """Further files of a directory, by name: texts that are the same whatever rows the splits have."""
+        return {}
 
     @abstractmethod
     def lay_out(self, chosen: Chosen, *, width: int, keys: Keys | None, pad: bool = False) -> tuple[Layout, int]:
