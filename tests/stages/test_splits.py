@@ -285,6 +285,29 @@ def test_a_judge_that_left_rows_out_cannot_order_them(work: Path) -> None:
     assert pq.read_table(work / "unjudged.ids.parquet")["difficulty"].null_count > 0
 
 
+@pytest.mark.parametrize(("form", "output"), [("triplet", "x.parquet"), ("n-tuple", "x"), ("ids", "x")])
+def test_shapes_are_the_same_whoever_does_which_block(
+    work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str, output: str
+) -> None:
+    monkeypatch.setenv("HNMINE_TEST_BLOCK_SIZE", "25")
+    shape: dict[str, Any] = {"validation": 0.3, "max_rows": 100, "order": "easy-to-hard", "seed": 3}
+    options = hnmine.ExportOptions(format=form, **shape)  # type: ignore[arg-type]
+    found = []
+    for workers in (1, 3):
+        place = tmp_path / str(workers)
+        for worker in reversed(range(workers)):
+            outcome = hnmine.export(
+                work, place / output, options=options, how=hnmine.Execution(shard=(worker, workers))
+            )
+        assert outcome.blocks_total > 4
+        if workers > 1:
+            hnmine.merge(outcome.path)
+        files = [path for path in place.rglob("*") if path.suffix in (".parquet", ".md")]
+        found.append({path.relative_to(place): path.read_bytes() for path in files})
+    assert found[0] == found[1]
+    assert len(found[0]) >= 4
+
+
 def test_a_pipe_takes_one_side_only(work: Path) -> None:
     stage, _ = hnmine.api.prepare_export(work, Path("-"), options=hnmine.ExportOptions(validation=0.3), collection=None)
     with pytest.raises(UsageError, match="--validation makes two files"):
