@@ -148,6 +148,13 @@ def row_per_text(chosen: Chosen, keys: Keys | None) -> tuple[Layout, int]:
     return Layout(query=query[order], offsets=np.arange(len(order) + 1), places=places[order]), 0
 
 
+def apart(layout: Layout, *, positives_only: bool = False) -> Layout:
+    """A row for each document of the rows, in their order; with `positives_only`, for each positive."""
+    query = np.repeat(layout.query, np.diff(layout.offsets))
+    kept = layout.places >= 0 if positives_only else np.ones(len(layout.places), np.bool_)
+    return Layout(query=query[kept], offsets=np.arange(int(kept.sum()) + 1), places=layout.places[kept])
+
+
 def repeated(layout: Layout) -> Bools:
     """Which entries of `layout.places` stand in their row a second time: what `pad` repeated."""
     row = np.repeat(np.arange(len(layout)), np.diff(layout.offsets))

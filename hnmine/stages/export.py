@@ -13,12 +13,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from hnmine.core.layout import Layout, end_to_end, repeated
-from hnmine.errors import InputError, UsageError
+from hnmine.errors import InputError, ProblemLog, UsageError
 from hnmine.execute.local import Block, Execution
 from hnmine.files.artefact import Artefact, Draft, Json, sum_counts
-from hnmine.files.atomic import replacing
+from hnmine.files.atomic import write_text
 from hnmine.files.candidates import CandidatesTable
 from hnmine.files.collection import Collection
 from hnmine.files.encodings import Encoding, JsonDocument, Parquet
@@ -105,6 +106,7 @@ class Export(Stage):
         if options.columns:
             self._names = renamed(self._training(self.layout.between(0, 1)), options.columns)
         self.further = list(self._further())
+        self._check_ids()
         texts = len(self.layout) + len(self.layout.places)
         usual = max(1_024, TEXTS_PER_BLOCK * len(self.layout) // max(texts, 1))
         self.block_rows = options.rows_per_file or block_size(usual)
@@ -148,6 +150,26 @@ class Export(Stage):
                 remedy="decide again: `hnmine filter CANDIDATES -o DIR` estimates it for every row",
             )
 
+    def _check_ids(self) -> None:
+        """Raise `InputError` for ids that the format's readers would take for something else."""
+        if self.form.ids_without is None:
+            return
+        problems = ProblemLog()
+        is_whole = any(isinstance(file, DocumentsFile) and file.whole for file in self.form.beside)
+        rows = np.unique(self.picked.documents(self.layout.places))
+        doc_ids = self.collection.doc_ids if is_whole else self.collection.doc_ids.take(pa.array(rows))
+        query_ids = self.picked.query_ids.take(pa.array(np.unique(self.layout.query)))
+        for noun, ids in (("document", doc_ids), ("query", query_ids)):
+            found = ids.filter(pc.match_substring_regex(ids, self.form.ids_without))
+            for identity in found.to_pylist():
+                problems.add(f"{noun} id with white space or quotation mark", noun, repr(identity))
+        if problems:
+            raise InputError(
+                f"--format {self.options.format}: ids that its readers would split or change\n{problems.render()}",
+                expected="ids without white space (in columns between tabs: without tabs, line ends, spaces at an end)",
+                remedy="rename them in DATA, or write --format jsonl, which holds any id",
+            )
+
     def _epochs(self) -> list[int]:
         """The epochs whose rows are written, one after the other."""
         picked, asked = int(self.table.artefact.plan["options"]["epochs"]), self.options.epoch
@@ -156,6 +178,12 @@ class Export(Stage):
                 f"--epoch {asked}: the decisions are for {picked} epoch(s)",
                 expected=f"1 to {picked}",
                 remedy="`hnmine filter --epochs N` picks for more",
+            )
+        if asked is None and picked > 1 and not self.form.takes_epochs:
+            raise UsageError(
+                f"the decisions are for {picked} epochs, and --format {self.options.format} holds a query once",
+                expected=f"--epoch 1 to {picked}",
+                remedy="export each epoch to a directory of its own: --epoch 1 -o DIR-1",
             )
         return [asked] if asked is not None else list(range(1, picked + 1))
 
@@ -188,7 +216,8 @@ class Export(Stage):
     def parameters(self) -> Json:
         """The layout, and where the file goes relative to the artefact."""
         splits = [split.name for split in self.splits]
-        named = [name for name, _ in _whole(self.form, None, splits).values()] + list(self.form.fixed(splits))
+        named = [name for name, _ in _whole(self.form, None, splits).values()]
+        named += [static.name for static in self.form.static]
         return {
             "options": as_plain(self.options),
             "width": self.width,
@@ -300,10 +329,9 @@ class Export(Stage):
             if own:
                 encoding.join([draft.path / part for part in own], draft.path / name)
                 files[name] = draft.describe(name, sum(parts.pop(part)["rows"] for part in own))
-        for name, text in form.fixed(draft.plan["splits"]).items():
-            with replacing(draft.path / name) as pending:
-                pending.write_text(text, encoding="utf-8")
-            files[name] = draft.describe(name, 0)
+        for static in form.static:
+            write_text(draft.path / static.name, static.text(draft.plan["inputs"]["decisions"], draft.plan["splits"]))
+            files[static.name] = draft.describe(static.name, 0)
         return draft.close(files=parts | files, counts=sum_counts(r["counts"] for r in receipts))
 
 
@@ -345,6 +373,8 @@ def check_layout(options: ExportOptions) -> None:
     _require(options.instruction is not None, "--instruction", options.format, *_TEXTS)
     _require(options.document_instruction is not None, "--document-instruction", options.format, *_TEXTS)
     _require(options.difficulty, "--difficulty", options.format, *_FREE)
+    _require(options.scores, "--scores", options.format, *_SCORES)
+    _require(options.weight, "--weight", options.format, *_WEIGHTS)
     _require(bool(options.columns), "--columns", options.format, *_FREE)
     _require(options.rows_per_file is not None, "--rows-per-file", options.format, *_SINGLE)
 
@@ -352,6 +382,8 @@ def check_layout(options: ExportOptions) -> None:
 _FIXED = "has rows of no fixed width", lambda form: form.is_fixed
 _TEXTS = "has ids and no texts", lambda form: form.has_texts
 _FREE = "has a trainer that knows columns by their names", lambda form: form.has_free_columns
+_SCORES = "has no place for scores", lambda form: form.takes_scores
+_WEIGHTS = "has no place for weights", lambda form: form.takes_weights
 _SINGLE = "is a directory of files with fixed names", lambda form: not form.beside
 
 

@@ -93,6 +93,7 @@ class Picked:
     """The positives and negatives of the chosen queries; `chosen` says which query owns which.
 
     A query stands once for each of the epochs asked for, with that epoch's negatives; `epochs` says which it is.
+    `decisions` is the fingerprint of what was read.
     """
 
     query_rows: Ints
@@ -102,6 +103,7 @@ class Picked:
     positives: Texts
     negatives: Texts
     words: Words
+    decisions: str
 
     def documents(self, places: Ints) -> Ints:
         """The document row at each place of a layout."""
@@ -183,6 +185,7 @@ def join(parts: Sequence[Picked]) -> Picked:
         positives=Texts.joined([part.positives for part in parts]),
         negatives=Texts.joined([part.negatives for part in parts]),
         words=parts[0].words,
+        decisions=parts[0].decisions,
     )
 
 
@@ -250,6 +253,7 @@ def _read(
         positives=Texts.joined(kept[True]),
         negatives=Texts.joined(kept[False]),
         words=words,
+        decisions=decisions.artefact.fingerprint,
     )
 
 
