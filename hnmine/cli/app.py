@@ -205,7 +205,6 @@ def import_(
     \b
       hnmine import train.parquet --format triplet -o imported
       hnmine import minedHN.jsonl --format flagembedding -o imported --corpus corpus.jsonl
-      hnmine export imported --format n-tuple -o tuples.parquet
     """
     from hnmine.stages.importing import Import
 
