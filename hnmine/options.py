@@ -184,6 +184,14 @@ class InputOptions(Options):
     negative_columns: tuple[str, ...] = option(
         (), "Pairs file: column(s) with negatives that it has already (a text or a list); `negative_*` means several."
     )
+    class_column: str | None = option(
+        None,
+        "Class-labelled file: the column with each text's class; another text of it is the positive, all others are "
+        "negatives.",
+    )
+    text_column: str = option("text", "Class-labelled file: the column with the text.")
+    class_positives: int = option(1, "Class-labelled file: positives of each text, keyed choices of its class.")
+    inverse: bool = option(False, "Triples: ask for the heads too, with queries of tail and inverse relation.")
     title_separator: str = option(
         " ", "What joins a document's title and text into the text that is indexed and exported."
     )
@@ -305,7 +313,10 @@ class SearchOptions:
         None,
         "Ranges of documents to search one by one; as many shards keep to one each [default: one a 2^20 documents].",
     )
-    min_relevance: int = option(1, "Lowest grade that makes a document a positive; queries without one are left out.")
+    min_relevance: int | None = option(
+        None,
+        "Lowest grade that makes a document a positive; queries without one are left out [default: 1, with triples 2].",
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -323,13 +334,20 @@ class MineOptions(SampleOptions):
         "doc_id, rank, score, source).",
     )
     random: int = option(0, "Random documents per query (keyed draw); evidence, and the fill of --short random.")
+    random_near: int = option(
+        0,
+        "Random documents per query out of the 3 of --clusters nearest to each of its positives (keyed draw): harder "
+        "than random, easier than the nearest (LEMON).",
+    )
     rank_by: str | None = option(
         None, "Score that orders candidates [default: first dense index, else late, else sparse, else BM25]."
     )
     clusters: int = option(
         0, "Clusters of the documents of each dense index (k-means), for --pick diverse and cluster-neighbours."
     )
-    min_relevance: int = option(1, "Lowest grade that makes a document a positive.")
+    min_relevance: int | None = option(
+        None, "Lowest grade that makes a document a positive [default: 1, with triples 2]."
+    )
     where: str | None = option(
         None, "Search only documents for which this holds: a condition as for filter; positives stay."
     )

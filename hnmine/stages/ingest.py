@@ -72,6 +72,7 @@ class Ingest:
             "source": self.source.describe(),
             "fingerprint": self.source.fingerprint(),
             "title_separator": self.options.title_separator,
+            **_knowledge(self.source),
             "on_error": str(self.options.on_error),
             "sample": self.options.sample,
             "block": self.block,
@@ -319,11 +320,12 @@ class Ingest:
                 self.left_out["judgments_repeated"] += 1
         keep[repeated] = False
         kept = table.filter(pa.array(keep)).take(pa.array(np.argsort(query_rows[keep], kind="stable")))
-        if not (kept["grade"].to_numpy() >= 1).any():
+        least = self.source.min_relevance
+        if not (kept["grade"].to_numpy() >= least).any():
             self._fail_if_any()
             raise InputError(
-                "there are no positives at all: no judgment has a grade of 1 or more",
-                expected="qrels with at least one (query, document) pair of grade 1 or more",
+                f"there are no positives at all: no judgment has a grade of {least} or more",
+                expected=f"qrels with at least one (query, document) pair of grade {least} or more",
                 remedy="look at the file given as qrels and at --split",
             )
         return kept
@@ -338,6 +340,12 @@ class Ingest:
             "left_out": dict(sorted(self.left_out.items())),
             "skipped": dict(sorted(self.problems.counts.items())),
         }
+
+
+def _knowledge(source: Source) -> Json:
+    """What an input knows of its judgments, where that is not the usual."""
+    least, where = source.min_relevance, source.negatives_where
+    return {**({"min_relevance": least} if least != 1 else {}), **({"negatives_where": where} if where else {})}
 
 
 class SeenHashes:
