@@ -522,6 +522,12 @@ class ExportOptions(SampleOptions):
     format: Format = option(Format.TRIPLET, "Layout of the training file.")
     scores: bool = option(False, "Add the judge's scores (MarginMSE, distillation).")
     weight: bool = option(False, "Add a weight: 1 - p_false_negative for each negative, 1 for a positive.")
+    instruction: str | None = option(
+        None,
+        "Instruction of each query: a text, or `query.COLUMN`, a metadata column of the queries. In the format's field "
+        "for it, else before the query's text, as it is: 'query: '.",
+    )
+    document_instruction: str | None = option(None, "Text before each document's text, as it is: 'passage: '.")
     max_positives: int | None = option(None, "At most N positives per query, the best by rank [default: all].")
     negatives: int | None = option(None, "Use at most N of the chosen negatives [default: all].")
     pad: Pad = option(

@@ -1,8 +1,8 @@
 """Shapes of a training file: which documents stand in a row, before any text is read.
 
-Three shapes serve every format: a row per negative, per (query, positive), per text. `keys` holds a keyed random number
-for each positive, by which rows are shuffled, so that those of one query do not clump; without it they stand by query,
-positive and negative.
+Four shapes serve every format: a row per negative, per (query, positive), per query, per text. `keys` holds a keyed
+random number for each positive, by which rows are shuffled, so that those of one query do not clump; without it they
+stand by query, positive and negative.
 """
 
 from __future__ import annotations
@@ -104,6 +104,22 @@ def row_per_pair(
     number = np.where(inside > has[row], 1, inside)
     places = np.where(inside == 0, pair[row], -(chosen.negative_offsets[pair_query[row]] + number))
     return Layout(query=pair_query[order], offsets=_starts(lengths), places=places), left_out
+
+
+def row_per_query(chosen: Chosen, keys: Keys | None) -> tuple[Layout, int]:
+    """A row for each query that has both: all its positives, then all its negatives; and how many (query, positive)
+    pairs have no negative. A row's key is that of its first positive.
+    """
+    n_pos, n_neg = np.diff(chosen.positive_offsets), np.diff(chosen.negative_offsets)
+    query = np.flatnonzero((n_pos > 0) & (n_neg > 0))
+    query = query[_order(None if keys is None else keys[chosen.positive_offsets[query]], len(query))]
+    lengths = n_pos[query] + n_neg[query]
+    owner, inside = np.repeat(query, lengths), _within(lengths)
+    number = inside - n_pos[owner]  # of a negative, from 0
+    places = np.where(
+        number < 0, chosen.positive_offsets[owner] + inside, -1 - (chosen.negative_offsets[owner] + number)
+    )
+    return Layout(query=query, offsets=_starts(lengths), places=places), int(n_pos[n_neg == 0].sum())
 
 
 def row_per_text(chosen: Chosen, keys: Keys | None) -> tuple[Layout, int]:

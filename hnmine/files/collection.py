@@ -165,11 +165,11 @@ class Collection:
 
     def document_dictionary(self, rows: Rows) -> pa.DictionaryArray:
         """The full text of each given document, in the given order; each text is there once however often it comes."""
-        return _once_each(rows, self.document_text_array)
+        return once_each(rows, self.document_text_array)
 
     def query_dictionary(self, rows: Rows) -> pa.DictionaryArray:
         """The text of each given query, in the given order; each is there once however often it comes."""
-        return _once_each(rows, lambda own: self.queries.take(own, [TEXT])[TEXT].combine_chunks())
+        return once_each(rows, lambda own: self.queries.take(own, [TEXT])[TEXT].combine_chunks())
 
     def document_texts(self, rows: Rows) -> list[str]:
         """The full text of each given document, in the given order."""
@@ -194,7 +194,7 @@ class Collection:
         return texts
 
 
-def _once_each(rows: Rows, texts: Callable[[Rows], pa.Array]) -> pa.DictionaryArray:
+def once_each(rows: Rows, texts: Callable[[Rows], pa.Array]) -> pa.DictionaryArray:
     """Each row's text, each different text held once.
 
     Once by text, not by row: of a dictionary with the same text twice, Parquet files had chance bytes in an unused

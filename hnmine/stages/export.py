@@ -29,6 +29,7 @@ from hnmine.stages.formats import FORMATS
 from hnmine.stages.formats.base import Documents, DocumentsFile, FurtherFile, Queries, QueriesFile, Rows, RowsFile
 from hnmine.stages.picked import Picked, Words, join, read_picked
 from hnmine.stages.places import refuse_foreign
+from hnmine.stages.prompts import Prompts
 from hnmine.stages.stage import Outcome, Stage, block_size, cut, require_made_from
 from hnmine.stages.training_rows import missing_scores, missing_weights, provenance_table, training_table
 
@@ -69,6 +70,7 @@ class Export(Stage):
         self.width = min(wanted, options.negatives or wanted)
         self.form = form = FORMATS[options.format]
         self.has_scores = options.scores or form.needs_scores
+        self.prompts = self._prompts()
         queries = self.table.sample(options.limit, options.seed)
         if options.pad is not Pad.NONE and not form.is_fixed:
             raise UsageError(
@@ -101,6 +103,14 @@ class Export(Stage):
         texts = len(self.layout) + len(self.layout.places)
         usual = max(1_024, TEXTS_PER_BLOCK * len(self.layout) // max(texts, 1))
         self.block_rows = options.rows_per_file or block_size(usual)
+
+    def _prompts(self) -> Prompts:
+        asked = {"--instruction": self.options.instruction, "--document-instruction": self.options.document_instruction}
+        for flag, value in asked.items():
+            if value is not None and not self.form.has_texts:
+                raise UsageError(f"{flag}: --format {self.options.format} has ids and no texts")
+        query, document = asked.values()
+        return Prompts(self.collection, query, document, in_field=self.form.has_instruction)
 
     def _check(self) -> None:
         if not (self.layout.places < 0).any():
@@ -236,6 +246,7 @@ class Export(Stage):
             width=self.width,
             scores=self.has_scores,
             weight=self.options.weight,
+            prompts=self.prompts,
         )
 
     def stream(self) -> Iterator[str]:
@@ -285,7 +296,7 @@ class Further:
         self.file = file
         self._collection, self._picked = export.collection, export.picked
         self._layout: Layout | None = None
-        self._scores = export.has_scores
+        self._scores, self._prompts = export.has_scores, export.prompts
         match file:
             case RowsFile():
                 self._layout = file.lay_out(export.picked.chosen, export.width, keys)
@@ -307,11 +318,12 @@ class Further:
         if isinstance(self.file, RowsFile):
             assert self._layout is not None
             layout = self._layout.between(start, start + size)
-            return self.file.table(Rows(self._collection, self._picked, layout, scores=self._scores))
+            rows_of_it = Rows(self._collection, self._picked, layout, scores=self._scores, prompts=self._prompts)
+            return self.file.table(rows_of_it)
         rows = np.arange(start, start + size) if self._chosen is None else self._chosen[start : start + size]
         if isinstance(self.file, QueriesFile):
-            return self.file.table(Queries(self._collection, rows))
-        return self.file.table(Documents(self._collection, rows))
+            return self.file.table(Queries(self._collection, rows, self._prompts))
+        return self.file.table(Documents(self._collection, rows, self._prompts))
 
 
 def sibling(file: Path) -> Path:

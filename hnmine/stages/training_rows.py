@@ -16,6 +16,7 @@ from hnmine.options import Format
 from hnmine.schema import EPOCH, QUERY_ID, SOURCES
 from hnmine.stages.formats import FORMATS, Rows
 from hnmine.stages.picked import Picked
+from hnmine.stages.prompts import Prompts
 
 
 def training_table(
@@ -27,13 +28,15 @@ def training_table(
     width: int,
     scores: bool,
     weight: bool = False,
+    prompts: Prompts | None = None,
 ) -> pa.Table:
     """The rows of `layout` as the trainer reads them: texts in its order, then at most one label column.
 
     The labels are 1 for a positive and 0 for a negative, or the judge's scores where `scores` asks for them. `weight`
-    asks for one more column, behind the others. Columns of texts are dictionaries, each of its own texts.
+    asks for one more column, behind the others; `prompts` says what stands before texts. Columns of texts are
+    dictionaries, each of its own texts.
     """
-    rows = Rows(collection, picked, layout, scores=scores, weight=weight)
+    rows = Rows(collection, picked, layout, scores=scores, weight=weight, prompts=prompts)
     table = FORMATS[form].table(rows, width=width)
     return pa.table({name: _trimmed(_flat(table[name])) for name in table.column_names})
 

@@ -8,7 +8,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from hnmine.core.layout import Chosen, Keys, Layout, end_to_end, mix, repeated, row_per_pair
+from hnmine.core.layout import Chosen, Keys, Layout, end_to_end, mix, repeated, row_per_pair, row_per_query
 from hnmine.options import Format
 from hnmine.stages.formats import FORMATS
 
@@ -76,6 +76,28 @@ def test_lists_are_ragged() -> None:
     layout, left_out = lay_out(CHOSEN, Format.LABELED_LIST, width=1, keys=None)
     assert rows(layout) == [(0, (0, -1, -2, -3)), (0, (1, -1, -2, -3)), (1, (2, -4))]
     assert left_out == 1
+
+
+def test_a_row_per_query_holds_all_its_positives_then_its_negatives() -> None:
+    layout, left_out = row_per_query(CHOSEN, None)
+    assert rows(layout) == [(0, (0, 1, -1, -2, -3)), (1, (2, -4))]
+    assert left_out == 1, "query 2 has a positive and no negative; query 3 no positive"
+    one_more = Chosen(positive_offsets=np.array([0, 2, 5]), negative_offsets=np.array([0, 1, 1]))
+    assert row_per_query(one_more, None)[1] == 3, "pairs are counted, not queries"
+
+
+def test_rows_per_query_stand_by_the_key_of_their_first_positive() -> None:
+    for keys, expected in (((3, 1, 4, 2), [0, 1]), ((5, 1, 4, 2), [1, 0])):
+        layout, left_out = row_per_query(CHOSEN, np.array(keys, np.uint64))
+        assert [query for query, _ in rows(layout)] == expected
+        assert Counter(rows(layout)) == Counter(rows(row_per_query(CHOSEN, None)[0]))
+        assert left_out == 1
+
+
+def test_no_row_per_query_without_queries() -> None:
+    empty = Chosen(positive_offsets=np.zeros(1, np.int64), negative_offsets=np.zeros(1, np.int64))
+    layout, left_out = row_per_query(empty, np.empty(0, np.uint64))
+    assert (rows(layout), left_out) == ([], 0)
 
 
 def test_pairs_hold_each_text_once_and_lone_positives_too() -> None:

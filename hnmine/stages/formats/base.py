@@ -11,21 +11,27 @@ from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from hnmine.core.layout import Chosen, Keys, Layout
 from hnmine.errors import ProblemLog
-from hnmine.files.collection import Collection
+from hnmine.files.collection import Collection, once_each
 from hnmine.files.encodings import Encoding, Parquet
 from hnmine.files.readers.examples import Example
 from hnmine.schema import TEXT, TITLE
 from hnmine.stages.picked import Ints, Picked
+from hnmine.stages.prompts import Prompts
 
 
 class Documents:
-    """Some documents of a collection, column by column, each read when it is asked for."""
+    """Some documents of a collection, column by column, each read when it is asked for.
 
-    def __init__(self, collection: Collection, rows: Ints) -> None:
+    A prompt stands before the text; where titles stand apart, before the title of a document that has one.
+    """
+
+    def __init__(self, collection: Collection, rows: Ints, prompts: Prompts | None = None) -> None:
         self._collection, self.rows = collection, rows
+        self._prompt = (prompts.document or "") if prompts else ""
 
     @cached_property
     def ids(self) -> pa.Array:
@@ -35,17 +41,21 @@ class Documents:
     @cached_property
     def texts(self) -> pa.Array:
         """What was indexed and is trained on: title, separator, text. A dictionary array."""
-        return self._collection.document_dictionary(self.rows)
+        if not self._prompt:
+            return self._collection.document_dictionary(self.rows)
+        return once_each(self.rows, lambda own: _after(self._prompt, self._collection.document_text_array(own)))
 
     @cached_property
     def titles(self) -> pa.Array:
         """The titles alone; "" where there is none."""
-        return self._parts[TITLE].combine_chunks()
+        titles = self._parts[TITLE].combine_chunks()
+        return pc.if_else(pc.equal(titles, ""), titles, _after(self._prompt, titles)) if self._prompt else titles
 
     @cached_property
     def bodies(self) -> pa.Array:
         """The texts without the titles."""
-        return self._parts[TEXT].combine_chunks()
+        bodies, titles = (self._parts[name].combine_chunks() for name in (TEXT, TITLE))
+        return pc.if_else(pc.equal(titles, ""), _after(self._prompt, bodies), bodies) if self._prompt else bodies
 
     @cached_property
     def _parts(self) -> pa.Table:
@@ -56,8 +66,8 @@ class Documents:
 class Queries:
     """Some queries of a collection, column by column, each read when it is asked for."""
 
-    def __init__(self, collection: Collection, rows: Ints) -> None:
-        self._collection, self.rows = collection, rows
+    def __init__(self, collection: Collection, rows: Ints, prompts: Prompts | None = None) -> None:
+        self._collection, self.rows, self._prompts = collection, rows, prompts
 
     @cached_property
     def ids(self) -> pa.Array:
@@ -66,24 +76,42 @@ class Queries:
 
     @cached_property
     def texts(self) -> pa.Array:
-        """The queries. A dictionary array."""
-        return self._collection.query_dictionary(self.rows)
+        """The queries, each behind its instruction unless the format has a field for that. A dictionary array."""
+        prompts = self._prompts
+        if prompts is None or prompts.before_queries(self.rows[:0]) is None:
+            return self._collection.query_dictionary(self.rows)
+        return once_each(
+            self.rows,
+            lambda own: _after(prompts.before_queries(own), self._collection.queries.take(own, [TEXT])[TEXT]),
+        )
+
+    @cached_property
+    def instructions(self) -> pa.Array | None:
+        """The instruction of each query, null where it has none; None unless they were asked for."""
+        return self._prompts.instructions(self.rows) if self._prompts else None
 
 
 class Rows:
     """Some rows of a training file. Row i has query i and the documents `offsets[i]:offsets[i + 1]`, the positive
     first (in layouts of one positive a row); columns are read when they are asked for.
 
-    `scores` and `weights` are None unless they were asked for.
+    `scores`, `weights` and `instructions` are None unless they were asked for.
     """
 
     def __init__(
-        self, collection: Collection, picked: Picked, layout: Layout, *, scores: bool = False, weight: bool = False
+        self,
+        collection: Collection,
+        picked: Picked,
+        layout: Layout,
+        *,
+        scores: bool = False,
+        weight: bool = False,
+        prompts: Prompts | None = None,
     ) -> None:
         self._picked, self.layout = picked, layout
         self._has_scores, self._has_weights = scores, weight
-        self.of_queries = Queries(collection, picked.query_rows[layout.query])
-        self.of_documents = Documents(collection, picked.documents(layout.places))
+        self.of_queries = Queries(collection, picked.query_rows[layout.query], prompts)
+        self.of_documents = Documents(collection, picked.documents(layout.places), prompts)
 
     @property
     def queries(self) -> pa.Array:
@@ -94,6 +122,11 @@ class Rows:
     def query_ids(self) -> pa.Array:
         """The id of each row's query."""
         return self.of_queries.ids
+
+    @property
+    def instructions(self) -> pa.Array | None:
+        """The instruction of each row's query, null where it has none."""
+        return self.of_queries.instructions
 
     @property
     def documents(self) -> pa.Array:
@@ -212,6 +245,10 @@ class TrainingFormat(ABC):
     beside: ClassVar[tuple[FurtherFile, ...]] = ()
     is_fixed: ClassVar[bool] = False
     """Whether every row has as many negatives as any other, so that a query with too few can be padded."""
+    has_instruction: ClassVar[bool] = False
+    """Whether the format has a field for a query's instruction, so that it does not stand before the query's text."""
+    has_texts: ClassVar[bool] = True
+    """Whether texts stand in its files, so that a prompt can stand before them."""
     needs_scores: ClassVar[bool] = False
     """Whether there is no such file without the judge's scores, so that nobody need ask for them."""
 
@@ -234,6 +271,11 @@ class TrainingFormat(ABC):
         its place, and is left out. Raises `InputError` for a file that is not of this format at all.
         """
         raise NotImplementedError
+
+
+def _after(prompts: str | pa.Array, texts: pa.Array | pa.ChunkedArray) -> pa.Array:
+    """Each text behind its prompt, or behind the one that all have."""
+    return pc.binary_join_element_wise(prompts, _flat(texts), "")
 
 
 def _flat(values: pa.Array | pa.ChunkedArray) -> pa.Array:
