@@ -158,6 +158,14 @@ class Format(StrEnum):
     LABELED_LIST = "labeled-list"
 
 
+class Mixing(StrEnum):
+    """How `export --mixed` mixes vectors: docs/how-to/labels.md."""
+
+    MOCHI = "mochi"
+    KALM = "kalm"
+    GEODESIC = "geodesic"
+
+
 class Pad(StrEnum):
     """What a format of fixed width does with a query that has too few negatives."""
 
@@ -534,6 +542,14 @@ class ExportOptions(SampleOptions):
         Pad.NONE, "n-tuple: leave out queries with too few negatives, or repeat their first one until there are enough."
     )
     epoch: int | None = option(None, "Only the negatives of this epoch, from 1 [default: every epoch's rows].")
+    mixed: int = option(
+        0,
+        "Mix N synthetic negative vectors a row out of its query's negatives, in FILE.mixed.parquet, for trainers that "
+        "take embeddings.",
+    )
+    mixing: Mixing = option(
+        Mixing.MOCHI, "How --mixed mixes: two negatives or query and negative; two negatives; along the great circle."
+    )
     rows_per_file: int | None = option(
         None, "Rows a shard when -o is a directory; shards are named as the Hugging Face Hub likes them."
     )

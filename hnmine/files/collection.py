@@ -76,6 +76,11 @@ class Collection:
         return int(self.artefact.plan.get("min_relevance", 1))
 
     @property
+    def closed_world(self) -> bool:
+        """Whether what is not judged is by default taken for a negative."""
+        return bool(self.artefact.plan.get("closed_world", False))
+
+    @property
     def negatives_where(self) -> str | None:
         """The condition that is true of the pairs known to be negatives, if that is known of every pair."""
         found: str | None = self.artefact.plan.get("negatives_where")

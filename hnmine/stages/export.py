@@ -27,6 +27,7 @@ from hnmine.options import ExportOptions, Format, Pad, as_plain
 from hnmine.schema import P_FALSE_NEGATIVE, Kind
 from hnmine.stages.formats import FORMATS
 from hnmine.stages.formats.base import Documents, DocumentsFile, FurtherFile, Queries, QueriesFile, Rows, RowsFile
+from hnmine.stages.mixed import mixed_sibling, mixer_of
 from hnmine.stages.picked import Picked, Words, join, read_picked
 from hnmine.stages.places import refuse_foreign
 from hnmine.stages.prompts import Prompts
@@ -42,7 +43,8 @@ _NO_KEYS = np.empty(0, np.uint64)
 class Export(Stage):
     """Writes training files in the format of a trainer.
 
-    `file` is the single file to write; without it the artefact's own directory gets shards in `data/`, or the format's
+    `index` is where the index is whose vectors are mixed, if its place is not the recorded one. `file` is the single
+    file to write; without it the artefact's own directory gets shards in `data/`, or the format's
     files under their own names, and `ids/`.
     """
 
@@ -51,7 +53,14 @@ class Export(Stage):
     unit = "rows"
 
     def __init__(
-        self, collection: Collection, decisions: Artefact, options: ExportOptions, *, path: Path, file: Path | None
+        self,
+        collection: Collection,
+        decisions: Artefact,
+        options: ExportOptions,
+        *,
+        path: Path,
+        file: Path | None,
+        index: str | None = None,
     ) -> None:
         require_made_from(collection.artefact, decisions)
         limits = {
@@ -71,6 +80,7 @@ class Export(Stage):
         self.form = form = FORMATS[options.format]
         self.has_scores = options.scores or form.needs_scores
         self.prompts = self._prompts()
+        self.mixer = mixer_of(decisions, options, index)
         queries = self.table.sample(options.limit, options.seed)
         if options.pad is not Pad.NONE and not form.is_fixed:
             raise UsageError(
@@ -100,7 +110,7 @@ class Export(Stage):
             raise UsageError(f"--rows-per-file: --format {options.format} is a directory of files with fixed names")
         keys = self._keys(self.picked) if any(isinstance(file, RowsFile) for file in form.beside) else _NO_KEYS
         self.further = [Further(file, self, keys) for file in form.beside]
-        texts = len(self.layout) + len(self.layout.places)
+        texts = len(self.layout) * (1 + options.mixed) + len(self.layout.places)
         usual = max(1_024, TEXTS_PER_BLOCK * len(self.layout) // max(texts, 1))
         self.block_rows = options.rows_per_file or block_size(usual)
 
@@ -168,8 +178,9 @@ class Export(Stage):
         return super().run(path, how)
 
     def inputs(self) -> Mapping[str, Artefact]:
-        """The collection and the decisions."""
-        return {"collection": self.collection.artefact, "decisions": self.table.artefact}
+        """The collection, the decisions, and the index whose vectors are mixed."""
+        mixed = {f"index:{self.mixer.name}": self.mixer.index} if self.mixer else {}
+        return {"collection": self.collection.artefact, "decisions": self.table.artefact, **mixed}
 
     def parameters(self) -> Json:
         """The layout, and where the file goes relative to the artefact."""
@@ -180,6 +191,7 @@ class Export(Stage):
             "file": self.file,
             "block": self.block_rows,
             **({"names": named} if named else {}),
+            **({"mixed": self.mixer.parameters()} if self.mixer else {}),
         }
 
     def blocks(self) -> Sequence[Block]:
@@ -204,17 +216,19 @@ class Export(Stage):
             return
         layout = self._rows_of(block)
         tables = {"data": self._training(layout), "ids": provenance_table(self.collection, self.picked, layout)}
+        counts: Json = {"rows": len(layout)}
+        if self.mixer is not None:
+            tables[_MIXED], counts["rows_without_mixture"] = self.mixer.table(self.collection, self.picked, layout)
         name = f"train-{block.index:05d}-of-{self._shards:05d}"
         files = {}
         for folder, rows_of_it in tables.items():
             encoding = self.form.encoding if folder == "data" else Parquet()
-            if self.is_sharded or (folder == "ids" and self.file is None):
+            if self.is_sharded or (folder != "data" and self.file is None):
                 part = f"{folder}/{name}{encoding.suffixes[0]}"
                 files[part] = encoding.write(draft.path / part, rows_of_it)
             else:  # what `close` joins, and nobody else reads
                 part = f"{folder}/{name}{encoding.part_suffix}"
                 files[part] = encoding.write_part(draft.path / part, rows_of_it)
-        counts: Json = {"rows": len(layout)}
         if self.options.pad is not Pad.NONE:
             counts["repeated"] = int(repeated(layout).sum())
         if block.index == 0:
@@ -255,6 +269,8 @@ class Export(Stage):
             raise UsageError(
                 f"-o -: --format {self.options.format} is no stream of lines", expected="a file or a directory"
             )
+        if self.mixer is not None:
+            raise UsageError("-o -: mixed vectors are a file of their own", expected="a file or a directory")
         for block in self.blocks():
             yield from self.form.encoding.lines(self._training(self._rows_of(block)))
 
@@ -268,6 +284,8 @@ class Export(Stage):
         whole: dict[str, tuple[str, Encoding]] = {}
         if file is not None:
             whole = {"data": (file, form.encoding), "ids": (sibling(Path(file)).as_posix(), Parquet())}
+            if draft.plan["options"].get("mixed"):
+                whole[_MIXED] = (mixed_sibling(Path(file)).as_posix(), Parquet())
         elif form.beside:
             whole = {"data": (form.name, form.encoding)}
         for number, further in enumerate(form.beside):
@@ -282,6 +300,7 @@ class Export(Stage):
 
 _ROWS = "rows"
 _FURTHER = "further"
+_MIXED = "mixed"
 
 
 def _further(number: int) -> str:

@@ -345,7 +345,11 @@ class Ingest:
 def _knowledge(source: Source) -> Json:
     """What an input knows of its judgments, where that is not the usual."""
     least, where = source.min_relevance, source.negatives_where
-    return {**({"min_relevance": least} if least != 1 else {}), **({"negatives_where": where} if where else {})}
+    return {
+        **({"min_relevance": least} if least != 1 else {}),
+        **({"closed_world": True} if source.closed_world else {}),
+        **({"negatives_where": where} if where else {}),
+    }
 
 
 class SeenHashes:

@@ -175,3 +175,20 @@ def test_random_near_needs_clusters(graph: Path, tmp_path: Path, random_near: in
     options = hnmine.MineOptions(random_near=random_near, clusters=clusters)
     with pytest.raises(UsageError, match=f"--random-near {random_near}"):
         hnmine.mine(graph, tmp_path / "candidates", options=options)
+
+
+def test_a_graph_has_no_margin_unless_one_is_asked_for(graph: Path, tmp_path: Path) -> None:
+    hnmine.mine(graph, tmp_path / "candidates", options=hnmine.MineOptions(top_k=30))
+    reasons = {}
+    for name, options in (
+        ("default", hnmine.FilterOptions()),
+        ("none", hnmine.FilterOptions(no_margin=True)),
+        ("asked", hnmine.FilterOptions(max_fn_probability=0.03)),
+    ):
+        hnmine.filter(tmp_path / "candidates", tmp_path / name, options=options, collection=graph / "collection")
+        reasons[name] = [row["reason"] for row in rows_of(tmp_path / name)]
+    assert reasons["default"] == reasons["none"]
+    assert "max-fn-probability" not in reasons["default"]
+    assert "max-fn-probability" in reasons["asked"]
+    plan = Artefact.open(tmp_path / "default").plan
+    assert plan["in_force"] == {"relative_margin": None, "absolute_margin": None, "max_fn_probability": None}

@@ -52,6 +52,9 @@ class Source(ABC):
     def qrels(self, problems: ProblemLog) -> Iterator[Judgment]:
         """Each judgment, in file order; none for a corpus alone."""
 
+    closed_world: bool = False
+    """Whether what is not judged is by default taken for a negative, unless a rule is asked for that doubts it."""
+
     @property
     def negatives_where(self) -> str | None:
         """The condition that is true of all pairs known to be negatives, for an input that knows this of every pair.

@@ -4,7 +4,9 @@ The layout in which KG-BERT's authors keep FB15k-237 and WN18RR: `train.tsv` and
 relation, tail, and `entity2text.txt`, `relation2text.txt` with lines of id and text, none with a header. A document is
 an entity; a query is the text of a head and of a relation, and its positives are the tails (LEMON, arXiv 2203.04703).
 Triples of the other splits are true as well, so they are judged: grade 2 for the split that is read, 1 for the others,
-and `mine` takes the first alone for positives and the second neither for positives nor for negatives.
+and `mine` takes the first alone for positives and the second neither for positives nor for negatives. What no file says
+is taken for false (the local closed-world assumption of link prediction): the similarity of texts hardly tells whether
+a relation holds, so it is no ground for doubt unless a rule is asked for.
 """
 
 from __future__ import annotations
@@ -114,6 +116,7 @@ class TriplesSource(Source):
 
     kind = "triples"
     min_relevance = TRUE
+    closed_world = True
 
     def __init__(self, parts: Triples, *, title_separator: str = " ", inverse: bool = False) -> None:
         """Open the texts; raises `InputError` for a file that has none."""
