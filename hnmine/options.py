@@ -150,12 +150,34 @@ class Existing(StrEnum):
 
 
 class Format(StrEnum):
-    """The layouts of a training file (sentence-transformers)."""
+    """The layouts of a training file."""
 
     TRIPLET = "triplet"
     N_TUPLE = "n-tuple"
     LABELED_PAIR = "labeled-pair"
     LABELED_LIST = "labeled-list"
+    IDS = "ids"
+    PYLATE = "pylate"
+    PYLATE_KD = "pylate-kd"
+    FLAGEMBEDDING = "flagembedding"
+    TEVATRON = "tevatron"
+    TEVATRON_V2 = "tevatron-v2"
+    MS_SWIFT = "ms-swift"
+    MS_SWIFT_RERANKER = "ms-swift-reranker"
+    NEMO = "nemo"
+    DPR = "dpr"
+    GPL = "gpl"
+    MSMARCO = "msmarco"
+    TREC = "trec"
+    BEIR = "beir"
+    JSONL = "jsonl"
+
+
+class Order(StrEnum):
+    """In which order the rows of a training file stand."""
+
+    SHUFFLED = "shuffled"
+    EASY_TO_HARD = "easy-to-hard"
 
 
 class Mixing(StrEnum):
@@ -530,6 +552,9 @@ class ExportOptions(SampleOptions):
     format: Format = option(Format.TRIPLET, "Layout of the training file.")
     scores: bool = option(False, "Add the judge's scores (MarginMSE, distillation).")
     weight: bool = option(False, "Add a weight: 1 - p_false_negative for each negative, 1 for a positive.")
+    difficulty: bool = option(
+        False, "Add a difficulty: the judge's mean score of a row's negatives less that of its positives."
+    )
     instruction: str | None = option(
         None,
         "Instruction of each query: a text, or `query.COLUMN`, a metadata column of the queries. In the format's field "
@@ -541,7 +566,16 @@ class ExportOptions(SampleOptions):
     pad: Pad = option(
         Pad.NONE, "n-tuple: leave out queries with too few negatives, or repeat their first one until there are enough."
     )
-    epoch: int | None = option(None, "Only the negatives of this epoch, from 1 [default: every epoch's rows].")
+    epoch: int | None = option(
+        None,
+        "Only the negatives of this epoch, from 1 [default: all; a split each, epoch_1, ..., if -o is a directory].",
+    )
+    validation: float | None = option(
+        None, "Keep this share of the queries, such as 0.05, out of the training rows: a keyed draw, in a file beside."
+    )
+    max_rows: int | None = option(None, "At most N rows: those of a keyed sample of whole queries.")
+    order: Order = option(Order.SHUFFLED, "Order of the rows: a keyed shuffle, or by what the judge finds hard.")
+    columns: tuple[str, ...] = option((), "OLD=NEW: another name for a column of the training file.")
     mixed: int = option(
         0,
         "Mix N synthetic negative vectors a row out of its query's negatives, in FILE.mixed.parquet, for trainers that "

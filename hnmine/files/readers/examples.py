@@ -12,13 +12,15 @@ from typing import Any
 class Passage:
     """A document of an example, with what the file says about it; None where it says nothing.
 
-    `text` is without the title if the format keeps titles apart.
+    `text` is without the title if the format keeps titles apart. `extra` holds what else the format carries for the
+    document, by the name that the format gives it.
     """
 
     text: str | None = None
     doc_id: str | None = None
     title: str | None = None
     score: float | None = None
+    extra: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
