@@ -447,6 +447,12 @@ def export(
     output: Annotated[str, typer.Option("--output", "-o", help="FILE.parquet, a directory of shards, or - (JSONL).")],
     given: Given,
     collection: CollectionDir = None,
+    index: Annotated[
+        str | None,
+        typer.Option(
+            "--index", metavar="<str>", help="Index whose vectors --mixed mixes [default: what was mined with]."
+        ),
+    ] = None,
 ) -> None:
     """Write a training file that holds exactly what the trainer reads.
 
@@ -462,7 +468,7 @@ def export(
     options = given.record(opt.ExportOptions)
     if output == "-" and given.json:
         raise UsageError("--json and -o - contradict each other: both write to standard output")
-    stage, path = api.prepare_export(decisions, as_path(output), options=options, collection=collection)
+    stage, path = api.prepare_export(decisions, as_path(output), options=options, collection=collection, index=index)
     if output == "-" and not given.dry_run:
         for line in stage.stream():
             how.stop.check()
