@@ -19,7 +19,7 @@ from hnmine.stages.formats import FORMATS
 
 WORDS = ["man", "food", "bread", "girl", "baby", "horse"]
 DOCUMENTS = {
-    f"d {number}": ("" if number % 3 else f'Títle "{number}"\n', f"{one} {other}")
+    f"d {number}": ("" if number % 3 else f'Títle "{number}"\n', f"{one} {other}" + "\u2028" * (number == 1))
     for number, (one, other) in enumerate((a, b) for a in WORDS for b in WORDS if a < b)
 }
 QUERIES = {f"q{number}": f"{word} “{number}”\t\\" for number, word in enumerate(WORDS)} | {"lone": "nothing like it"}
@@ -40,7 +40,7 @@ def lines(rows: list[Row]) -> str:
 
 
 def loads(path: Path) -> list[Row]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return [json.loads(line) for line in path.read_bytes().split(b"\n") if line]
 
 
 @pytest.fixture(scope="module")
@@ -203,7 +203,7 @@ def test_shards_hold_the_rows_of_the_file(exported: Export, form: str) -> None:
 @pytest.mark.parametrize("form", ["flagembedding", "tevatron", "tevatron-v2"])
 def test_what_has_no_place_is_refused(exported: Export, form: str) -> None:
     for option in ("weight", *(["scores"] if form == "tevatron-v2" else [])):
-        with pytest.raises(UsageError, match=f"--{option}: .*{form} has no place for {option}s?"):
+        with pytest.raises(UsageError, match=f"--{option}: --format {form} has no place for"):
             exported("t", format=form, **{option: True})
 
 
