@@ -29,10 +29,12 @@ from hnmine.options import (
     ExportOptions,
     FilterOptions,
     Format,
+    ImportOptions,
     InputOptions,
     LateOptions,
     MineOptions,
     Options,
+    ReportOptions,
     ScoreOptions,
     SearchOptions,
     SparseOptions,
@@ -45,6 +47,7 @@ from hnmine.stages.audit import Audit, open_rows
 from hnmine.stages.chain import Chain, RunOptions
 from hnmine.stages.export import Export
 from hnmine.stages.filter import Filter
+from hnmine.stages.importing import Import
 from hnmine.stages.index_bm25 import IndexBm25
 from hnmine.stages.index_dense import IndexDense
 from hnmine.stages.index_late import IndexLate
@@ -59,6 +62,7 @@ from hnmine.stages.places import (
     open_collection,
     training_places,
 )
+from hnmine.stages.report import Report
 from hnmine.stages.score import Score
 from hnmine.stages.search import Search
 from hnmine.stages.stage import Outcome, Stage
@@ -74,6 +78,23 @@ def ingest(data: Place, output: Place, *, options: InputOptions | None = None, h
     Raises `InputError` with every problem of the input, and then leaves nothing behind.
     """
     return Ingest(str(data), options or InputOptions()).run(as_path(output), how or Execution())
+
+
+def import_training(
+    file: Place,
+    output: Place,
+    *,
+    options: ImportOptions,
+    how: Execution | None = None,
+    report: Callable[[str, Outcome], None] | None = None,
+) -> list[tuple[str, Outcome]]:
+    """Make a run directory of a training file of any tool: collection, candidates, decisions; (step, outcome) of each.
+
+    `options.format` says what the file is. Then audit, score, filter and export it as what was mined. `report` hears of
+    each step as it ends. Raises `InputError` with every row that is none, and then leaves nothing behind.
+    """
+    found = Import(as_path(file), as_path(output), options)
+    return found.run(how or Execution(), report or (lambda name, outcome: None))
 
 
 def prepare_index_bm25(
@@ -356,7 +377,7 @@ def sweep(
 
 def prepare_audit(place: Place, *, options: AuditOptions, collection: Place | None = None) -> Audit:
     """The audit of a training file, decisions, an export or a run directory."""
-    rows, found, wanted = open_rows(as_path(place), as_path(collection) if collection else None)
+    rows, found, wanted = open_rows(as_path(place), as_path(collection) if collection else None, options.format)
     return Audit(rows, options, found, wanted)
 
 
@@ -366,6 +387,25 @@ def audit(place: Place, *, options: AuditOptions | None = None, collection: Plac
     `false_negative_rate`, `judged_share`, `mean_gap` and `coverage` are None where they cannot be computed.
     """
     return prepare_audit(place, options=options or AuditOptions(), collection=collection).run()
+
+
+def prepare_report(place: Place, *, options: ReportOptions, collection: Place | None = None) -> Report:
+    """The report on a run directory or on decisions, before it is written."""
+    return Report(as_path(place), options, as_path(collection) if collection else None)
+
+
+def report(
+    place: Place, output: Place | None = None, *, options: ReportOptions | None = None, collection: Place | None = None
+) -> Path:
+    """Write one self-contained HTML page about a run directory, or decisions, and return where it is.
+
+    Without `output` it is `report.html` in the run directory, or beside the decisions. Raises
+    `MissingDependencyError` without jinja2 and matplotlib (`pip install 'hnmine[report]'`).
+    """
+    page = prepare_report(place, options=options or ReportOptions(), collection=collection)
+    path = as_path(output) if output is not None else page.default_path
+    page.write(path)
+    return path
 
 
 def export_places(output: Path, form: Format = Format.TRIPLET) -> tuple[Path, Path | None]:
