@@ -39,7 +39,9 @@ app.add_typer(index, name="index")
 Data = Annotated[
     str,
     typer.Argument(
-        metavar="DATA", help="BEIR directory, pairs file, MS MARCO directory, `stdlib`, collection, or - (stdin)."
+        metavar="DATA",
+        help="BEIR or MS MARCO directory, pairs file, file with classes, knowledge graph, `stdlib`, collection, or - "
+        "(stdin).",
     ),
 ]
 Output = Annotated[Path, typer.Option("--output", "-o", help="Where the artefact goes.")]
@@ -184,6 +186,7 @@ def ingest(data: Data, output: Output, given: Given) -> None:
     \b
       hnmine ingest beir/scifact -o scifact/collection
       hnmine ingest pairs.csv -o faq --anchor-column question --positive-column answer
+      hnmine ingest intents.csv -o intents --class-column intent
     """
     from hnmine.stages.ingest import Ingest
 
