@@ -29,6 +29,7 @@ from hnmine.options import (
     ExportOptions,
     FilterOptions,
     Format,
+    ImportOptions,
     InputOptions,
     LateOptions,
     MineOptions,
@@ -46,6 +47,7 @@ from hnmine.stages.audit import Audit, open_rows
 from hnmine.stages.chain import Chain, RunOptions
 from hnmine.stages.export import Export
 from hnmine.stages.filter import Filter
+from hnmine.stages.importing import Import
 from hnmine.stages.index_bm25 import IndexBm25
 from hnmine.stages.index_dense import IndexDense
 from hnmine.stages.index_late import IndexLate
@@ -76,6 +78,23 @@ def ingest(data: Place, output: Place, *, options: InputOptions | None = None, h
     Raises `InputError` with every problem of the input, and then leaves nothing behind.
     """
     return Ingest(str(data), options or InputOptions()).run(as_path(output), how or Execution())
+
+
+def import_training(
+    file: Place,
+    output: Place,
+    *,
+    options: ImportOptions,
+    how: Execution | None = None,
+    report: Callable[[str, Outcome], None] | None = None,
+) -> list[tuple[str, Outcome]]:
+    """Make a run directory of a training file of any tool: collection, candidates, decisions; (step, outcome) of each.
+
+    `options.format` says what the file is. Then audit, score, filter and export it as what was mined. `report` hears of
+    each step as it ends. Raises `InputError` with every row that is none, and then leaves nothing behind.
+    """
+    found = Import(as_path(file), as_path(output), options)
+    return found.run(how or Execution(), report or (lambda name, outcome: None))
 
 
 def prepare_index_bm25(
@@ -358,7 +377,7 @@ def sweep(
 
 def prepare_audit(place: Place, *, options: AuditOptions, collection: Place | None = None) -> Audit:
     """The audit of a training file, decisions, an export or a run directory."""
-    rows, found, wanted = open_rows(as_path(place), as_path(collection) if collection else None)
+    rows, found, wanted = open_rows(as_path(place), as_path(collection) if collection else None, options.format)
     return Audit(rows, options, found, wanted)
 
 

@@ -17,6 +17,7 @@ from enum import StrEnum
 from typing import Any, TypeVar
 
 from hnmine.errors import UsageError
+from hnmine.schema import Scale
 
 T = TypeVar("T")
 
@@ -216,6 +217,24 @@ class InputOptions(Options):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ImportOptions(Options):
+    """`import`."""
+
+    format: Format | None = option(None, "Layout of the training file; must be given.")
+    corpus: str | None = option(
+        None, "Corpus in which the file's ids and texts are looked up: a file, a directory of files, or a collection."
+    )
+    queries: str | None = option(None, "Queries in which the file's queries are looked up, as --corpus.")
+    score_scale: Scale = option(
+        Scale.DOT, "What the file's scores are; of dot nothing is presumed, so that it has no default margin."
+    )
+    title_separator: str = option(
+        " ", "What joins a document's title and text into the text that is indexed and exported."
+    )
+    on_error: OnError = option(OnError.FAIL, "Bad rows: fail with all of them listed, or skip and count them.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Bm25Options(Options):
     """`index bm25`."""
 
@@ -336,7 +355,8 @@ class MineOptions(SampleOptions):
 
     top_k: int | None = option(
         None,
-        "Candidates of a retriever per query, positives counted [default: 100; 4 times as many with --deepen-from].",
+        "Candidates of a retriever per query, positives counted; 0 searches nothing, and scores what the data brings "
+        "[default: 100; 4 times as many with --deepen-from].",
         flags=("--top-k", "-k"),
     )
     run: tuple[str, ...] = option(
@@ -515,6 +535,11 @@ class TruthOptions(Options):
 class AuditOptions(TruthOptions):
     """`audit`."""
 
+    format: Format | None = option(
+        None,
+        "Layout of the training file; what its trainer would refuse or misread is an error [default: told by the "
+        "columns, and read as far as it goes].",
+    )
     corpus: str | None = option(None, "Corpus file: unknown documents are told, and --qrels can be told by text.")
     queries: str | None = option(None, "Queries file: with --corpus, what ties the ids of --qrels to texts.")
     min_negatives: int | None = option(None, "Negatives a query should have [default: those of the decisions, else 1].")

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from hnmine.execute.local import Execution
     from hnmine.stages.chain import Chain
     from hnmine.stages.ingest import Ingest
-    from hnmine.stages.stage import Stage
+    from hnmine.stages.stage import Outcome, Stage
 
 app = Commands(name="hnmine", context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "HNMINE"})
 index = Commands(help="Build an index over a corpus.")
@@ -189,6 +189,46 @@ def ingest(data: Data, output: Output, given: Given) -> None:
 
     how, terminal = stoppable(given)
     carry_out("ingest", Ingest(data, given.record(opt.InputOptions)), output, given, how, terminal)
+
+
+@app.command("import")
+@with_flags((opt.ImportOptions, "Training file"), COMMON)
+def import_(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="Any tool's training file, or a directory of its files.")
+    ],
+    output: Output,
+    given: Given,
+) -> None:
+    """Make a run of a training file of any tool, to audit, rescore, refilter or export it.
+
+    \b
+      hnmine import train.parquet --format triplet -o imported
+      hnmine import minedHN.jsonl --format flagembedding -o imported --corpus corpus.jsonl
+    """
+    from hnmine.stages.importing import Import
+
+    how, terminal = stoppable(given)
+    training = Import(file, output, given.record(opt.ImportOptions))
+    if given.dry_run:
+        previews = training.preview()
+        for name, path, found in previews:
+            show.preview(name, found, path, terminal)
+        if given.json:
+            print_json({name: found.summary() if found else {"path": str(path)} for name, path, found in previews})
+        return
+
+    def report(name: str, outcome: Outcome) -> None:
+        if name == "filter":  # what the rules of filter tell is of no use here: none was asked
+            show.as_they_are(outcome, terminal)
+        else:
+            show.outcome(name, outcome, terminal)
+
+    outcomes = training.run(how, report)
+    if given.json:
+        print_json({name: outcome.summary() for name, outcome in outcomes})
+    counts = {name: outcome.counts for name, outcome in outcomes}
+    fail_if(check_conditions(tuple(given.fail_if)), {**counts, **counts["filter"]})
 
 
 @index.command("bm25")

@@ -54,6 +54,11 @@ class Ragged:
         return cls(offsets=np.searchsorted(owner, np.arange(queries + 1)).astype(np.int64), rows=rows, scores=scores)
 
     @classmethod
+    def none(cls, queries: int) -> Ragged:
+        """No document for any of so many queries."""
+        return cls.of(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32), queries)
+
+    @classmethod
     def assembled(cls, parts: Sequence[tuple[Rows, Ragged]], queries: int) -> Ragged:
         """One list for all queries of lists for some, which are at the given positions."""
         owner = np.concatenate([np.empty(0, np.int64), *(part[hits.owner] for part, hits in parts)])

@@ -51,6 +51,7 @@ from hnmine.schema import (
     EXISTING_SOURCE,
     FUSED,
     IS_POSITIVE,
+    NO_RETRIEVERS,
     P_FALSE_NEGATIVE,
     PICK_RANK,
     QUERY_ID,
@@ -256,7 +257,7 @@ class Filter(Stage):
         }
         for score in self.table.scores:
             missing = self.table.null_scores.get(score.name, 0)
-            if score.origin == "reranker" and missing and score not in (self.judge, self.guide):
+            if score.origin in NO_RETRIEVERS and missing and score not in (self.judge, self.guide):
                 notes[f"not judged by {score.name}"] = f"{missing:,} rows have no such score " + (
                     "(score --until made it, for the rules of its plan)"
                     if score.is_partial
@@ -538,11 +539,11 @@ def _check_pick(options: FilterOptions) -> list[str]:
 
 
 def default_judge(table: CandidatesTable) -> ScoreInfo | None:
-    """The score that rules compare when nobody says: the reranker's if every row has one that needs it, else dense,
-    else BM25.
+    """The score that rules compare when nobody says: the reranker's if every row has one that needs it, else the
+    imported one if every row has it, else dense, else BM25.
     """
-    for score in reversed(table.scores):
-        if score.origin == "reranker" and (score.is_partial or not table.null_scores.get(score.name)):
+    for score in reversed(table.scores):  # rerankers' are behind an imported one
+        if score.origin in NO_RETRIEVERS and (score.is_partial or not table.null_scores.get(score.name)):
             return score
     name = default_rank_by(table.scores)
     return table.score(name) if name else None

@@ -18,13 +18,13 @@ import pyarrow as pa
 from hnmine.core.answers import contains, normalised, parse_answers, patterns
 from hnmine.core.pool import Pairs, Pool, best_first, draw_documents, ranks_of, unite
 from hnmine.engines.arithmetic import numpy_facts
-from hnmine.engines.retriever import Queries, Retriever, Rows
+from hnmine.engines.retriever import Queries, Ragged, Retriever, Rows
 from hnmine.errors import UsageError
 from hnmine.execute.local import Block
 from hnmine.files.artefact import Artefact, Draft, Json
 from hnmine.files.cache import default_cache
 from hnmine.files.candidates import ScoreInfo, keyed_sample, nullable_floats
-from hnmine.files.collection import Collection
+from hnmine.files.collection import Collection, Qrels
 from hnmine.files.remote import as_path
 from hnmine.files.tables import part_name, write_table
 from hnmine.hashing import digest_json, keyed_hash
@@ -34,6 +34,7 @@ from hnmine.schema import (
     DOC_ID,
     EXISTING_SOURCE,
     HAS_ANSWER,
+    IMPORTED,
     IS_POSITIVE,
     QUERY_ID,
     RANDOM_SOURCE,
@@ -98,16 +99,19 @@ class Mine(Stage):
         self.indexes = list(indexes)
         is_slow = any(index.artefact.kind is Kind.LATE_INDEX for index in self.indexes)
         self.block = block_size(LATE_BLOCK if is_slow else BLOCK)
-        if options.top_k is not None and options.top_k < 1:
-            raise UsageError(f"--top-k {options.top_k}: at least 1")
+        if options.top_k is not None and options.top_k < 0:
+            raise UsageError(f"--top-k {options.top_k}: at least 0, which searches nothing")
         if options.random < 0:
             raise UsageError(f"--random {options.random}: at least 0")
         if options.clusters < 0:
             raise UsageError(f"--clusters {options.clusters}: at least 0")
         self.runs: list[RunSource] = read_runs(options.run, collection, cache or default_cache())
         names = [index.name for index in self.indexes] + [run.name for run in self.runs]
-        if not names and not options.random:
-            raise UsageError("nothing to mine from", expected="at least one --index, --run or --random")
+        if not names and not options.random and options.top_k != 0:
+            raise UsageError(
+                "nothing to mine from",
+                expected="at least one --index, --run or --random; or --top-k 0, for what the data itself brings",
+            )
         check_names(names)
         require_made_from(collection.artefact, *(index.artefact for index in self.indexes))
         self.scores = self._score_infos()
@@ -133,7 +137,10 @@ class Mine(Stage):
             kind = index.artefact.kind
             scale = SCALES.get(kind) or Scale(index.artefact.plan["scale"])
             infos.append(ScoreInfo(name=index.name, scale=scale, origin=ORIGINS[kind]))
-        return infos + [ScoreInfo(name=run.name, scale=Scale.DOT, origin="run") for run in self.runs]
+        infos += [ScoreInfo(name=run.name, scale=Scale.DOT, origin="run") for run in self.runs]
+        if (own := self.collection.score_scale) is not None:
+            infos.append(ScoreInfo(name=IMPORTED, scale=own, origin=IMPORTED))
+        return infos
 
     def _rank_by(self) -> str | None:
         if self.options.rank_by is not None:
@@ -187,7 +194,8 @@ class Mine(Stage):
     def searches(self) -> dict[str, tuple[str, float]]:
         """How the indexes that have an approximate search are searched, in words, and its recall."""
         depth = self.excluded.depth(self.top_k)
-        return {index.name: found for index in self.indexes if (found := recall_of(index.artefact, depth))}
+        searched = self.indexes if self.top_k else []
+        return {index.name: found for index in searched if (found := recall_of(index.artefact, depth))}
 
     def inputs(self) -> Mapping[str, Artefact]:
         """The collection and the indexes, by name."""
@@ -302,13 +310,14 @@ class Mine(Stage):
         sources: dict[str, Pairs] = {JUDGED: Pairs(owner=judged.query_rows, rows=judged.doc_rows)}
         source_ranks: dict[str, npt.NDArray[np.int32]] = {}
         found_scores: dict[str, npt.NDArray[np.float32]] = {}
+        existing = Qrels.none()
         if len(self.collection.existing_negatives.query_rows):
             existing = self.excluded.allowed_documents(self.collection.existing_negatives.of(query_rows))
             existing = allowed.judged(existing)
             sources[EXISTING_SOURCE] = Pairs(owner=existing.query_rows, rows=existing.doc_rows)
         for retriever in self.retrievers():
             look = allowed if self._known is None else self._known
-            hits = look.search(retriever, queries, depth)
+            hits = look.search(retriever, queries, depth) if self.top_k else Ragged.none(len(queries))
             found = Pairs.ragged(hits.offsets, hits.rows)
             sources[retriever.name], left, out = self.excluded.first(found, self.top_k)
             found_scores[retriever.name] = hits.scores[left]
@@ -329,6 +338,8 @@ class Mine(Stage):
         scores = {name: np.asarray(pool.gather(name, own, np.nan), np.float32) for name, own in found_scores.items()}
         for retriever in self.retrievers():
             _score_the_rest(retriever, queries, pool, scores[retriever.name])
+        if any(score.origin == IMPORTED for score in self.scores):
+            scores[IMPORTED] = _imported(pool, judged, existing)
         grade, is_judged = _grades(pool, judged.grades)
         is_positive = is_judged & (grade >= self.options.min_relevance)
         order = self._order(pool, scores)
@@ -380,10 +391,15 @@ class Mine(Stage):
         return Pairs(owner=owner, rows=np.concatenate(drawn) if drawn else np.empty(0, np.int64))
 
     def _order(self, pool: Pool, scores: Mapping[str, npt.NDArray[np.float32]]) -> Rows:
-        """Rows by (query, rank-by score descending with missing scores last, doc_id)."""
+        """Rows by (query, rank-by score descending with missing scores last, doc_id).
+
+        Without a score to rank by, the data's own come first, in its order: what it judged, then its negatives.
+        """
         ties = self.collection.tie_order[pool.rows]
         if self.rank_by is None:
-            return np.lexsort((ties, pool.owner))
+            own = [name for name in (JUDGED, EXISTING_SOURCE) if name in pool.place]
+            places = [np.where(pool.brought(name), pool.place[name], len(pool.rows)) for name in own]
+            return np.lexsort((ties, *reversed(places), pool.owner))
         values = scores[self.rank_by]
         return best_first(pool.owner, np.where(np.isfinite(values), values, np.float32(-np.inf)), ties)
 
@@ -463,7 +479,8 @@ class Mine(Stage):
 
 def default_rank_by(scores: Sequence[ScoreInfo]) -> str | None:
     """The score that orders candidates when nobody says: the first dense index's, else the first
-    late-interaction one's, else the first sparse one's, else BM25's, else the first run's.
+    late-interaction one's, else the first sparse one's, else BM25's, else the first run's. Scores that the data brought
+    order nothing: it has an order of its own.
     """
     for origin in ("dense", "late", "sparse", "bm25", "run"):
         for score in scores:
@@ -477,6 +494,16 @@ def _score_the_rest(retriever: Retriever, queries: Queries, pool: Pool, scores: 
     rest = ~pool.brought(retriever.name)
     offsets = np.concatenate([[0], np.cumsum(rest)])[pool.offsets]
     scores[rest] = retriever.pair_scores(queries, offsets, pool.rows[rest])
+
+
+def _imported(pool: Pool, judged: Qrels, existing: Qrels) -> npt.NDArray[np.float32]:
+    """The scores that the data brought; NaN where it has none."""
+    found = np.full(len(pool.rows), np.nan, np.float32)
+    for name, own in ((EXISTING_SOURCE, existing), (JUDGED, judged)):
+        if own.scores is not None:
+            values = np.asarray(pool.gather(name, own.scores, np.nan), np.float32)
+            found = np.where(np.isfinite(values), values, found)
+    return found
 
 
 def _grades(pool: Pool, grades: npt.NDArray[np.int32]) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.bool_]]:

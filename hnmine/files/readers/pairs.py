@@ -240,7 +240,7 @@ class PairsSource(Source):
                 seen.add(both)
                 yield Judgment(query_id=pair.query_id, doc_id=doc_id, grade=1, file=self.file.shown, line=pair.line)
 
-    def negatives(self, problems: ProblemLog) -> Iterator[tuple[str, str]]:
+    def negatives(self, problems: ProblemLog) -> Iterator[Judgment]:
         """Each (query, negative) of the columns that `--negative-columns` names, once, in file order."""
         if not self._negative_columns:
             return
@@ -252,7 +252,7 @@ class PairsSource(Source):
                 both = digest16(f"{len(pair.query_id)} {pair.query_id}{doc_id}")
                 if both not in seen:
                     seen.add(both)
-                    yield pair.query_id, doc_id
+                    yield Judgment(query_id=pair.query_id, doc_id=doc_id, grade=0, file=self.file.shown, line=pair.line)
 
     def close(self) -> None:
         """Remove the copy of standard input, if there is one."""

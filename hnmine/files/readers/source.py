@@ -12,6 +12,7 @@ from hnmine.errors import HnmineError, InputError, ProblemLog, UsageError
 from hnmine.files.readers.records import Document, Judgment, Query
 from hnmine.files.readers.streams import InputFile
 from hnmine.hashing import digest_file, digest_json
+from hnmine.schema import Scale
 
 
 class Source(ABC):
@@ -23,7 +24,7 @@ class Source(ABC):
     """
 
     kind: str
-    """`beir`, `pairs`, `msmarco`, `stdlib` or `corpus`."""
+    """`beir`, `pairs`, `msmarco`, `stdlib`, `corpus` or `training`."""
 
     @property
     @abstractmethod
@@ -58,9 +59,17 @@ class Source(ABC):
         """What a person should be told about the input although it is no mistake; mostly nothing."""
         return {}
 
-    def negatives(self, problems: ProblemLog) -> Iterator[tuple[str, str]]:
-        """Each (query id, document id) that the input itself calls a negative, once, in file order; mostly none."""
+    def negatives(self, problems: ProblemLog) -> Iterator[Judgment]:
+        """Each pair that the input itself calls a negative, once, in file order; mostly none.
+
+        The grade is 0 or less, and means nothing: what was judged is in the qrels.
+        """
         return iter(())
+
+    @property
+    def score_scale(self) -> Scale | None:
+        """The scale of the scores that judgments and negatives may have; None if they never have one."""
+        return None
 
     def close(self) -> None:  # noqa: B027 (most sources hold nothing)
         """Give back temporary files; the source cannot be read afterwards."""
