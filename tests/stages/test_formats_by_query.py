@@ -269,6 +269,16 @@ def test_flagembedding_reads_numbers_as_large_as_json_has_them(tmp_path: Path) -
     )
 
 
+def test_flagembedding_has_no_softmax_of_whole_numbers(tmp_path: Path) -> None:
+    whole = {**FLAG, "pos_scores": [1], "neg_scores": [0, 0]}
+    (tmp_path / "t.jsonl").write_text(lines([whole, whole]), encoding="utf-8")
+    assert refused("flagembedding", tmp_path / "t.jsonl")[1] == [
+        "t.jsonl | scores are whole numbers, all of them | write 1.0 for 1"
+    ]
+    (tmp_path / "t.jsonl").write_text(lines([whole, {**whole, "pos_scores": [1.0]}]), encoding="utf-8")
+    assert len(examples("flagembedding", tmp_path / "t.jsonl")) == 2
+
+
 def test_flagembedding_scores_on_one_side(tmp_path: Path) -> None:
     (tmp_path / "t.jsonl").write_text(lines([{**FLAG, "pos_scores": [1]}]), encoding="utf-8")
     assert refused("flagembedding", tmp_path / "t.jsonl")[1] == ["t.jsonl:1 | scores of one side only | pos_scores"]
