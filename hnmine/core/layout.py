@@ -54,6 +54,13 @@ class Layout:
         places = self.places[offsets[0] : offsets[-1]]
         return Layout(query=self.query[start:stop], offsets=offsets - offsets[0], places=places)
 
+    def take(self, rows: Ints) -> Layout:
+        """The given rows, in the given order."""
+        lengths = np.diff(self.offsets)[rows]
+        offsets = _starts(lengths)
+        places = np.repeat(self.offsets[rows] - offsets[:-1], lengths) + np.arange(offsets[-1])
+        return Layout(query=self.query[rows], offsets=offsets, places=self.places[places])
+
 
 def end_to_end(parts: Sequence[tuple[Chosen, Layout]]) -> Layout:
     """The rows of several layouts one after the other, over the joined lists of their queries, positives, negatives."""

@@ -11,8 +11,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hnmine.core.layout import Chosen
+from hnmine.core.layout import Chosen, Layout
 from hnmine.core.rules.consistency import Inconsistent
+from hnmine.core.shaping import difficulties
 from hnmine.files.candidates import CandidatesTable, among, floats, ranks
 from hnmine.files.collection import Collection, rows_in_order, rows_of
 from hnmine.schema import (
@@ -119,6 +120,10 @@ class Picked:
     def weights(self, places: Ints) -> npt.NDArray[np.float32]:
         """The weight at each place of a layout; NaN where nothing was estimated."""
         return _at(places, self.positives.weight, self.negatives.weight)
+
+    def difficulties(self, layout: Layout) -> npt.NDArray[np.float32]:
+        """How hard each row of a layout is under the judge; NaN where a score is missing."""
+        return difficulties(self.chosen, layout, self.positives.score, self.negatives.score)
 
     def sources(self, places: Ints) -> pa.Array:
         """The list of sources at each place of a layout."""

@@ -7,6 +7,11 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
+OF_PAIRS = frozenset(
+    {"document", "epoch", "grades", "label", "labels", "margin", "margins", "weight", "weights"},
+)
+"""Names in an example's `extra` that say something of its documents."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Passage:
@@ -27,7 +32,8 @@ class Passage:
 class Example:
     """A query with its positives and negatives, in the file's order. `where` is `file:row`.
 
-    `extra` holds what else the format carries for the query, by the name that the format gives it.
+    `extra` holds what else the format carries, by the name that the format gives it: for the query, and under the names
+    of `OF_PAIRS` for its documents.
     """
 
     where: str

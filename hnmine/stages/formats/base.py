@@ -175,6 +175,12 @@ class Rows:
         return pa.array(self._picked.weights(self.layout.places)) if self._has_weights else None
 
     @cached_property
+    def difficulty(self) -> pa.Array:
+        """How hard each row is (float32, see `core.shaping.difficulties`); null where the judge's scores do not say."""
+        found = self._picked.difficulties(self.layout)
+        return pa.array(found, mask=np.isnan(found))
+
+    @cached_property
     def ranks(self) -> pa.Array:
         """The rank of each document under `--rank-by`, from 1 (int32); 0 where it has none."""
         return pa.array(self._picked.ranks(self.layout.places))
@@ -310,6 +316,9 @@ class TrainingFormat(ABC):
     """Whether the format has a field for a query's instruction, so that it does not stand before the query's text."""
     has_texts: ClassVar[bool] = True
     """Whether texts stand in its files, so that a prompt can stand before them."""
+    has_free_columns: ClassVar[bool] = False
+    """Whether columns may have any name, and one more stand behind them: the trainer goes by their order, or by names
+    that it is told."""
     needs_scores: ClassVar[bool] = False
     """Whether there is no such file without the judge's scores, so that nobody need ask for them."""
     takes_scores: ClassVar[bool] = True

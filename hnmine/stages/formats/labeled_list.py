@@ -20,6 +20,8 @@ class LabeledList(TrainingFormat):
     With scores `scores` and no `labels`; with weights a list of `weights`.
     """
 
+    has_free_columns = True
+
     def lay_out(self, chosen: Chosen, *, width: int, keys: Keys | None, pad: bool = False) -> tuple[Layout, int]:
         """A row for each pair whose query has a negative."""
         return row_per_pair(chosen, keys)

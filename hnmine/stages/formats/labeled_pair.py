@@ -20,6 +20,8 @@ class LabeledPair(TrainingFormat):
     With scores `score` and no `label`; with weights `weight`.
     """
 
+    has_free_columns = True
+
     def lay_out(self, chosen: Chosen, *, width: int, keys: Keys | None, pad: bool = False) -> tuple[Layout, int]:
         """A row for each positive and each negative."""
         return row_per_text(chosen, keys)

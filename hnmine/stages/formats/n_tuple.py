@@ -23,6 +23,7 @@ class NTuple(TrainingFormat):
     """
 
     is_fixed = True
+    has_free_columns = True
     reader: ClassVar[Trainer] = SENTENCE_TRANSFORMERS
     anchor: ClassVar[str] = "anchor"
     """What the column of the queries is called."""

@@ -21,6 +21,8 @@ class Triplet(TrainingFormat):
     With weights `weight`: the negative's.
     """
 
+    has_free_columns = True
+
     def lay_out(self, chosen: Chosen, *, width: int, keys: Keys | None, pad: bool = False) -> tuple[Layout, int]:
         """A row for each (query, positive, negative)."""
         return row_per_negative(chosen, keys)
