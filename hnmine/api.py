@@ -34,6 +34,7 @@ from hnmine.options import (
     LateOptions,
     MineOptions,
     Options,
+    ReportOptions,
     ScoreOptions,
     SearchOptions,
     SparseOptions,
@@ -61,6 +62,7 @@ from hnmine.stages.places import (
     open_collection,
     training_places,
 )
+from hnmine.stages.report import Report
 from hnmine.stages.score import Score
 from hnmine.stages.search import Search
 from hnmine.stages.stage import Outcome, Stage
@@ -387,6 +389,25 @@ def audit(place: Place, *, options: AuditOptions | None = None, collection: Plac
     return prepare_audit(place, options=options or AuditOptions(), collection=collection).run()
 
 
+def prepare_report(place: Place, *, options: ReportOptions, collection: Place | None = None) -> Report:
+    """The report on a run directory or on decisions, before it is written."""
+    return Report(as_path(place), options, as_path(collection) if collection else None)
+
+
+def report(
+    place: Place, output: Place | None = None, *, options: ReportOptions | None = None, collection: Place | None = None
+) -> Path:
+    """Write one self-contained HTML page about a run directory, or decisions, and return where it is.
+
+    Without `output` it is `report.html` in the run directory, or beside the decisions. Raises
+    `MissingDependencyError` without jinja2 and matplotlib (`pip install 'hnmine[report]'`).
+    """
+    page = prepare_report(place, options=options or ReportOptions(), collection=collection)
+    path = as_path(output) if output is not None else page.default_path
+    page.write(path)
+    return path
+
+
 def export_places(output: Path, form: Format = Format.TRIPLET) -> tuple[Path, Path | None]:
     """(artefact directory, training file or None): `X.parquet` keeps its artefact in `X.hnmine/export`."""
     directory, file = training_places(output, form)
@@ -394,13 +415,13 @@ def export_places(output: Path, form: Format = Format.TRIPLET) -> tuple[Path, Pa
 
 
 def prepare_export(
-    decisions: Place, output: Path, *, options: ExportOptions, collection: Place | None
+    decisions: Place, output: Path, *, options: ExportOptions, collection: Place | None, index: Place | None = None
 ) -> tuple[Export, Path]:
     """The stage that writes a training file, and the directory of its artefact."""
     artefact = open_artefact(as_path(decisions), Kind.DECISIONS)
     path, file = export_places(output, options.format)
     found = collection_of(artefact, as_path(collection) if collection else None)
-    return Export(found, artefact, options, path=path, file=file), path
+    return Export(found, artefact, options, path=path, file=file, index=str(index) if index else None), path
 
 
 def export(
@@ -409,14 +430,18 @@ def export(
     *,
     options: ExportOptions | None = None,
     collection: Place | None = None,
+    index: Place | None = None,
     how: Execution | None = None,
 ) -> Outcome:
     """Write a training file (`X.parquet`) or a directory of shards that the trainer reads as it is.
 
-    Ids, ranks, scores and sources of the same rows are in `X.ids.parquet`, or in the directory's `ids/`. Raises
+    Ids, ranks, scores and sources of the same rows are in `X.ids.parquet`, or in the directory's `ids/`. `index` is
+    where the index is whose vectors `options.mixed` mixes, if it is not where the candidates found it. Raises
     `InputError` if no query has a positive and enough negatives.
     """
-    stage, path = prepare_export(decisions, as_path(output), options=options or ExportOptions(), collection=collection)
+    stage, path = prepare_export(
+        decisions, as_path(output), options=options or ExportOptions(), collection=collection, index=index
+    )
     return stage.run(path, how or Execution())
 
 

@@ -205,7 +205,6 @@ def import_(
     \b
       hnmine import train.parquet --format triplet -o imported
       hnmine import minedHN.jsonl --format flagembedding -o imported --corpus corpus.jsonl
-      hnmine export imported --format n-tuple -o tuples.parquet
     """
     from hnmine.stages.importing import Import
 
@@ -448,6 +447,12 @@ def export(
     output: Annotated[str, typer.Option("--output", "-o", help="FILE.parquet, a directory of shards, or - (JSONL).")],
     given: Given,
     collection: CollectionDir = None,
+    index: Annotated[
+        str | None,
+        typer.Option(
+            "--index", metavar="<str>", help="Index whose vectors --mixed mixes [default: what was mined with]."
+        ),
+    ] = None,
 ) -> None:
     """Write a training file that holds exactly what the trainer reads.
 
@@ -463,7 +468,7 @@ def export(
     options = given.record(opt.ExportOptions)
     if output == "-" and given.json:
         raise UsageError("--json and -o - contradict each other: both write to standard output")
-    stage, path = api.prepare_export(decisions, as_path(output), options=options, collection=collection)
+    stage, path = api.prepare_export(decisions, as_path(output), options=options, collection=collection, index=index)
     if output == "-" and not given.dry_run:
         for line in stage.stream():
             how.stop.check()
@@ -773,6 +778,38 @@ def sweep(
         for line in sweeping.render(report, _width()):
             print(line)
     fail_if(check_conditions(tuple(given.fail_if)), sweeping.summary(report))
+
+
+@app.command()
+@with_flags((opt.ReportOptions, "Report"), COMMON)
+def report(
+    path: Annotated[Path, typer.Argument(metavar="DIR", help="A run directory, or decisions.")],
+    given: Given,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="FILE.html [default: report.html in the run directory].")
+    ] = None,
+    collection: CollectionDir = None,
+) -> None:
+    """One self-contained HTML page to look at a run: figures, and triplets to judge.
+
+    \b
+      hnmine report scifact
+      hnmine report scifact -o scifact.html --limit 300
+    """
+    from hnmine import api
+
+    _, terminal = execution(given)
+    page = api.prepare_report(path, options=given.record(opt.ReportOptions), collection=collection)
+    target = output or page.default_path
+    if given.dry_run:
+        terminal.say(f"report: would write {target}")
+        return
+    numbers = page.write(target)
+    if given.json:
+        print_json({**numbers, "path": str(target)})
+    else:
+        terminal.say(f"report: {target} ({target.stat().st_size / 1e6:.1f} MB)")
+    fail_if(check_conditions(tuple(given.fail_if)), numbers)
 
 
 @app.command()

@@ -19,7 +19,7 @@ from hnmine.stages.formats import FORMATS
 
 WORDS = ["man", "food", "bread", "girl", "baby", "horse"]
 DOCUMENTS = {
-    f"d {number}": ("" if number % 3 else f'Títle "{number}"\n', f"{one} {other}")
+    f"d {number}": ("" if number % 3 else f'Títle "{number}"\n', f"{one} {other}" + "\u2028" * (number == 1))
     for number, (one, other) in enumerate((a, b) for a in WORDS for b in WORDS if a < b)
 }
 QUERIES = {f"q{number}": f"{word} “{number}”\t\\" for number, word in enumerate(WORDS)} | {"lone": "nothing like it"}
@@ -40,7 +40,7 @@ def lines(rows: list[Row]) -> str:
 
 
 def loads(path: Path) -> list[Row]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return [json.loads(line) for line in path.read_bytes().split(b"\n") if line]
 
 
 @pytest.fixture(scope="module")
@@ -200,6 +200,13 @@ def test_shards_hold_the_rows_of_the_file(exported: Export, form: str) -> None:
     ]
 
 
+@pytest.mark.parametrize("form", ["flagembedding", "tevatron", "tevatron-v2"])
+def test_what_has_no_place_is_refused(exported: Export, form: str) -> None:
+    for option in ("weight", *(["scores"] if form == "tevatron-v2" else [])):
+        with pytest.raises(UsageError, match=f"--{option}: --format {form} has no place for"):
+            exported("t", format=form, **{option: True})
+
+
 def test_flagembedding_takes_no_name_that_the_trainer_passes_over(exported: Export) -> None:
     with pytest.raises(UsageError, match=r"ends in \.jsonl or \.json"):
         exported("t.ndjson", format="flagembedding")
@@ -223,24 +230,25 @@ def refused(form: str, place: Path) -> tuple[list[Example], list[str]]:
     ("good", "bad", "told"),
     [
         (FLAG, {**FLAG, "pos": "p"}, "not a list | pos: 'p'"),
-        (FLAG, {**FLAG, "neg": []}, "empty list | neg"),
-        (FLAG, {**FLAG, "neg": None}, "missing list | no neg"),
-        (FLAG, {"query": "q", "pos": ["p"]}, "missing list | no neg"),
-        (FLAG, {**FLAG, "neg": ["n", None]}, "text not a string | neg: None"),
-        (FLAG, {**FLAG, "neg": [["n"]]}, "text not a string | neg: ['n']"),
-        (FLAG, {"pos": ["p"], "neg": ["n"]}, "missing text | no query"),
-        (FLAG, {**FLAG, "query": 7}, "text not a string | query: 7"),
+        (FLAG, {**FLAG, "neg": []}, "no document in neg"),
+        (FLAG, {**FLAG, "neg": None}, "no neg"),
+        (FLAG, {"query": "q", "pos": ["p"]}, "no neg"),
+        (FLAG, {**FLAG, "neg": ["n", None]}, "not a text | neg: None"),
+        (FLAG, {**FLAG, "neg": [["n"]]}, "not a text | neg: ['n']"),
+        (FLAG, {"pos": ["p"], "neg": ["n"]}, "no query"),
+        (FLAG, {**FLAG, "neg": ["n", " "]}, "empty text | neg"),
+        (FLAG, {**FLAG, "query": 7}, "not a text | query: 7"),
         (FLAG, {**FLAG, "query": "\ud800"}, "wrong encoding | lone surrogate in query"),
         (FLAG, SCORED, "key in some rows only | neg_scores, pos_scores"),
         (SCORED, FLAG, "key in some rows only | neg_scores, pos_scores"),
         (SCORED, {**SCORED, "neg_scores": [1]}, "wrong number of scores | neg_scores: 1 for 2 texts"),
-        (SCORED, {**SCORED, "neg_scores": [1, "2"]}, "score not a number | neg_scores: '2'"),
-        (SCORED, {**SCORED, "pos_scores": [True]}, "score not a number | pos_scores: True"),
+        (SCORED, {**SCORED, "neg_scores": [1, "2"]}, "score not a finite number | '2'"),
+        (SCORED, {**SCORED, "pos_scores": [True]}, "score not a finite number | True"),
         (SCORED, {**SCORED, "pos_scores": [1e999]}, "broken JSON"),
         (SCORED, {**SCORED, "pos_scores": 2}, "not a list | pos_scores: 2"),
         (SCORED, {**SCORED, "neg_scores": None}, "key in some rows only | neg_scores"),
         ({**FLAG, "prompt": "i"}, FLAG, "key in some rows only | prompt"),
-        ({**FLAG, "prompt": "i"}, {**FLAG, "prompt": 3}, "text not a string | prompt: 3"),
+        ({**FLAG, "prompt": "i"}, {**FLAG, "prompt": 3}, "not a text | prompt: 3"),
         ({**FLAG, "type": "normal"}, {**FLAG, "type": "only_1neg"}, "another type than in the first row"),
         ({**FLAG, "batch_size": 4}, {**FLAG, "batch_size": 0}, "not a whole number above 0 | batch_size: 0"),
     ],
@@ -257,7 +265,7 @@ def test_flagembedding_reads_numbers_as_large_as_json_has_them(tmp_path: Path) -
     (tmp_path / "t.jsonl").write_text(lines([SCORED]).replace("-1]", "1e999]"), encoding="utf-8")
     assert refused("flagembedding", tmp_path / "t.jsonl") == (
         [],
-        ["t.jsonl:1 | score not finite | neg_scores: inf"],
+        ["t.jsonl:1 | score not a finite number | inf"],
     )
 
 
@@ -289,7 +297,7 @@ def test_flagembedding_directories_are_read_as_the_trainer_does(tmp_path: Path) 
 def test_other_files_are_refused_whole(tmp_path: Path, form: str) -> None:
     for content in ('{"anchor": "a", "positive": "p", "negative": "n"}\n', ""):
         (tmp_path / "t.jsonl").write_text(content, encoding="utf-8")
-        with pytest.raises(InputError, match=r"no query or pos.* among its keys"):
+        with pytest.raises(InputError, match=r"no query.* or pos.* among its keys"):
             refused(form, tmp_path / "t.jsonl")
 
 
@@ -304,14 +312,15 @@ TEVATRON = {
 @pytest.mark.parametrize(
     ("passages", "told"),
     [
-        ([], "empty list | negative_passages"),
+        ([], "no document in negative_passages | "),
         ("n", "not a list | negative_passages: 'n'"),
         (["n"], "passage not an object | negative_passages: 'n'"),
-        ([{"docid": "b", "title": "", "contents": "n"}], "missing text | no text"),
+        ([{"docid": "b", "title": "", "contents": "n"}], "no text | docid, title, contents"),
+        ([{"docid": "b", "title": "", "text": ""}], "empty text | text"),
         ([{"docid": "b", "text": "n"}], "key in some rows only | title"),
         ([{"docid": "b", "title": None, "text": "n"}], "key in some rows only | title"),
         ([{"docid": "b", "title": "", "text": "n", "score": 1.0}], "key in some rows only | score"),
-        ([{"docid": ["b"], "title": "", "text": "n"}], "id not a string or integer | docid: ['b']"),
+        ([{"docid": ["b"], "title": "", "text": "n"}], "id not a string | docid: ['b']"),
     ],
 )
 def test_tevatron_refuses_what_the_trainer_would(tmp_path: Path, passages: Any, told: str) -> None:
@@ -320,6 +329,12 @@ def test_tevatron_refuses_what_the_trainer_would(tmp_path: Path, passages: Any, 
     )
     found, problems = refused("tevatron", tmp_path / "t.jsonl")
     assert (len(found), problems) == (2, [f"t.jsonl:2 | {told}"])
+
+
+def test_tevatron_documents_may_be_titles_alone(tmp_path: Path) -> None:
+    row = {**TEVATRON, "negative_passages": [{"docid": 7, "title": "t", "text": ""}]}
+    (tmp_path / "t.jsonl").write_text(lines([row]), encoding="utf-8")
+    assert list(examples("tevatron", tmp_path / "t.jsonl")[0].negatives) == [Passage(doc_id="7", title="t", text="")]
 
 
 def test_tevatron_scores_and_answers(tmp_path: Path) -> None:
@@ -337,7 +352,7 @@ def test_tevatron_scores_and_answers(tmp_path: Path) -> None:
         (Passage(text="p", score=2.0), Passage(text="n", score=1.0), {"answers": ["x"]})
     ]
     assert problems == [
-        "t.jsonl:2 | score not a number | score: '1'",
+        "t.jsonl:2 | score not a finite number | '1'",
         "t.jsonl:3 | key in some rows only | score",
         "t.jsonl:4 | key in some rows only | score, title",
     ]
@@ -356,17 +371,25 @@ def write_by_id(folder: Path, rows: list[Row], corpus: list[Row]) -> Path:
 @pytest.mark.parametrize(
     ("row", "told"),
     [
-        ({**BY_ID, "negative_document_ids": ["c"]}, "document id not in the corpus | 'c'"),
-        ({**BY_ID, "negative_document_ids": [7]}, "document id not in the corpus | 7"),
-        ({**BY_ID, "negative_document_ids": [None]}, "document id not in the corpus | None"),
-        ({**BY_ID, "negative_document_ids": []}, "empty list | negative_document_ids"),
+        ({**BY_ID, "negative_document_ids": ["c"]}, 'unknown document | "c"'),
+        ({**BY_ID, "negative_document_ids": [7]}, "unknown document | 7"),
+        ({**BY_ID, "negative_document_ids": [None]}, "unknown document | null"),
+        ({**BY_ID, "negative_document_ids": []}, "no document in negative_document_ids | "),
         ({**BY_ID, "positive_document_ids": "a"}, "not a list | positive_document_ids: 'a'"),
-        ({"query": "q", **{k: v for k, v in BY_ID.items() if k != "query_text"}}, "missing text | no query_text"),
-        ({k: v for k, v in BY_ID.items() if k != "query_id"}, "missing id | no query_id"),
+        (
+            {"query": "q", **{k: v for k, v in BY_ID.items() if k != "query_text"}},
+            "no query_text | query, query_id, positive_document_ids, negative_document_ids",
+        ),
+        (
+            {k: v for k, v in BY_ID.items() if k != "query_id"},
+            "no query_id | query_text, positive_document_ids, negative_document_ids",
+        ),
     ],
 )
 def test_tevatron_v2_refuses_what_the_trainer_would(tmp_path: Path, row: Row, told: str) -> None:
-    found, problems = refused("tevatron-v2", write_by_id(tmp_path, [BY_ID, row], [*CORPUS, {"docid": "7", "text": ""}]))
+    found, problems = refused(
+        "tevatron-v2", write_by_id(tmp_path, [BY_ID, row], [*CORPUS, {"docid": "7", "text": "x"}])
+    )
     assert (len(found), problems) == (1, [f"train.jsonl:2 | {told}"])
 
 
@@ -374,9 +397,9 @@ def test_tevatron_v2_refuses_a_corpus_that_the_trainer_would_misread(tmp_path: P
     corpus = [*CORPUS, {"docid": "a", "text": "other"}, {"docid": "c", "document_text": "x"}, {"text": "x"}]
     found, problems = refused("tevatron-v2", write_by_id(tmp_path, [BY_ID], corpus))
     assert problems == [
-        "corpus.jsonl:3 | document id twice | a: the trainer reads the last one",
-        "corpus.jsonl:4 | missing text | no text",
-        "corpus.jsonl:5 | missing id | no docid",
+        'corpus.jsonl:3 | document id twice | "a"',
+        "corpus.jsonl:4 | no text | docid, document_text",
+        "corpus.jsonl:5 | no docid | text",
     ]
     assert len(found) == 1
 
@@ -394,7 +417,7 @@ def test_tevatron_v2_reads_ids_that_are_numbers_in_both_files(tmp_path: Path) ->
 def test_tevatron_v2_needs_its_corpus(tmp_path: Path) -> None:
     write_by_id(tmp_path, [BY_ID], CORPUS)
     (tmp_path / "corpus.jsonl").unlink()
-    with pytest.raises(InputError, match=r"corpus\.jsonl: no such file"):
+    with pytest.raises(InputError, match=r"has no such file: corpus\.jsonl"):
         refused("tevatron-v2", tmp_path)
 
 

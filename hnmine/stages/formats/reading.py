@@ -10,6 +10,7 @@ from typing import Any
 from hnmine.errors import InputError, ProblemLog
 from hnmine.files.readers.examples import Example, Passage
 from hnmine.files.readers.fields import BadRecord, checked_id, checked_text
+from hnmine.files.readers.rows import TrainingRows
 from hnmine.files.readers.streams import InputFile, text_lines
 from hnmine.files.readers.tables import read_rows
 
@@ -34,6 +35,16 @@ def file_of(folder: Path, *names: str) -> InputFile:
 def optional_file(folder: Path, *names: str) -> InputFile | None:
     """As `file_of`; None if there is none."""
     return next((InputFile(path=folder / n, shown=str(folder / n)) for n in names if (folder / n).is_file()), None)
+
+
+def require_columns(rows: TrainingRows, *names: str) -> None:
+    """Raise `InputError` unless a file has these columns (of JSON lines, keys in one of the first 100)."""
+    missing = [name for name in names if name not in rows.columns]
+    if missing:
+        raise InputError(
+            f"{rows.files[0].shown}: no {' or '.join(missing)} among its keys: {', '.join(rows.columns) or 'none'}",
+            expected=f"{', '.join(names[:-1])} and {names[-1]}",
+        )
 
 
 def table_rows(files: Iterable[InputFile], problems: ProblemLog) -> Placed:
@@ -88,6 +99,20 @@ def text_in(row: Any, key: str) -> str:
     return checked_text(value, owner=key)
 
 
+def texts_in(row: Any, key: str) -> list[str]:
+    """The list of texts under `key`; raises `BadRecord` for an empty one, and for a text that is empty or is none."""
+    values = list_in(row, key)
+    if (odd := next((one for one in values if not isinstance(one, str)), "")) != "":
+        raise BadRecord("not a text", f"{key}: {odd!r}"[:120])
+    return [checked_text(value, owner=key) for value in values]
+
+
+def optional_text_in(row: Mapping[str, Any], key: str) -> str | None:
+    """The text under `key`, which may be empty; None if there is none. Raises `BadRecord`."""
+    value = row.get(key)
+    return None if value is None else "" if value == "" else text_in(row, key)
+
+
 def id_in(row: Any, key: str, *, number: bool = False) -> str:
     """The id under `key`, a string; with `number` an integer too, which becomes one. Raises `BadRecord`."""
     value = take(row, key)
@@ -116,6 +141,19 @@ def score_in(row: Mapping[str, Any], key: str = "score") -> float | None:
     return float(value)
 
 
+def scores_in(row: Mapping[str, Any], key: str, size: int) -> list[float] | None:
+    """The list of `size` finite numbers under `key`, None if there is none. Raises `BadRecord`."""
+    if row.get(key) is None:
+        return None
+    values = list_in(row, key)
+    if len(values) != size:
+        raise BadRecord("wrong number of scores", f"{key}: {len(values)} for {size} texts")
+    scores = [score_in({key: value}, key) for value in values]
+    if None in scores:
+        raise BadRecord("score not a finite number", f"{key}: None")
+    return [score for score in scores if score is not None]
+
+
 def number_of(text: str) -> float:
     """A field of a line as a finite number; raises `BadRecord`."""
     try:
@@ -133,6 +171,25 @@ def grade_of(text: str) -> int:
         return int(text)
     except ValueError:
         raise BadRecord("grade not an integer", text) from None
+
+
+class SameKeys:
+    """Keys that must stand in every object or in none, as in the first.
+
+    Where one lacks a key, `datasets` puts a null, which a trainer reads as a value.
+    """
+
+    def __init__(self, *names: str) -> None:
+        self._names = names
+        self._first: set[str] | None = None
+
+    def check(self, row: Mapping[str, Any]) -> None:
+        """Raises `BadRecord` for an object that has other keys of these than the first had; a null is no value."""
+        own = {name for name in self._names if row.get(name) is not None}
+        if self._first is None:
+            self._first = own
+        if odd := own ^ self._first:
+            raise BadRecord("key in some rows only", ", ".join(sorted(odd)))
 
 
 class Known:

@@ -4,18 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import ClassVar
+from typing import Any
 
 import pyarrow as pa
 
 from hnmine.core.layout import Chosen, Keys, Layout, row_per_query
-from hnmine.errors import InputError, ProblemLog
+from hnmine.errors import ProblemLog
 from hnmine.files.encodings import JsonLines
 from hnmine.files.readers.examples import Example, Passage
-from hnmine.files.readers.fields import BadRecord, take_id, take_text
+from hnmine.files.readers.fields import BadRecord
 from hnmine.files.readers.rows import TrainingRows
-from hnmine.files.readers.strict import SameKeys, take_list, take_number
 from hnmine.stages.formats.base import Rows, TrainingFormat
+from hnmine.stages.formats.reading import (
+    SameKeys,
+    id_in,
+    list_in,
+    optional_text_in,
+    parsed,
+    require_columns,
+    score_in,
+    text_in,
+)
 
 _SIDES = {"positive_passages": True, "negative_passages": False}
 
@@ -28,7 +37,7 @@ class Tevatron(TrainingFormat):
     """
 
     encoding = JsonLines()
-    takes_weights: ClassVar[bool] = False
+    takes_weights = False
 
     def lay_out(self, chosen: Chosen, *, width: int, keys: Keys | None, pad: bool = False) -> tuple[Layout, int]:
         """A row for each query that has a positive and a negative."""
@@ -45,43 +54,33 @@ class Tevatron(TrainingFormat):
         return pa.table({"query_id": rows.query_ids, "query": rows.queries, **sides})
 
     def examples(self, place: Path, problems: ProblemLog) -> Iterator[Example]:
-        """One for each row of a file, or of the files of a directory."""
+        """One for each row. A title, or a score, that only some passages have is a problem."""
         rows = TrainingRows(place, self.encoding.suffixes)
-        missing = [name for name in ("query", *_SIDES) if name not in rows.columns]
-        if missing:
-            raise InputError(
-                f"{rows.files[0].shown}: no {' or '.join(missing)} among its keys: {', '.join(rows.columns) or 'none'}",
-                expected="query_id, query, positive_passages and negative_passages in every row",
-            )
-        same = SameKeys(("title", "score"))
-        for where, row in rows.read(problems):
-            try:
-                example = _example(where, row, same)
-            except BadRecord as bad:
-                problems.add(bad.kind, where, bad.value)
-                continue
-            yield example
+        require_columns(rows, "query_id", "query", *_SIDES)
+        same = SameKeys("title", "score")
+        return parsed(rows.read(problems), problems, lambda where, row: _example(where, row, same))
 
 
-def _example(where: str, row: Mapping[str, object], same: SameKeys) -> Example:
-    positives, negatives = ([_passage(value, name, same) for value in take_list(row, name)] for name in _SIDES)
+def _example(where: str, row: Mapping[str, Any], same: SameKeys) -> Example:
+    positives, negatives = ([_passage(one, name, same) for one in list_in(row, name)] for name in _SIDES)
     return Example(
         where=where,
-        query=take_text(row, "query", may_be_empty=True),
-        query_id=take_id(row, "query_id"),
+        query=text_in(row, "query"),
+        query_id=id_in(row, "query_id", number=True),
         positives=positives,
         negatives=negatives,
         extra={"answers": row["answers"]} if row.get("answers") is not None else {},
     )
 
 
-def _passage(value: object, column: str, same: SameKeys) -> Passage:
-    if not isinstance(value, Mapping):
-        raise BadRecord("passage not an object", f"{column}: {value!r}"[:120])
-    same.check(value)
+def _passage(passage: Any, column: str, same: SameKeys) -> Passage:
+    if not isinstance(passage, Mapping):
+        raise BadRecord("passage not an object", f"{column}: {passage!r}"[:120])
+    same.check(passage)
+    title = optional_text_in(passage, "title")
     return Passage(
-        doc_id=take_id(value, "docid") if value.get("docid") is not None else None,
-        title=take_text(value, "title", may_be_empty=True) if value.get("title") is not None else None,
-        text=take_text(value, "text", may_be_empty=True),
-        score=take_number(value, "score"),
+        doc_id=id_in(passage, "docid", number=True) if passage.get("docid") is not None else None,
+        title=title,
+        text="" if title and passage.get("text") == "" else text_in(passage, "text"),
+        score=score_in(passage),
     )
