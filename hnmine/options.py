@@ -458,7 +458,7 @@ class FilterOptions(SampleOptions):
     min_score: float | None = option(None, "Drop n with s(n) below this.")
     judge_by: str | None = option(
         None,
-        "Score that rules compare, by name or kind [default: reranker, else dense, late, sparse, BM25].",
+        "Score that rules compare, by name or kind [default: reranker, else imported, dense, late, sparse, BM25].",
     )
     rank_by: str | None = option(
         None,
