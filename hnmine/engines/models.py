@@ -58,6 +58,11 @@ class ResolvedModel:
     origin: Literal["path", "wheel", "hub"]
     revision: str | None
 
+    @property
+    def note(self) -> str:
+        """What `run.json` says of it."""
+        return f"{self.name} from {self.origin}" + (f", revision {self.revision}" if self.revision else "")
+
 
 def resolve_model(
     name: str,
