@@ -627,6 +627,21 @@ class ExportOptions(SampleOptions):
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PushOptions(Options):
+    """Where a finished export is published. It decides no byte of the export, so its plan does not have it."""
+
+    push: str | None = option(
+        None,
+        "Push rows, ids and a dataset card to this dataset repository of the Hugging Face Hub, made if it is missing: "
+        "ORG/NAME (token: `hf auth login` or HF_TOKEN).",
+    )
+    private: bool = option(False, "--push: the repository is to be private.")
+    license: str | None = option(
+        None, "--push: the licence that the card names, as the Hub calls it, such as cc-by-4.0."
+    )
+
+
 def option_fields(kind: type) -> dict[str, dataclasses.Field[Any]]:
     """The fields of an options record by name, in order."""
     return {item.name: item for item in dataclasses.fields(kind)}

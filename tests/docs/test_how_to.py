@@ -162,3 +162,12 @@ def test_cluster(tmp_path: Path, shell: dict[str, str]) -> None:  # noqa: F811
     made = contents(place / "work" / "slurm")
     assert "triplets.parquet" in made
     assert made == contents(place / "work" / "ray") == contents(place / "work" / "hand")
+
+
+@pytest.mark.slow
+def test_hub(tmp_path: Path, shell: dict[str, str]) -> None:  # noqa: F811
+    pytest.importorskip("huggingface_hub")
+    run_all("docs/how-to/hub.md", tmp_path, shell)
+    card = (tmp_path / "card.md").read_text(encoding="utf-8")
+    assert card.startswith("---\n")
+    assert 'load_dataset("me/docstrings", "ids")' in card
