@@ -415,13 +415,13 @@ def export_places(output: Path, form: Format = Format.TRIPLET) -> tuple[Path, Pa
 
 
 def prepare_export(
-    decisions: Place, output: Path, *, options: ExportOptions, collection: Place | None
+    decisions: Place, output: Path, *, options: ExportOptions, collection: Place | None, index: Place | None = None
 ) -> tuple[Export, Path]:
     """The stage that writes a training file, and the directory of its artefact."""
     artefact = open_artefact(as_path(decisions), Kind.DECISIONS)
     path, file = export_places(output, options.format)
     found = collection_of(artefact, as_path(collection) if collection else None)
-    return Export(found, artefact, options, path=path, file=file), path
+    return Export(found, artefact, options, path=path, file=file, index=str(index) if index else None), path
 
 
 def export(
@@ -430,14 +430,18 @@ def export(
     *,
     options: ExportOptions | None = None,
     collection: Place | None = None,
+    index: Place | None = None,
     how: Execution | None = None,
 ) -> Outcome:
     """Write a training file (`X.parquet`) or a directory of shards that the trainer reads as it is.
 
-    Ids, ranks, scores and sources of the same rows are in `X.ids.parquet`, or in the directory's `ids/`. Raises
+    Ids, ranks, scores and sources of the same rows are in `X.ids.parquet`, or in the directory's `ids/`. `index` is
+    where the index is whose vectors `options.mixed` mixes, if it is not where the candidates found it. Raises
     `InputError` if no query has a positive and enough negatives.
     """
-    stage, path = prepare_export(decisions, as_path(output), options=options or ExportOptions(), collection=collection)
+    stage, path = prepare_export(
+        decisions, as_path(output), options=options or ExportOptions(), collection=collection, index=index
+    )
     return stage.run(path, how or Execution())
 
 

@@ -181,6 +181,14 @@ class Order(StrEnum):
     EASY_TO_HARD = "easy-to-hard"
 
 
+class Mixing(StrEnum):
+    """How `export --mixed` mixes vectors: docs/how-to/labels.md."""
+
+    MOCHI = "mochi"
+    KALM = "kalm"
+    GEODESIC = "geodesic"
+
+
 class Pad(StrEnum):
     """What a format of fixed width does with a query that has too few negatives."""
 
@@ -207,6 +215,14 @@ class InputOptions(Options):
     negative_columns: tuple[str, ...] = option(
         (), "Pairs file: column(s) with negatives that it has already (a text or a list); `negative_*` means several."
     )
+    class_column: str | None = option(
+        None,
+        "Class-labelled file: the column with each text's class; another text of it is the positive, all others are "
+        "negatives.",
+    )
+    text_column: str = option("text", "Class-labelled file: the column with the text.")
+    class_positives: int = option(1, "Class-labelled file: positives of each text, keyed choices of its class.")
+    inverse: bool = option(False, "Triples: ask for the heads too, with queries of tail and inverse relation.")
     title_separator: str = option(
         " ", "What joins a document's title and text into the text that is indexed and exported."
     )
@@ -346,7 +362,10 @@ class SearchOptions:
         None,
         "Ranges of documents to search one by one; as many shards keep to one each [default: one a 2^20 documents].",
     )
-    min_relevance: int = option(1, "Lowest grade that makes a document a positive; queries without one are left out.")
+    min_relevance: int | None = option(
+        None,
+        "Lowest grade that makes a document a positive; queries without one are left out [default: 1, with triples 2].",
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -365,13 +384,20 @@ class MineOptions(SampleOptions):
         "doc_id, rank, score, source).",
     )
     random: int = option(0, "Random documents per query (keyed draw); evidence, and the fill of --short random.")
+    random_near: int = option(
+        0,
+        "Random documents per query out of the 3 of --clusters nearest to each of its positives (keyed draw): harder "
+        "than random, easier than the nearest (LEMON).",
+    )
     rank_by: str | None = option(
         None, "Score that orders candidates [default: first dense index, else late, else sparse, else BM25]."
     )
     clusters: int = option(
         0, "Clusters of the documents of each dense index (k-means), for --pick diverse and cluster-neighbours."
     )
-    min_relevance: int = option(1, "Lowest grade that makes a document a positive.")
+    min_relevance: int | None = option(
+        None, "Lowest grade that makes a document a positive [default: 1, with triples 2]."
+    )
     where: str | None = option(
         None, "Search only documents for which this holds: a condition as for filter; positives stay."
     )
@@ -588,6 +614,14 @@ class ExportOptions(SampleOptions):
     max_rows: int | None = option(None, "At most N rows: those of a keyed sample of whole queries.")
     order: Order = option(Order.SHUFFLED, "Order of the rows: a keyed shuffle, or by what the judge finds hard.")
     columns: tuple[str, ...] = option((), "OLD=NEW: another name for a column of the training file.")
+    mixed: int = option(
+        0,
+        "Mix N synthetic negative vectors a row out of its query's negatives, in FILE.mixed.parquet, for trainers that "
+        "take embeddings.",
+    )
+    mixing: Mixing = option(
+        Mixing.MOCHI, "How --mixed mixes: two negatives or query and negative; two negatives; along the great circle."
+    )
     rows_per_file: int | None = option(
         None, "Rows a shard when -o is a directory; shards are named as the Hugging Face Hub likes them."
     )

@@ -79,6 +79,7 @@ ANSWERS = "answers"
 P_FALSE_NEGATIVE = "p_false_negative"
 
 RANDOM_SOURCE = "random"
+NEAR_SOURCE = "random-near"
 CURATED_SOURCE = "curated"
 EXISTING_SOURCE = "existing"
 

@@ -39,7 +39,9 @@ app.add_typer(index, name="index")
 Data = Annotated[
     str,
     typer.Argument(
-        metavar="DATA", help="BEIR directory, pairs file, MS MARCO directory, `stdlib`, collection, or - (stdin)."
+        metavar="DATA",
+        help="BEIR or MS MARCO directory, pairs file, file with classes, knowledge graph, `stdlib`, collection, or - "
+        "(stdin).",
     ),
 ]
 Output = Annotated[Path, typer.Option("--output", "-o", help="Where the artefact goes.")]
@@ -184,6 +186,7 @@ def ingest(data: Data, output: Output, given: Given) -> None:
     \b
       hnmine ingest beir/scifact -o scifact/collection
       hnmine ingest pairs.csv -o faq --anchor-column question --positive-column answer
+      hnmine ingest intents.csv -o intents --class-column intent
     """
     from hnmine.stages.ingest import Ingest
 
@@ -447,6 +450,12 @@ def export(
     output: Annotated[str, typer.Option("--output", "-o", help="FILE.parquet, a directory of shards, or - (JSONL).")],
     given: Given,
     collection: CollectionDir = None,
+    index: Annotated[
+        str | None,
+        typer.Option(
+            "--index", metavar="<str>", help="Index whose vectors --mixed mixes [default: what was mined with]."
+        ),
+    ] = None,
 ) -> None:
     """Write a training file that holds exactly what the trainer reads.
 
@@ -462,7 +471,7 @@ def export(
     options = given.record(opt.ExportOptions)
     if output == "-" and given.json:
         raise UsageError("--json and -o - contradict each other: both write to standard output")
-    stage, path = api.prepare_export(decisions, as_path(output), options=options, collection=collection)
+    stage, path = api.prepare_export(decisions, as_path(output), options=options, collection=collection, index=index)
     if output == "-" and not given.dry_run:
         for line in stage.stream():
             how.stop.check()

@@ -39,6 +39,7 @@ from hnmine.stages.formats.base import (
     RowsFile,
     TrainingFormat,
 )
+from hnmine.stages.mixed import mixed_sibling, mixer_of
 from hnmine.stages.picked import Picked, Words, join, read_picked
 from hnmine.stages.places import refuse_foreign
 from hnmine.stages.prompts import Prompts
@@ -54,7 +55,8 @@ _KEYED = 65_536
 class Export(Stage):
     """Writes training files in the format of a trainer.
 
-    `file` is the single file to write; without it the artefact's own directory gets shards in `data/`, or the format's
+    `index` is where the index is whose vectors are mixed, if its place is not the recorded one. `file` is the single
+    file to write; without it the artefact's own directory gets shards in `data/`, or the format's
     files under their own names, and `ids/`.
     """
 
@@ -63,7 +65,14 @@ class Export(Stage):
     unit = "rows"
 
     def __init__(
-        self, collection: Collection, decisions: Artefact, options: ExportOptions, *, path: Path, file: Path | None
+        self,
+        collection: Collection,
+        decisions: Artefact,
+        options: ExportOptions,
+        *,
+        path: Path,
+        file: Path | None,
+        index: str | None = None,
     ) -> None:
         require_made_from(collection.artefact, decisions)
         check_layout(options)
@@ -78,6 +87,7 @@ class Export(Stage):
         self.prompts = Prompts(
             collection, options.instruction, options.document_instruction, in_field=form.has_instruction
         )
+        self.mixer = mixer_of(decisions, options, index)
         queries = self.table.sample(options.limit, options.seed)
         parts, layouts, words, self.pairs_left_out = [], [], Words(), 0
         for epoch in self._epochs():
@@ -107,7 +117,7 @@ class Export(Stage):
             self._names = renamed(self._training(self.layout.between(0, 1)), options.columns)
         self.further = list(self._further())
         self._check_ids()
-        texts = len(self.layout) + len(self.layout.places)
+        texts = len(self.layout) * (1 + options.mixed) + len(self.layout.places)
         usual = max(1_024, TEXTS_PER_BLOCK * len(self.layout) // max(texts, 1))
         self.block_rows = options.rows_per_file or block_size(usual)
 
@@ -210,14 +220,15 @@ class Export(Stage):
         return super().run(path, how)
 
     def inputs(self) -> Mapping[str, Artefact]:
-        """The collection and the decisions."""
-        return {"collection": self.collection.artefact, "decisions": self.table.artefact}
+        """The collection, the decisions, and the index whose vectors are mixed."""
+        mixed = {f"index:{self.mixer.name}": self.mixer.index} if self.mixer else {}
+        return {"collection": self.collection.artefact, "decisions": self.table.artefact, **mixed}
 
     def parameters(self) -> Json:
         """The layout, and where the file goes relative to the artefact."""
         splits = [split.name for split in self.splits]
         named = [name for name, _ in _whole(self.form, None, splits).values()]
-        named += [static.name for static in self.form.static]
+        named += self.form.fixed(splits, "")
         return {
             "options": as_plain(self.options),
             "width": self.width,
@@ -225,6 +236,7 @@ class Export(Stage):
             "block": self.block_rows,
             "splits": splits,
             **({"names": named} if named else {}),
+            **({"mixed": self.mixer.parameters()} if self.mixer else {}),
         }
 
     def blocks(self) -> Sequence[Block]:
@@ -252,17 +264,19 @@ class Export(Stage):
             return
         split, layout = self._split(piece), self._rows_of(block)
         tables = {"data": self._written(layout), "ids": provenance_table(self.collection, self.picked, layout)}
+        counts: Json = {"rows": len(layout)}
+        if self.mixer is not None:
+            tables[_MIXED], counts["rows_without_mixture"] = self.mixer.table(self.collection, self.picked, layout)
         name = f"{split.name}-{number:05d}-of-{len(cut(len(split), self.block_rows)):05d}"
         files = {}
         for folder, rows_of_it in tables.items():
             encoding = self.form.encoding if folder == "data" else Parquet()
-            if self.is_sharded or (folder == "ids" and self.file is None):
+            if self.is_sharded or (folder != "data" and self.file is None):
                 part = f"{folder}/{name}{encoding.suffixes[0]}"
                 files[part] = encoding.write(draft.path / part, rows_of_it)
             else:  # what `close` joins, and nobody else reads
                 part = f"{folder}/{name}{encoding.part_suffix}"
                 files[part] = encoding.write_part(draft.path / part, rows_of_it)
-        counts: Json = {"rows": len(layout)}
         if self.options.validation is not None:
             counts["validation_rows"] = len(layout) if split.name == VALIDATION else 0
         if self.options.pad is not Pad.NONE:
@@ -313,6 +327,8 @@ class Export(Stage):
             )
         if self.options.validation is not None:
             raise UsageError("-o -: --validation makes two files", expected="a file or a directory")
+        if self.mixer is not None:
+            raise UsageError("-o -: mixed vectors are a file of their own", expected="a file or a directory")
         for block in self.blocks():
             yield from self.form.encoding.lines(self._written(self._rows_of(block)))
 
@@ -329,14 +345,15 @@ class Export(Stage):
             if own:
                 encoding.join([draft.path / part for part in own], draft.path / name)
                 files[name] = draft.describe(name, sum(parts.pop(part)["rows"] for part in own))
-        for static in form.static:
-            write_text(draft.path / static.name, static.text(draft.plan["inputs"]["decisions"]))
-            files[static.name] = draft.describe(static.name, 0)
+        for name, text in form.fixed(draft.plan["splits"], draft.plan["inputs"]["decisions"]).items():
+            write_text(draft.path / name, text)
+            files[name] = draft.describe(name, 0)
         return draft.close(files=parts | files, counts=sum_counts(r["counts"] for r in receipts))
 
 
 _FURTHER = "further"
 _OF_SPLIT = "."
+_MIXED = "mixed"
 
 
 def _whole(form: TrainingFormat, file: str | None, splits: Sequence[str]) -> dict[str, tuple[str, Encoding]]:
@@ -347,6 +364,7 @@ def _whole(form: TrainingFormat, file: str | None, splits: Sequence[str]) -> dic
             named = split_file(file, split)
             found[f"data/{split}"] = (named, form.encoding)
             found[f"ids/{split}"] = (sibling(Path(named)).as_posix(), Parquet())
+            found[f"{_MIXED}/{split}"] = (mixed_sibling(Path(named)).as_posix(), Parquet())  # if there are any
         elif form.beside:
             found[f"data/{split}"] = (split_file(form.name, split), form.encoding)
     for number, further in enumerate(form.beside):

@@ -136,6 +136,8 @@ class Filter(Stage):
         self.guard = MaxFnProbability(1.0)
         self._fit([self.guard])
         named = replace(options, guide=self.guide.name) if self.guide else options
+        if collection.closed_world and not asks_for_truth(options):
+            named = replace(named, no_margin=True)
         self.in_force = in_force(named, self.scale, estimated=self.guard.is_estimated)
         if self.partial is not None and self.partial != adding:
             require_same_rules(self, self.partial)
@@ -266,6 +268,8 @@ class Filter(Stage):
         return notes
 
     def _why_default(self) -> str:
+        if self.collection.closed_world:
+            return " (the default of a graph: what it does not say is false)"
         if self.in_force.max_fn_probability is not None:
             return " (the default)"
         few = "" if self.guard.is_estimated else f", under {LEAST_QUERIES} queries to estimate by"

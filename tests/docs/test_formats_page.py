@@ -130,3 +130,11 @@ def test_siblings(work: Path, form: str) -> None:
     found = pq.read_table(work / f"{form}.ids.parquet")
     check(documented("ids"), found)
     assert found.num_rows == pq.read_metadata(work / f"{form}.parquet").num_rows
+
+
+def test_mixed(work: Path, tmp_path: Path) -> None:
+    """The run of this page was scored: the index is found through the scores."""
+    hnmine.export(work, tmp_path / "train.parquet", options=hnmine.ExportOptions(mixed=2))
+    found = pq.read_table(tmp_path / "train.mixed.parquet")
+    check(documented("mixed"), found)
+    assert found.num_rows == pq.read_metadata(tmp_path / "train.parquet").num_rows

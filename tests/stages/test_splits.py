@@ -147,6 +147,19 @@ def test_the_hub_reads_a_split_an_epoch(sides: tuple[list[Row], list[Row]], work
     }
 
 
+def test_the_hub_tells_the_sides_of_a_directory_of_tables_apart(work: Path, tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    for _ in range(2):  # what lies there is known to be an export's, and can be replaced
+        options = hnmine.ExportOptions(format="ids", validation=0.3)  # type: ignore[arg-type]
+        how = hnmine.Execution(overwrite=True)
+        counts = hnmine.export(work, work / "tables", options=options, how=how).counts
+    loaded = datasets.load_dataset(str(work / "tables"), "train", cache_dir=str(tmp_path))
+    rows = {"train": counts["rows"] - counts["validation_rows"], "validation": counts["validation_rows"]}
+    assert {name: len(split) for name, split in loaded.items()} == rows
+    known = datasets.load_dataset(str(work / "tables"), "queries", split="train", cache_dir=str(tmp_path))["query_id"]
+    assert {row["query_id"] for split in loaded.values() for row in split} <= set(known)
+
+
 @pytest.mark.parametrize("form", FORMATS)
 def test_every_format_has_both_sides_in_files_of_their_own(work: Path, form: str) -> None:
     made = FORMATS[hnmine.ExportOptions(format=form).format]  # type: ignore[arg-type]
@@ -277,6 +290,29 @@ def test_a_judge_that_left_rows_out_cannot_order_them(work: Path) -> None:
             hnmine.export(work / "unjudged", work / "unjudged.parquet", options=hnmine.ExportOptions(**options))  # type: ignore[arg-type]
     hnmine.export(work / "unjudged", work / "unjudged.parquet")
     assert pq.read_table(work / "unjudged.ids.parquet")["difficulty"].null_count > 0
+
+
+@pytest.mark.parametrize(("form", "output"), [("triplet", "x.parquet"), ("n-tuple", "x"), ("ids", "x")])
+def test_shapes_are_the_same_whoever_does_which_block(
+    work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str, output: str
+) -> None:
+    monkeypatch.setenv("HNMINE_TEST_BLOCK_SIZE", "25")
+    shape: dict[str, Any] = {"validation": 0.3, "max_rows": 100, "order": "easy-to-hard", "seed": 3}
+    options = hnmine.ExportOptions(format=form, **shape)  # type: ignore[arg-type]
+    found = []
+    for workers in (1, 3):
+        place = tmp_path / str(workers)
+        for worker in reversed(range(workers)):
+            outcome = hnmine.export(
+                work, place / output, options=options, how=hnmine.Execution(shard=(worker, workers))
+            )
+        assert outcome.blocks_total > 4
+        if workers > 1:
+            hnmine.merge(outcome.path)
+        files = [path for path in place.rglob("*") if path.suffix in (".parquet", ".md")]
+        found.append({path.relative_to(place): path.read_bytes() for path in files})
+    assert found[0] == found[1]
+    assert len(found[0]) >= 4
 
 
 def test_a_pipe_takes_one_side_only(work: Path) -> None:
