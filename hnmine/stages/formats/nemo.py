@@ -120,12 +120,12 @@ def _wanted(rows: list[tuple[str, Any]], corpora: set[str]) -> dict[str, set[str
     """The ids that the rows name, by corpus; rows that say something else are found out later."""
     wanted: dict[str, set[str]] = {name: set() for name in corpora}
     for _, row in rows:
-        if not isinstance(row, dict) or not isinstance(name := row.get("corpus_id"), str):
+        if not isinstance(row, dict) or (name := str(row.get("corpus_id"))) not in wanted:
             continue
         for key in ("pos_doc", "neg_doc"):
             listed = row.get(key)
             for one in listed if isinstance(listed, list) else ():
-                wanted.setdefault(name, set()).add(str(one.get("id") if isinstance(one, dict) else one))
+                wanted[name].add(str(one.get("id") if isinstance(one, dict) else one))
     return wanted
 
 
