@@ -21,6 +21,7 @@ from hnmine.errors import UsageError
 from hnmine.execute.local import Execution
 from hnmine.files.artefact import Artefact, Draft
 from hnmine.files.cache import default_cache
+from hnmine.files.hub import Pushed
 from hnmine.files.remote import as_path
 from hnmine.options import (
     AuditOptions,
@@ -34,6 +35,7 @@ from hnmine.options import (
     LateOptions,
     MineOptions,
     Options,
+    PushOptions,
     ReportOptions,
     ScoreOptions,
     SearchOptions,
@@ -62,6 +64,7 @@ from hnmine.stages.places import (
     open_collection,
     training_places,
 )
+from hnmine.stages.push import Push
 from hnmine.stages.report import Report
 from hnmine.stages.score import Score
 from hnmine.stages.search import Search
@@ -443,6 +446,24 @@ def export(
         decisions, as_path(output), options=options or ExportOptions(), collection=collection, index=index
     )
     return stage.run(path, how or Execution())
+
+
+def push(
+    export: Place,
+    repository: str,
+    *,
+    private: bool = False,
+    license: str | None = None,
+    how: Execution | None = None,
+) -> Pushed:
+    """Push a finished export, or that of a run directory, with a dataset card to ORG/NAME of the Hugging Face Hub.
+
+    The repository is made if it is missing; what is there already is not uploaded again. Raises `UsageError` where the
+    Hub refuses, `StorageError` where it does not answer, `MissingDependencyError` without huggingface_hub.
+    """
+    how = how or Execution()
+    options = PushOptions(push=repository, private=private, license=license)
+    return Push(options, say=how.progress.say).run(open_artefact(as_path(export), Kind.EXPORT), how)
 
 
 def run(

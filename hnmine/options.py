@@ -458,7 +458,7 @@ class FilterOptions(SampleOptions):
     min_score: float | None = option(None, "Drop n with s(n) below this.")
     judge_by: str | None = option(
         None,
-        "Score that rules compare, by name or kind [default: reranker, else dense, late, sparse, BM25].",
+        "Score that rules compare, by name or kind [default: reranker, else imported, dense, late, sparse, BM25].",
     )
     rank_by: str | None = option(
         None,
@@ -624,6 +624,21 @@ class ExportOptions(SampleOptions):
     )
     rows_per_file: int | None = option(
         None, "Rows a shard when -o is a directory; shards are named as the Hugging Face Hub likes them."
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PushOptions(Options):
+    """Where a finished export is published. It decides no byte of the export, so its plan does not have it."""
+
+    push: str | None = option(
+        None,
+        "Push rows, ids and a dataset card to this dataset repository of the Hugging Face Hub, made if it is missing: "
+        "ORG/NAME (token: `hf auth login` or HF_TOKEN).",
+    )
+    private: bool = option(False, "--push: the repository is to be private.")
+    license: str | None = option(
+        None, "--push: the licence that the card names, as the Hub calls it, such as cc-by-4.0."
     )
 
 

@@ -228,7 +228,7 @@ class Export(Stage):
         """The layout, and where the file goes relative to the artefact."""
         splits = [split.name for split in self.splits]
         named = [name for name, _ in _whole(self.form, None, splits).values()]
-        named += [static.name for static in self.form.static]
+        named += self.form.fixed(splits, "")
         return {
             "options": as_plain(self.options),
             "width": self.width,
@@ -345,9 +345,9 @@ class Export(Stage):
             if own:
                 encoding.join([draft.path / part for part in own], draft.path / name)
                 files[name] = draft.describe(name, sum(parts.pop(part)["rows"] for part in own))
-        for static in form.static:
-            write_text(draft.path / static.name, static.text(draft.plan["inputs"]["decisions"]))
-            files[static.name] = draft.describe(static.name, 0)
+        for name, text in form.fixed(draft.plan["splits"], draft.plan["inputs"]["decisions"]).items():
+            write_text(draft.path / name, text)
+            files[name] = draft.describe(name, 0)
         return draft.close(files=parts | files, counts=sum_counts(r["counts"] for r in receipts))
 
 

@@ -124,6 +124,23 @@ def test_external_searchers(tmp_path: Path, shell: dict[str, str], elastic: str)
 
 
 @pytest.mark.slow
+def test_import(tmp_path: Path, shell: dict[str, str]) -> None:  # noqa: F811
+    page = "docs/how-to/import.md"
+    place = tmp_path / "place"
+    place.mkdir()
+    (lines,) = blocks(page, "json")
+    (place / "minedHN.jsonl").write_text(lines)
+    run_all(page, place, shell)
+    better = [json.loads(line) for line in (place / "better.jsonl").read_text().splitlines()]
+    assert better
+    assert all(len(row["neg"]) == len(row["neg_scores"]) > 0 for row in better)
+    known, imported = (
+        sorted(pq.read_table(place / name / "candidates").to_pylist(), key=str) for name in ("known", "imported")
+    )
+    assert [row["doc_id"] for row in known] == [row["doc_id"] for row in imported]
+
+
+@pytest.mark.slow
 def test_cluster(tmp_path: Path, shell: dict[str, str]) -> None:  # noqa: F811
     """With a Slurm of one file and a kubectl that believes everything; Ray is Ray."""
     pytest.importorskip("ray")
@@ -145,3 +162,12 @@ def test_cluster(tmp_path: Path, shell: dict[str, str]) -> None:  # noqa: F811
     made = contents(place / "work" / "slurm")
     assert "triplets.parquet" in made
     assert made == contents(place / "work" / "ray") == contents(place / "work" / "hand")
+
+
+@pytest.mark.slow
+def test_hub(tmp_path: Path, shell: dict[str, str]) -> None:  # noqa: F811
+    pytest.importorskip("huggingface_hub")
+    run_all("docs/how-to/hub.md", tmp_path, shell)
+    card = (tmp_path / "card.md").read_text(encoding="utf-8")
+    assert card.startswith("---\n")
+    assert 'load_dataset("me/docstrings", "ids")' in card

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,7 +17,7 @@ from hnmine.files.readers.fields import BadRecord
 from hnmine.files.readers.json_documents import read_json_rows
 from hnmine.files.readers.rows import shards
 from hnmine.files.readers.streams import InputFile
-from hnmine.stages.formats.base import Documents, DocumentsFile, FurtherFile, Rows, StaticFile, TrainingFormat
+from hnmine.stages.formats.base import Documents, DocumentsFile, FurtherFile, Rows, TrainingFormat
 from hnmine.stages.formats.reading import (
     Known,
     directory_of,
@@ -58,8 +58,11 @@ class Nemo(TrainingFormat):
     beside: ClassVar[tuple[FurtherFile, ...]] = (
         DocumentsFile(name=f"{_CORPUS}/train.parquet", encoding=Parquet(), table=_documents),
     )
-    static = (StaticFile(name=f"{_CORPUS}/{_METADATA}", text=_metadata),)
     takes_weights = False
+
+    def fixed(self, splits: Sequence[str], decisions: str) -> Mapping[str, str]:
+        """What makes the folder of the corpus one."""
+        return {f"{_CORPUS}/{_METADATA}": _metadata(decisions)}
 
     def lay_out(self, chosen: Chosen, *, width: int, keys: Keys | None, pad: bool = False) -> tuple[Layout, int]:
         """A row for each pair whose query has a negative."""

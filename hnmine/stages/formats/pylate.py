@@ -18,6 +18,7 @@ class PyLate(NTuple):
 
     reader = PYLATE
     anchor = "query"
+    has_free_columns = False
 
 
 class PyLateDistillation(Ids):
