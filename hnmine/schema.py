@@ -68,6 +68,7 @@ VERDICT = "verdict"
 REASON = "reason"
 PICK_RANK = "pick_rank"
 EPOCH = "epoch"
+BATCH_ID = "batch_id"
 STEP = "step"
 HAS_ANSWER = "has_answer"
 

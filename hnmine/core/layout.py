@@ -54,6 +54,14 @@ class Layout:
         places = self.places[offsets[0] : offsets[-1]]
         return Layout(query=self.query[start:stop], offsets=offsets - offsets[0], places=places)
 
+    def take(self, rows: Ints) -> Layout:
+        """The given rows, in the given order."""
+        low = self.offsets[rows]
+        lengths = self.offsets[rows + 1] - low
+        offsets = _starts(lengths)
+        entries = np.arange(offsets[-1]) - np.repeat(offsets[:-1] - low, lengths)
+        return Layout(query=self.query[rows], offsets=offsets, places=self.places[entries])
+
 
 def end_to_end(parts: Sequence[tuple[Chosen, Layout]]) -> Layout:
     """The rows of several layouts one after the other, over the joined lists of their queries, positives, negatives."""

@@ -25,15 +25,19 @@ from hnmine.files.remote import joined, relative
 from hnmine.hashing import keyed_hashes_of_rows
 from hnmine.options import ExportOptions, Format, Pad, as_plain
 from hnmine.schema import P_FALSE_NEGATIVE, Kind
+from hnmine.stages.batch_plan import Planned, plan_batches
+from hnmine.stages.batch_plan import check as check_batches
+from hnmine.stages.collisions import Collisions, InFile, find_collisions
 from hnmine.stages.formats import FORMATS
 from hnmine.stages.formats.base import Documents, DocumentsFile, FurtherFile, Queries, QueriesFile, Rows, RowsFile
-from hnmine.stages.picked import Picked, Words, join, read_picked
+from hnmine.stages.picked import Ints, Picked, Words, join, read_picked
 from hnmine.stages.places import refuse_foreign
 from hnmine.stages.prompts import Prompts
 from hnmine.stages.stage import Outcome, Stage, block_size, cut, require_made_from
 from hnmine.stages.training_rows import missing_scores, missing_weights, provenance_table, training_table
 
 TEXTS_PER_BLOCK = 131_072
+COLLISIONS = "collisions"
 _KEYED = 65_536
 """Pairs whose ids are Python strings at a time."""
 _NO_KEYS = np.empty(0, np.uint64)
@@ -68,6 +72,7 @@ class Export(Stage):
         self.file = relative(file.absolute(), path.absolute()) if file else None
         wanted = int(decisions.plan["options"]["num_negatives"])
         self.width = min(wanted, options.negatives or wanted)
+        check_batches(options, collection)
         self.form = form = FORMATS[options.format]
         self.has_scores = options.scores or form.needs_scores
         self.prompts = self._prompts()
@@ -96,6 +101,9 @@ class Export(Stage):
             self.pairs_left_out += left_out
         self.picked, self.layout = join(parts), end_to_end(layouts)
         self._check()
+        self.collisions, self.planned = self._batches(queries, parts[0].query_rows)
+        if self.planned is not None:
+            self.layout = self.layout.take(self.planned.order)
         if options.rows_per_file is not None and form.beside:
             raise UsageError(f"--rows-per-file: --format {options.format} is a directory of files with fixed names")
         keys = self._keys(self.picked) if any(isinstance(file, RowsFile) for file in form.beside) else _NO_KEYS
@@ -134,6 +142,23 @@ class Export(Stage):
                 expected=f"decisions with the column {P_FALSE_NEGATIVE}",
                 remedy="decide again: `hnmine filter CANDIDATES -o DIR` estimates it for every row",
             )
+
+    def _batches(self, positions: Ints, query_rows: Ints) -> tuple[Collisions | None, Planned | None]:
+        """The pairs that must not share a batch, and the plan of batches, as far as they were asked for.
+
+        `positions` in the decisions are those of the queries that are `query_rows` of the collection (ascending).
+        """
+        options, layout = self.options, self.layout
+        if options.batch_plan is None and not options.collisions:
+            return None, None
+        documents = self.picked.documents(layout.places)
+        rows = InFile.of(self.picked.query_rows[layout.query], layout.offsets, documents)
+        positions = positions[np.searchsorted(query_rows, rows.queries)]
+        collisions = find_collisions(self.collection, self.table, positions, rows)
+        if options.batch_plan is None:
+            return collisions, None
+        epochs = self.picked.epochs[layout.query]
+        return collisions, plan_batches(self.collection, self.table, positions, collisions, epochs, options)
 
     def _epochs(self) -> list[int]:
         """The epochs whose rows are written, one after the other."""
@@ -187,6 +212,8 @@ class Export(Stage):
         found = cut(len(self.layout), self.block_rows, _ROWS)
         for number, further in enumerate(self.further):
             found += cut(further.rows, further.block_rows, _further(number))
+        if self.collisions is not None:
+            found += cut(len(self.collisions), block_size(TEXTS_PER_BLOCK), COLLISIONS)
         return [replace(block, index=index) for index, block in enumerate(found)]
 
     def sizes(self) -> Json:
@@ -196,6 +223,9 @@ class Export(Stage):
     def work(self, block: Block, draft: Draft) -> None:
         """Write the rows of one block, and their provenance; or a part of a further file."""
         table, _, number = block.name.partition("-")
+        if table == COLLISIONS:
+            self._list_collisions(block, int(number), draft)
+            return
         if table != _ROWS:
             further = self.further[int(table.removeprefix(_FURTHER))]
             part = f"{table}/{number}{further.file.encoding.part_suffix}"
@@ -203,7 +233,9 @@ class Export(Stage):
             draft.commit(block.name, {part: rows}, {})
             return
         layout = self._rows_of(block)
-        tables = {"data": self._training(layout), "ids": provenance_table(self.collection, self.picked, layout)}
+        batches = None if self.planned is None else self.planned.batch[block.index * self.block_rows :][: len(layout)]
+        ids = provenance_table(self.collection, self.picked, layout, batches)
+        tables = {"data": self._training(layout), "ids": ids}
         name = f"train-{block.index:05d}-of-{self._shards:05d}"
         files = {}
         for folder, rows_of_it in tables.items():
@@ -222,7 +254,17 @@ class Export(Stage):
                 "pairs_left_out": self.pairs_left_out,
                 "queries": len(np.unique(self.picked.query_rows[self.layout.query])),
             }
+            counts |= {} if self.planned is None else self.planned.counts
+            counts |= {} if self.collisions is None else {"collisions": len(self.collisions)}
         draft.commit(block.name, files, counts)
+
+    def _list_collisions(self, block: Block, number: int, draft: Draft) -> None:
+        """Write a part of the pairs that must not share a batch."""
+        assert self.collisions is not None
+        start = number * block_size(TEXTS_PER_BLOCK)
+        pairs = self.collisions.table(self.collection, start, start + block.size)
+        part = f"{COLLISIONS}/{number:05d}{Parquet.part_suffix}"
+        draft.commit(block.name, {part: Parquet().write_part(draft.path / part, pairs)}, {})
 
     @property
     def _shards(self) -> int:
@@ -270,6 +312,11 @@ class Export(Stage):
             whole = {"data": (file, form.encoding), "ids": (sibling(Path(file)).as_posix(), Parquet())}
         elif form.beside:
             whole = {"data": (form.name, form.encoding)}
+        if any(part.startswith(f"{COLLISIONS}/") for part in parts):
+            whole[COLLISIONS] = (
+                f"{COLLISIONS}.parquet" if file is None else sibling(Path(file), COLLISIONS).as_posix(),
+                Parquet(),
+            )
         for number, further in enumerate(form.beside):
             whole[_further(number)] = (further.name, further.encoding)
         files: Json = {name: entry for name, entry in parts.items() if name.partition("/")[0] not in whole}
@@ -326,6 +373,6 @@ class Further:
         return self.file.table(Documents(self._collection, rows, self._prompts))
 
 
-def sibling(file: Path) -> Path:
-    """Where the ids of a training file go: `triplets.jsonl` has `triplets.ids.parquet`."""
-    return file.with_name(f"{file.stem}.ids.parquet")
+def sibling(file: Path, table: str = "ids") -> Path:
+    """Where the ids, or the collisions, of a training file go: `triplets.jsonl` has `triplets.ids.parquet`."""
+    return file.with_name(f"{file.stem}.{table}.parquet")

@@ -130,3 +130,11 @@ def test_siblings(work: Path, form: str) -> None:
     found = pq.read_table(work / f"{form}.ids.parquet")
     check(documented("ids"), found)
     assert found.num_rows == pq.read_metadata(work / f"{form}.parquet").num_rows
+
+
+def test_batches(work: Path, tmp_path: Path) -> None:
+    options = hnmine.ExportOptions(format="n-tuple", batch_plan="cluster", batch_size=2)
+    hnmine.export(work, tmp_path / "rows.parquet", options=options)
+    check(documented("collisions"), pq.read_table(tmp_path / "rows.collisions.parquet"))
+    ids = documented("ids")
+    check([*ids[:2], ["batch_id", "int32", "no"], *ids[2:]], pq.read_table(tmp_path / "rows.ids.parquet"))
