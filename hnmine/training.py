@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence, Sized
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -70,10 +71,32 @@ class Batches(ABC):
         """The batches of the epoch."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Exported:
+    """The rows of one split that was exported: where their ids are, and the pairs that must not share a batch."""
+
+    shown: str
+    split: str
+    ids: Sequence[Path]
+    collisions: Path
+
+    def read(self, columns: list[str], remedy: str = "export again") -> pa.Table:
+        """Columns of the ids."""
+        missing = [str(path) for path in self.ids if not path.exists()]
+        if missing:
+            raise InputError(f"{missing[0]} is missing", remedy=remedy)
+        found = read_table(self.ids, columns)
+        lacks = [name for name in columns if name not in found.column_names]
+        if lacks:
+            raise InputError(f"{self.ids[0]} has no column {', '.join(lacks)}", remedy=remedy)
+        return found
+
+
 class _Sampler(ABC):
     """A `batch_sampler` of training arguments: called by the trainer with a data set, it gives that one's batches.
 
-    `files` are training files that `hnmine export` wrote, or directories; a data set is known by its number of rows.
+    `files` are training files that `hnmine export` wrote, or directories. A data set is known by its number of rows,
+    and if those of several are equal, by the name of its split.
     """
 
     def __init__(self, *files: str | Path) -> None:
@@ -93,19 +116,21 @@ class _Sampler(ABC):
         seed: int | None = 0,
     ) -> Batches:
         """The batches of a data set; `InputError` if it has not the rows of (exactly one of) the files."""
-        rows = {file: _rows(file) for file in self.files}
-        fitting = [file for file, count in rows.items() if count == len(dataset)]
+        known = [(one, one.read([QUERY_ID]).num_rows) for file in self.files for one in _exported(file)]
+        fitting = [one for one, rows in known if rows == len(dataset)]
+        if len(fitting) > 1:
+            fitting = [one for one in fitting if one.split == str(getattr(dataset, "split", ""))]
         if len(fitting) != 1:
-            counts = ", ".join(f"{file} has {count:,}" for file, count in rows.items())
+            counts = ", ".join(f"{one.shown} has {rows:,}" for one, rows in known)
             raise InputError(
                 f"a data set of {len(dataset):,} rows, and {counts}",
                 expected="the rows of one file, all of them, in its order",
                 remedy="load the file as it is; name the file of each data set, that to evaluate on too",
             )
-        return self.batches(fitting[0], batch_size, drop_last=drop_last, seed=seed or 0)
+        return self._batches(fitting[0], batch_size, drop_last=drop_last, seed=seed or 0)
 
     @abstractmethod
-    def batches(self, file: Path, batch_size: int, *, drop_last: bool, seed: int) -> Batches:
+    def _batches(self, file: _Exported, batch_size: int, *, drop_last: bool, seed: int) -> Batches:
         """The batches of a file."""
 
 
@@ -113,16 +138,16 @@ class PlannedBatches(_Sampler):
     """The batches that `hnmine export --batch-plan` put rows into, the same in every epoch.
 
     In the first epoch they come in the order of the file, in others in another one, the incomplete ones always last.
+    `InputError` for a file without a plan, or with larger batches than the trainer's.
     """
 
-    def batches(self, file: Path, batch_size: int, *, drop_last: bool, seed: int) -> Batches:
-        """The batches of a file; `InputError` if it has no plan, or one of larger batches."""
-        numbers = _ids(file, [BATCH_ID], "export it with --batch-plan PLAN --batch-size N")[BATCH_ID].to_numpy()
+    def _batches(self, file: _Exported, batch_size: int, *, drop_last: bool, seed: int) -> Batches:
+        numbers = file.read([BATCH_ID], "export with --batch-plan PLAN --batch-size N")[BATCH_ID].to_numpy()
         starts = np.flatnonzero(np.concatenate([[True], numbers[1:] != numbers[:-1]]))
         lengths = np.diff(starts, append=len(numbers))
         if int(lengths.max(initial=0)) > batch_size:
             raise InputError(
-                f"{file}: batches of {lengths.max()} rows, and the trainer's have {batch_size}",
+                f"{file.shown}: batches of {lengths.max()} rows, and the trainer's have {batch_size}",
                 remedy=f"per_device_train_batch_size={lengths.max()}, or export with --batch-size {batch_size}",
             )
         return _Planned(starts, lengths, batch_size, drop_last=drop_last, seed=seed)
@@ -131,12 +156,12 @@ class PlannedBatches(_Sampler):
 class CollisionFreeBatches(_Sampler):
     """Random batches, others in every epoch, none with two rows that must not share one.
 
-    For a file of `hnmine export --collisions`, with or without a plan, and any batch size.
+    For files of `hnmine export --collisions`, with or without a plan, and any batch size. `InputError` where no list of
+    collisions lies beside a file.
     """
 
-    def batches(self, file: Path, batch_size: int, *, drop_last: bool, seed: int) -> Batches:
-        """The batches of a file; `InputError` if no list of collisions lies beside it."""
-        return _Free(held_rows(file), batch_size, drop_last=drop_last, seed=seed)
+    def _batches(self, file: _Exported, batch_size: int, *, drop_last: bool, seed: int) -> Batches:
+        return _Free(_held(file), batch_size, drop_last=drop_last, seed=seed)
 
 
 class _Planned(Batches):
@@ -169,19 +194,19 @@ class _Free(Batches):
 
 def held_rows(file: str | Path) -> Held:
     """What the rows of a training file hold, and what their queries must not see, as the list beside it says."""
-    place = as_path(file)
-    listed = place / f"{COLLISIONS}.parquet" if place.is_dir() else sibling(place, COLLISIONS)
-    if not listed.exists():
-        raise InputError(f"{listed} is missing", remedy="export again with --collisions or --batch-plan")
-    ids, pairs = _ids(place, [QUERY_ID, DOC_IDS]), read_table([listed], [QUERY_ID, DOC_ID])
-    queries = pc.unique(ids[QUERY_ID])
-    documents = pc.unique(pairs[DOC_ID])
+    return _held(_exported(as_path(file))[0])
+
+
+def _held(file: _Exported) -> Held:
+    if not file.collisions.exists():
+        raise InputError(f"{file.collisions} is missing", remedy="export again with --collisions or --batch-plan")
+    ids, pairs = file.read([QUERY_ID, DOC_IDS]), read_table([file.collisions], [QUERY_ID, DOC_ID])
+    queries, documents = pc.unique(ids[QUERY_ID]), pc.unique(pairs[DOC_ID])
     lists = ids[DOC_IDS].combine_chunks()
-    number = _places(lists.flatten(), documents, missing=len(documents))  # one that no query bars
     return Held.of(
         _places(ids[QUERY_ID], queries),
         np.concatenate([[0], np.cumsum(pc.list_value_length(lists).to_numpy())]).astype(np.int64),
-        number,
+        _places(lists.flatten(), documents, missing=len(documents)),  # one that no query must not see
         pairs=(_places(pairs[QUERY_ID], queries), _places(pairs[DOC_ID], documents)),
         queries=len(queries),
     )
@@ -192,17 +217,19 @@ def _places(values: pa.Array | pa.ChunkedArray, among: pa.Array, *, missing: int
     return np.asarray(pc.index_in(values, value_set=among).fill_null(missing).to_numpy(), np.int64)
 
 
-def _rows(file: Path) -> int:
-    return int(_ids(file, [QUERY_ID]).num_rows)
-
-
-def _ids(file: Path, columns: list[str], remedy: str = "export the file again") -> pa.Table:
-    """Columns of the ids that lie beside a training file."""
-    own = sorted((file / "ids").glob("*.parquet")) if file.is_dir() else [sibling(file)]
-    if not own or not all(one.exists() for one in own):
-        raise InputError(f"{own[0] if own else file / 'ids'} is missing", remedy=remedy)
-    found = read_table(own, columns)
-    missing = [name for name in columns if name not in found.column_names]
-    if missing:
-        raise InputError(f"{own[0]} has no column {', '.join(missing)}", remedy=remedy)
-    return found
+def _exported(place: Path) -> list[_Exported]:
+    """What was exported to a file or, split by split, to a directory."""
+    if not place.is_dir():
+        ids, listed = sibling(place), sibling(place, COLLISIONS)
+        return [_Exported(shown=str(place), split="train", ids=[ids], collisions=listed)]
+    shards: dict[str, list[Path]] = {}
+    for path in sorted((place / "ids").glob("*-of-*.parquet")):
+        shards.setdefault(path.name.rsplit("-", 3)[0], []).append(path)
+    if not shards:
+        raise InputError(
+            f"{place / 'ids'} has no ids of training rows", expected="a directory that hnmine export wrote"
+        )
+    return [
+        _Exported(shown=f"{place} ({split})", split=split, ids=ids, collisions=place / COLLISIONS / f"{split}.parquet")
+        for split, ids in shards.items()
+    ]

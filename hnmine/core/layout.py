@@ -56,11 +56,10 @@ class Layout:
 
     def take(self, rows: Ints) -> Layout:
         """The given rows, in the given order."""
-        low = self.offsets[rows]
-        lengths = self.offsets[rows + 1] - low
+        lengths = np.diff(self.offsets)[rows]
         offsets = _starts(lengths)
-        entries = np.arange(offsets[-1]) - np.repeat(offsets[:-1] - low, lengths)
-        return Layout(query=self.query[rows], offsets=offsets, places=self.places[entries])
+        places = np.repeat(self.offsets[rows] - offsets[:-1], lengths) + np.arange(offsets[-1])
+        return Layout(query=self.query[rows], offsets=offsets, places=self.places[places])
 
 
 def end_to_end(parts: Sequence[tuple[Chosen, Layout]]) -> Layout:
@@ -147,6 +146,13 @@ def row_per_text(chosen: Chosen, keys: Keys | None) -> tuple[Layout, int]:
     else:
         order = np.argsort(np.concatenate([keys, mix(keys[chosen.positive_offsets[owner]], within)]), kind="stable")
     return Layout(query=query[order], offsets=np.arange(len(order) + 1), places=places[order]), 0
+
+
+def apart(layout: Layout, *, positives_only: bool = False) -> Layout:
+    """A row for each document of the rows, in their order; with `positives_only`, for each positive."""
+    query = np.repeat(layout.query, np.diff(layout.offsets))
+    kept = layout.places >= 0 if positives_only else np.ones(len(layout.places), np.bool_)
+    return Layout(query=query[kept], offsets=np.arange(int(kept.sum()) + 1), places=layout.places[kept])
 
 
 def repeated(layout: Layout) -> Bools:

@@ -33,7 +33,7 @@ _COLUMNS = {BatchPlan.SOURCE: "source", BatchPlan.LANGUAGE: "language"}
 class Planned:
     """The rows in the order of a plan, and the number of the batch of each, from 0, ascending.
 
-    Batches of fewer rows than asked for come last in each epoch.
+    Batches of fewer rows than asked for come last in each part.
     """
 
     order: Ints
@@ -88,13 +88,13 @@ def plan_batches(
     decisions: CandidatesTable,
     positions: Ints,
     collisions: Collisions,
-    epochs: Ints,
+    parts: Ints,
     options: ExportOptions,
 ) -> Planned:
-    """Put all rows into batches, none with two that collide, each of one epoch and one value of `--batch-by`.
+    """Put all rows into batches, none with two that collide, each of one part and one value of `--batch-by`.
 
-    `epochs` is that of each row; `positions` are those of `collisions.rows.queries` in the decisions. The rows count as
-    shuffled: of batches, too, first comes the one that has the first row.
+    `parts` is that of each row, ascending: its split and epoch. `positions` are those of `collisions.rows.queries` in
+    the decisions. The rows count as shuffled: of batches, too, first comes the one that has the first row.
     """
     assert options.batch_plan is not None
     assert options.batch_size is not None
@@ -102,10 +102,10 @@ def plan_batches(
     make = _maker(decisions, positions, collisions, options.batch_plan, size, options.cluster_size or size)
     value = _values(collection, by_column(options), rows.queries)[rows.query]
     batches: list[Ints] = []
-    for epoch in np.unique(epochs):
+    for part in np.unique(parts):
         found: list[Ints] = []
-        for one in np.unique(value[epochs == epoch]):
-            own = np.flatnonzero((epochs == epoch) & (value == one))
+        for one in np.unique(value[parts == part]):
+            own = np.flatnonzero((parts == part) & (value == one))
             turn = _turns(rows.query[own])
             order = np.argsort(turn, kind="stable")
             found += [own[order[np.array(batch)]] for batch in make(own[order], turn[order])]

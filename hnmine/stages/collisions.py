@@ -10,7 +10,7 @@ retriever found for a query is not told of.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -105,6 +105,16 @@ class InFile:
         documents, document = np.unique(document_rows, return_inverse=True)
         return cls(queries=queries[order], documents=documents, query=number[query], offsets=offsets, document=document)
 
+    def between(self, start: int, stop: int) -> InFile:
+        """Rows `start` to `stop` (exclusive), of the same queries and documents."""
+        offsets = self.offsets[start : stop + 1]
+        return replace(
+            self,
+            query=self.query[start:stop],
+            offsets=offsets - offsets[0],
+            document=self.document[offsets[0] : offsets[-1]],
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Collisions:
@@ -123,6 +133,14 @@ class Collisions:
         """The rows, as batches are made of them."""
         rows, pairs = self.rows, (self.query, self.document)
         return Held.of(rows.query, rows.offsets, rows.document, pairs=pairs, queries=len(rows.queries))
+
+    def among(self, start: int, stop: int) -> Collisions:
+        """The pairs that can meet in the rows `start` to `stop` (exclusive)."""
+        if start == 0 and stop == len(self.rows.query):
+            return self
+        meets = _can_meet(self.rows.between(start, stop), _Pairs(self.query, self.document, self.reason))
+        pairs = _Pairs(self.query, self.document, self.reason).take(meets)
+        return Collisions(rows=self.rows, query=pairs.query, document=pairs.document, reason=pairs.reason)
 
     def table(self, collection: Collection, start: int, stop: int) -> pa.Table:
         """Some of the pairs by their ids: `query_id`, `doc_id`, `reason`."""
@@ -239,6 +257,7 @@ def _can_meet(rows: InFile, pairs: _Pairs) -> npt.NDArray[np.bool_]:
     width = len(rows.documents)
     holds = np.unique(np.repeat(rows.query, np.diff(rows.offsets)) * width + rows.document)
     is_only = np.bincount(rows.query, minlength=len(rows.queries)) == 1
+    is_there = np.bincount(rows.query, minlength=len(rows.queries)) > 0
     is_own = np.isin(pairs.query * width + pairs.document, holds)
     holders = np.bincount(holds % width, minlength=width)
-    return np.asarray(holders[pairs.document] - (is_own & is_only[pairs.query]) > 0)
+    return np.asarray(is_there[pairs.query] & (holders[pairs.document] > (is_own & is_only[pairs.query])))

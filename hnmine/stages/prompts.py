@@ -10,10 +10,22 @@ import pyarrow.compute as pc
 
 from hnmine.errors import UsageError
 from hnmine.files.collection import Collection, Rows
-from hnmine.stages.rule_inputs import check_columns
+from hnmine.stages.rule_inputs import HasColumns, check_columns
 
 COLUMN = "query."
 """Begins the name of a metadata column of the queries where a text could stand too."""
+
+
+def check_instruction(data: HasColumns, instruction: str | None) -> None:
+    """Raise `UsageError` if an instruction names a column that the queries are known not to have."""
+    if _column_of(instruction) is not None:
+        check_columns(data, [str(instruction)])
+
+
+def _column_of(instruction: str | None) -> str | None:
+    """The column of the queries that an instruction names, if it does."""
+    name = (instruction or "").removeprefix(COLUMN)
+    return name if name.isidentifier() and instruction == f"{COLUMN}{name}" else None
 
 
 @dataclass(frozen=True)
@@ -30,26 +42,19 @@ class Prompts:
     in_field: bool = False
 
     def __post_init__(self) -> None:
-        name = self._column
-        if name is None:
-            return
-        check_columns(self.collection, [f"{COLUMN}{name}"])
-        kind = self.collection.schema("queries").field(name).type
+        check_instruction(self.collection, self.query)
+        name = _column_of(self.query)
+        kind = pa.string() if name is None else self.collection.schema("queries").field(name).type
         if not (pa.types.is_string(kind) or pa.types.is_null(kind)):
             raise UsageError(f"--instruction {self.query}: the column holds {kind}", expected="a column of texts")
-
-    @property
-    def _column(self) -> str | None:
-        """The column of the queries that has their instructions, if one does."""
-        name = (self.query or "").removeprefix(COLUMN)
-        return name if name.isidentifier() and f"{COLUMN}{name}" == self.query else None
 
     @cached_property
     def _instructions(self) -> pa.ChunkedArray | None:
         """The column, one entry a query of the collection; few are different."""
-        if self._column is None:
+        name = _column_of(self.query)
+        if name is None:
             return None
-        return self.collection.column("queries", self._column).cast(pa.string()).dictionary_encode()
+        return self.collection.column("queries", name).cast(pa.string()).dictionary_encode()
 
     def instructions(self, rows: Rows) -> pa.Array | None:
         """The instruction of each given query, null where the column has none; None if nobody asked for any."""

@@ -148,7 +148,7 @@ def train(
 
     transformers.set_seed(0)
     torch.set_num_threads(1)
-    model = getattr(st, kind)(str(args.model), device="cpu", **({"num_labels": 1} if kind == "CrossEncoder" else {}))
+    model = build(kind, args.model)
     losses = importlib.import_module(f"sentence_transformers.{MODELS[kind]}.losses")
     loss = getattr(losses, loss_name)(model)
     if kind == "SparseEncoder":
@@ -173,6 +173,19 @@ def train(
     rows = len(seen)
     trainer.train()
     return before, trainer.evaluate()["eval_loss"], rows
+
+
+def build(kind: str, path: Path) -> Any:
+    """A model of this kind from the BERT at `path`; what the kind adds to it is random."""
+    import sentence_transformers as st
+
+    if kind == "CrossEncoder":
+        return st.CrossEncoder(str(path), num_labels=1, device="cpu")
+    if kind == "SparseEncoder":
+        modules = st.sparse_encoder.modules
+        parts = [modules.MLMTransformer(str(path)), modules.SpladePooling()]
+        return st.SparseEncoder(modules=parts, device="cpu")
+    return getattr(st, kind)(str(path), device="cpu")
 
 
 def reader(kind: str, model: Any) -> Callable[[Any], Any]:

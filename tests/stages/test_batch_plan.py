@@ -231,8 +231,17 @@ def test_a_directory_of_shards_holds_the_same(exported: Any, work: Path, tmp_pat
     assert outcome.counts["collisions"] == len(listed)
     parts = [sorted((tmp_path / "shards" / name).glob("*.parquet")) for name in ("data", "ids")]
     assert [row for part in parts[0] for row in pq.read_table(part).to_pylist()] == pq.read_table(file).to_pylist()
-    assert [row for part in parts[1] for row in pq.read_table(part).to_pylist()] == ids
-    assert pq.read_table(tmp_path / "shards/collisions.parquet").to_pylist() == listed
+    found = [row for part in parts[1] for row in pq.read_table(part).to_pylist()]
+    first = next(row["batch_id"] for row in ids if row["epoch"] == 2)
+    assert found == [{**row, "batch_id": row["batch_id"] - first * (row["epoch"] - 1)} for row in ids]
+    pairs = [pq.read_table(tmp_path / f"shards/collisions/epoch_{epoch}.parquet").to_pylist() for epoch in (1, 2)]
+    assert all(row in listed for row in [*pairs[0], *pairs[1]])
+    # A pair that is on neither list meets only across epochs, which do not share batches.
+    for epoch in (1, 2):
+        own = [row for row in ids if row["epoch"] == epoch]
+        meets = {(a["query_id"], d) for a in own for b in own if a is not b for d in b["doc_ids"]}
+        wanted = [row for row in listed if (row["query_id"], row["doc_id"]) in meets]
+        assert pairs[epoch - 1] == wanted
 
 
 def test_two_workers_write_the_same_bytes(
@@ -249,6 +258,35 @@ def test_two_workers_write_the_same_bytes(
             pq.read_table(f"{place.with_suffix('')}{end}.parquet") for place in (tmp_path / "t.parquet", file)
         )
         assert found.equals(wanted), end
+
+
+def test_rows_to_validate_on_have_batches_and_a_list_of_their_own(work: Path, tmp_path: Path) -> None:
+    options = hnmine.ExportOptions(format="triplet", epoch=1, batch_plan="cluster", batch_size=SIZE, validation=0.3)
+    outcome = hnmine.export(work, tmp_path / "t.parquet", options=options)
+    numbers = []
+    for name in ("t", "t.validation"):
+        ids = pq.read_table(tmp_path / f"{name}.ids.parquet").to_pylist()
+        batches = [row["batch_id"] for row in ids]
+        assert batches == sorted(batches)
+        assert set(batches) == set(range(batches[-1] + 1))
+        numbers.append(batches[-1] + 1)
+        held = held_rows(tmp_path / f"{name}.parquet")
+        for batch in range(numbers[-1]):
+            assert collisions_within(held, [row for row, own in enumerate(batches) if own == batch]) == 0
+        listed = pq.read_table(tmp_path / f"{name}.collisions.parquet").to_pylist()
+        assert listed
+        assert {row["query_id"] for row in listed} <= {row["query_id"] for row in ids}
+        assert {row["doc_id"] for row in listed} <= {d for row in ids for d in row["doc_ids"]}
+    assert outcome.counts["batches"] == sum(numbers)
+
+
+def test_a_format_of_several_files_keeps_the_list_beside_them(work: Path, tmp_path: Path) -> None:
+    options = hnmine.ExportOptions(format="tevatron-v2", epoch=1, batch_plan="walk", batch_size=SIZE)
+    hnmine.export(work, tmp_path / "t", options=options)
+    assert pq.read_table(tmp_path / "t/collisions/train.parquet").num_rows > 0
+    (ids,) = sorted((tmp_path / "t/ids").glob("*.parquet"))
+    assert pq.read_table(ids)["batch_id"].to_pylist()[0] == 0
+    assert collisions_within(held_rows(tmp_path / "t"), range(2)) == 0
 
 
 @pytest.mark.parametrize(

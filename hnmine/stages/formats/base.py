@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,12 +13,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from hnmine.core.answers import parse_answers
 from hnmine.core.layout import Chosen, Keys, Layout
 from hnmine.errors import ProblemLog
 from hnmine.files.collection import Collection, once_each
 from hnmine.files.encodings import Encoding, Parquet
 from hnmine.files.readers.examples import Example
-from hnmine.schema import TEXT, TITLE
+from hnmine.schema import ANSWERS, TEXT, TITLE
 from hnmine.stages.picked import Ints, Picked
 from hnmine.stages.prompts import Prompts
 
@@ -90,6 +91,15 @@ class Queries:
         """The instruction of each query, null where it has none; None unless they were asked for."""
         return self._prompts.instructions(self.rows) if self._prompts else None
 
+    @cached_property
+    def answers(self) -> pa.Array:
+        """The answers to each query, a list: its metadata column `answers`, read as `--no-answers` reads it."""
+        kind = pa.list_(pa.string())
+        if ANSWERS not in self._collection.column_names("queries"):
+            return pa.repeat(pa.scalar([], kind), len(self.rows))
+        values = self._collection.column("queries", ANSWERS).take(pa.array(self.rows)).to_pylist()
+        return pa.array([parse_answers(value) for value in values], kind)
+
 
 class Rows:
     """Some rows of a training file. Row i has query i and the documents `offsets[i]:offsets[i + 1]`, the positive
@@ -108,7 +118,7 @@ class Rows:
         weight: bool = False,
         prompts: Prompts | None = None,
     ) -> None:
-        self._picked, self.layout = picked, layout
+        self._collection, self._picked, self.layout = collection, picked, layout
         self._has_scores, self._has_weights = scores, weight
         self.of_queries = Queries(collection, picked.query_rows[layout.query], prompts)
         self.of_documents = Documents(collection, picked.documents(layout.places), prompts)
@@ -154,9 +164,21 @@ class Rows:
         return pa.array(self._picked.scores(self.layout.places)) if self._has_scores else None
 
     @cached_property
+    def known_scores(self) -> pa.Array:
+        """The judge's score of each document (float32), null where it has none; asked for or not."""
+        scores = self._picked.scores(self.layout.places)
+        return pa.array(scores, mask=np.isnan(scores))
+
+    @cached_property
     def weights(self) -> pa.Array | None:
         """1 for a positive, 1 less the estimated probability of being a false one for a negative (float32)."""
         return pa.array(self._picked.weights(self.layout.places)) if self._has_weights else None
+
+    @cached_property
+    def difficulty(self) -> pa.Array:
+        """How hard each row is (float32, see `core.shaping.difficulties`); null where the judge's scores do not say."""
+        found = self._picked.difficulties(self.layout)
+        return pa.array(found, mask=np.isnan(found))
 
     @cached_property
     def ranks(self) -> pa.Array:
@@ -167,6 +189,43 @@ class Rows:
     def sources(self) -> pa.Array:
         """Who brought each document: a list of retrievers."""
         return self._picked.sources(self.layout.places)
+
+    @cached_property
+    def steps(self) -> pa.Array:
+        """How each document came in; `none` for positives."""
+        return self._picked.steps(self.layout.places)
+
+    @cached_property
+    def owners(self) -> Ints:
+        """The row of each document, from 0."""
+        return np.repeat(np.arange(len(self.layout)), np.diff(self.layout.offsets))
+
+    @cached_property
+    def grades(self) -> pa.Array:
+        """The grade of each document in the qrels (int32), null where they do not judge it."""
+        query_rows, of_query = np.unique(self.of_queries.rows, return_inverse=True)
+        judged = self._collection.qrels.of(query_rows)
+        if not len(judged.doc_rows):
+            return pa.nulls(len(self.owners), pa.int32())
+        total = len(self._collection.doc_ids)
+        keys, wanted = (
+            judged.query_rows * total + judged.doc_rows,
+            of_query[self.owners] * total + self.of_documents.rows,
+        )
+        order = np.argsort(keys, kind="stable")
+        place = order[np.minimum(np.searchsorted(keys, wanted, sorter=order), len(keys) - 1)]
+        return pa.array(judged.grades[place], mask=keys[place] != wanted)
+
+    @cached_property
+    def epochs(self) -> pa.Array | None:
+        """The epoch of each row (int32); None where all of the file are of the same."""
+        every = self._picked.epochs
+        return pa.array(every[self.layout.query], pa.int32()) if (every != every[:1]).any() else None
+
+    @property
+    def decisions(self) -> str:
+        """The fingerprint of the decisions that the rows are of."""
+        return self._picked.decisions
 
     @property
     def label(self) -> tuple[str, pa.Array]:
@@ -188,8 +247,7 @@ class Rows:
     def lists_of(self, values: pa.Array, *, positive: bool) -> pa.Array:
         """Of values that are parallel to the documents, those of each row's positives (or negatives), as lists."""
         kept = (self.layout.places >= 0) == positive
-        owner = np.repeat(np.arange(len(self.layout)), np.diff(self.layout.offsets))[kept]
-        counts = np.bincount(owner, minlength=len(self.layout))
+        counts = np.bincount(self.owners[kept], minlength=len(self.layout))
         offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
         return pa.ListArray.from_arrays(pa.array(offsets), _flat(values.filter(pa.array(kept))))
 
@@ -249,8 +307,26 @@ class TrainingFormat(ABC):
     """Whether the format has a field for a query's instruction, so that it does not stand before the query's text."""
     has_texts: ClassVar[bool] = True
     """Whether texts stand in its files, so that a prompt can stand before them."""
+    has_free_columns: ClassVar[bool] = False
+    """Whether columns may have any name, and one more stand behind them: the trainer goes by their order, or by names
+    that it is told."""
     needs_scores: ClassVar[bool] = False
     """Whether there is no such file without the judge's scores, so that nobody need ask for them."""
+    takes_scores: ClassVar[bool] = True
+    """Whether there is a place for scores in its files."""
+    takes_weights: ClassVar[bool] = True
+    """Whether there is a place for weights in its files."""
+    takes_epochs: ClassVar[bool] = True
+    """Whether a query may stand in its files once for every epoch; if not, they hold one epoch."""
+    ids_without: ClassVar[str | None] = None
+    """What no id may hold, because it would be read as something else: a regular expression."""
+
+    def fixed(self, splits: Sequence[str], decisions: str) -> Mapping[str, str]:
+        """Small further files of a directory, by name: what they say of the splits and of the decisions exported.
+
+        Their names do not depend on `decisions`, a fingerprint.
+        """
+        return {}
 
     @abstractmethod
     def lay_out(self, chosen: Chosen, *, width: int, keys: Keys | None, pad: bool = False) -> tuple[Layout, int]:
