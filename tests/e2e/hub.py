@@ -13,6 +13,7 @@ import re
 import socket
 import struct
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -48,7 +49,8 @@ class Fault:
 class Repository:
     private: bool = False
     files: dict[str, bytes] = field(default_factory=dict)
-    lfs: set[str] = field(default_factory=set)
+    lfs: dict[str, str] = field(default_factory=dict)
+    """Of the files that are kept apart: the SHA-256 by which they were committed."""
     commits: list[str] = field(default_factory=lambda: ["initial commit"])
 
     @property
@@ -65,6 +67,8 @@ class Hub:
         self.repositories: dict[str, Repository] = {}
         self.objects: dict[str, bytes] = {}
         self.parts: dict[str, dict[int, bytes]] = {}
+        self.shards: list[bytes] = []
+        """What Xet uploads were registered by; their chunks are counted and not kept."""
         self.requests: list[str] = []
         self.uploaded = 0
         """Bytes that came as objects."""
@@ -83,6 +87,12 @@ class Hub:
                         self.faults.remove(fault)
                     return fault
         return None
+
+    def has_object(self, oid: str) -> bool:
+        """Whether a file arrived: as an object, or in chunks that a shard ties to its SHA-256."""
+        words = bytes.fromhex(oid)
+        as_numbers = b"".join(words[start : start + 8][::-1] for start in range(0, 32, 8))
+        return oid in self.objects or any(words in shard or as_numbers in shard for shard in self.shards)
 
     def asked(self, pattern: str) -> int:
         """How many requests there were of a kind."""
@@ -278,7 +288,7 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
             content = found.files[path]
             entry = {"type": "file", "path": path, "size": len(content), "oid": git_name(content)}
             if path in found.lfs:
-                entry["lfs"] = {"oid": sha256(content), "size": len(content), "pointerSize": 130}
+                entry["lfs"] = {"oid": found.lfs[path], "size": len(content), "pointerSize": 130}
             return entry
 
         def validate(self, body: bytes, _options: dict[str, str]) -> None:
@@ -296,7 +306,7 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
                 told = {"path": path, "uploadMode": mode, "shouldIgnore": False}
                 if path in found.files:
                     content = found.files[path]
-                    told["oid"] = sha256(content) if path in found.lfs else git_name(content)
+                    told["oid"] = found.lfs.get(path) or git_name(content)
                 files.append(told)
             raise Answer(200, {"files": files})
 
@@ -347,11 +357,27 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
                 raise _refused(404, "the object did not arrive")
             raise Answer(200)
 
+        def xet_token(self, _body: bytes, _options: dict[str, str], name: str) -> None:
+            self.may_write()
+            self.repository(name)
+            until, place = str(int(time.time()) + 3_600), f"{hub.address}/xet"
+            told = {"casUrl": place, "exp": int(until), "accessToken": "xet"}
+            headers = {"X_Xet_Cas_Url": place, "X_Xet_Token_Expiration": until, "X_Xet_Access_Token": "xet"}
+            raise Answer(200, told, **headers)
+
+        def xet_chunks(self, body: bytes, _options: dict[str, str]) -> None:
+            hub.uploaded += len(body)
+            raise Answer(200, {"was_inserted": True})
+
+        def xet_shard(self, body: bytes, _options: dict[str, str]) -> None:
+            hub.shards.append(body)
+            raise Answer(200, {"result": 1})
+
         def commit(self, body: bytes, _options: dict[str, str], name: str) -> None:
             self.may_write()
             found = self.repository(name)
             lines = [json.loads(line) for line in body.splitlines()]
-            files, lfs, summary = dict(found.files), set(found.lfs), ""
+            files, lfs, summary = dict(found.files), dict(found.lfs), ""
             for line in lines:
                 value = line["value"]
                 match line["key"]:
@@ -359,17 +385,17 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
                         summary = value["summary"]
                     case "file":
                         files[value["path"]] = base64.b64decode(value["content"])
-                        lfs.discard(value["path"])
+                        lfs.pop(value["path"], None)
                     case "lfsFile":
-                        if value["oid"] not in hub.objects:
+                        if not hub.has_object(value["oid"]):
                             raise _refused(400, f"{value['path']}: its object was never uploaded")
-                        files[value["path"]] = hub.objects[value["oid"]]
-                        lfs.add(value["path"])
+                        files[value["path"]] = hub.objects.get(value["oid"], bytes(value["size"]))
+                        lfs[value["path"]] = value["oid"]
                     case "deletedFile":
                         if value["path"] not in files:
                             raise _refused(404, "A file with this name doesn't exist", "EntryNotFound")
                         del files[value["path"]]
-                        lfs.discard(value["path"])
+                        lfs.pop(value["path"], None)
             assert summary
             found.files, found.lfs = files, lfs
             found.commits.append(summary)
@@ -381,7 +407,7 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
             if path not in found.files:
                 raise _refused(404, "Entry not found", "EntryNotFound")
             content, size = found.files[path], len(found.files[path])
-            tag = sha256(content) if path in found.lfs else git_name(content)
+            tag = found.lfs.get(path) or git_name(content)
             headers = {"ETag": f'"{tag}"', "X_Repo_Commit": found.sha, "Accept_Ranges": "bytes"}
             if (wanted := self.headers.get("Range")) and (spans := re.fullmatch(r"bytes=(\d+)-(\d*)", wanted)):
                 start, stop = int(spans[1]), int(spans[2] or size - 1) + 1
@@ -405,6 +431,10 @@ ROUTES = (
     (rf"POST /api/datasets/{_NAME}/paths-info/{_REVISION}", "paths_info"),
     (rf"POST /api/datasets/{_NAME}/preupload/main", "preupload"),
     (rf"POST /api/datasets/{_NAME}/commit/main", "commit"),
+    (rf"GET /api/datasets/{_NAME}/xet-write-token/main", "xet_token"),
+    (r"POST /xet/v1/xorbs/default/\w+", "xet_chunks"),
+    (r"POST /xet/v1/shards", "xet_shard"),
+    (r"(GET|POST) /xet/v1/(chunks|xorb-grants)/.+|POST /xet/v2/.+|POST /v1/telemetry", "unknown"),
     (rf"POST /datasets/{_NAME}\.git/info/lfs/objects/batch", "batch"),
     (rf"(?:GET|HEAD) /datasets/{_NAME}/resolve/{_REVISION}/(?P<path>.+)", "resolve"),
     (r"PUT /objects/(?P<oid>\w+)", "put_object"),

@@ -614,3 +614,18 @@ def test_from_an_object_store(hub: Hub, work: Path, file: Path) -> None:
     hnmine.export(work, "memory://lake/rows.parquet")
     push("memory://lake/rows.hnmine/export")  # type: ignore[arg-type]
     assert of_repository(hub) == contents(file)
+
+
+def test_by_the_hubs_own_protocol_for_large_files(hub: Hub, work: Path, file: Path, tmp_path: Path) -> None:
+    """Xet, which huggingface_hub takes where hf_xet is installed; the stand-in keeps no content of it."""
+    pytest.importorskip("hf_xet")
+    own = Artefact.open(file).manifest["files"]
+    command = ["export", str(work), "-o", str(tmp_path / "rows.parquet"), "--push", REPOSITORY]
+    done = run(hub, tmp_path, *command, HF_HUB_DISABLE_XET="0")
+    assert done.returncode == 0, done.stderr
+    assert len(hub.shards) == 1, "it went by Xet"
+    assert hub.objects == {}
+    assert sorted(hub.repositories[REPOSITORY].lfs.values()) == sorted(entry["sha256"] for entry in own.values())
+    hub.requests.clear()
+    push(tmp_path / "rows.hnmine" / "export")
+    assert hub.asked("PUT|/commit/|xet") == 0

@@ -113,3 +113,11 @@ def test_ids_are_read_back_with_their_texts(by_id: Callable[..., Path], mined: A
         assert [p.text for p in passages] == [mined.documents[one] for one in row["document_ids"]]
         assert [p.score for p in passages] == row.get("scores", [None] * 4)
         assert {p.doc_id for p in one.positives} <= mined.positives[row["query_id"]]
+
+
+def test_validation_rows_are_a_split_of_the_rows(by_id: Callable[..., Path]) -> None:
+    folder = by_id("ids", "--validation", "0.3")
+    parts = datasets.load_dataset(str(folder), "train", cache_dir=str(folder.parent / "cache"))
+    read = {split: pq.read_table(folder / f"{split}.parquet").to_pylist() for split in ("train", "validation")}
+    assert {split: rows.to_list() for split, rows in parts.items()} == read
+    assert load(folder, "queries").num_rows > len(read["train"]) / 2
