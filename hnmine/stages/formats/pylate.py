@@ -20,7 +20,6 @@ class PyLate(NTuple):
     takes_weights = False
     reader = PYLATE
     anchor = "query"
-    has_free_columns = False
 
 
 class PyLateDistillation(Ids):
