@@ -43,7 +43,7 @@ def _documents(documents: Documents) -> pa.Table:
     return pa.table({"id": documents.ids, "text": documents.texts})
 
 
-def _metadata(decisions: str, splits: Sequence[str]) -> str:
+def _metadata(decisions: str) -> str:
     return json.dumps({"class": "TextQADataset", "corpus_id": _corpus_id(decisions)}) + "\n"
 
 
