@@ -456,7 +456,7 @@ def check_layout(options: ExportOptions) -> None:
 
 _FIXED = "has rows of no fixed width", lambda form: form.is_fixed
 _TEXTS = "has ids and no texts", lambda form: form.has_texts
-_FREE = "has a trainer that knows columns by their names", lambda form: form.has_free_columns
+_FREE = "has columns that are fixed", lambda form: form.has_free_columns
 _SCORES = "has no place for scores", lambda form: form.takes_scores
 _WEIGHTS = "has no place for weights", lambda form: form.takes_weights
 _SINGLE = "is a directory of files with fixed names", lambda form: not form.beside
