@@ -80,7 +80,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
         monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", hub.address)
         template = hub.address + "/{repo_id}/resolve/{revision}/{filename}"
         monkeypatch.setattr(huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_XET", True)
+        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_XET", True, raising=False)
         monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
         hub.slept = []
         monkeypatch.setattr(time, "sleep", hub.slept.append)
@@ -370,6 +370,21 @@ def test_what_fails_for_a_moment_is_tried_again(hub: Hub, file: Path, path: str,
     assert of_repository(hub) == contents(file)
     assert len(hub.repositories[REPOSITORY].commits) == 2, "no second commit for an answer that was lost"
     assert hub.slept
+
+
+@pytest.mark.parametrize("status", [None, 500])
+def test_a_card_that_does_not_arrive_is_waited_for(hub: Hub, file: Path, shards: Path, status: int | None) -> None:
+    push(file)
+    card = hub.repositories[REPOSITORY].files["README.md"]
+    hub.faults = [Fault(path="README.md", status=status, times=1_000)]
+    with pytest.raises(StorageError, match="run the same command again"):
+        push(shards)
+    assert of_repository(hub) == contents(file)
+    assert hub.repositories[REPOSITORY].files["README.md"] == card
+    hub.faults = [Fault(path="README.md", status=status, times=4)]
+    push(shards)
+    assert hub.faults == []
+    assert of_repository(hub) == contents(shards)
 
 
 @pytest.mark.parametrize("path", ["/objects/batch", "/commit/"])
