@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from hnmine.stages.chain import Chain
     from hnmine.stages.ingest import Ingest
     from hnmine.stages.push import Push
-    from hnmine.stages.stage import Preview, Stage
+    from hnmine.stages.stage import Outcome, Preview, Stage
 
 app = Commands(name="hnmine", context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "HNMINE"})
 index = Commands(help="Build an index over a corpus.")
@@ -41,7 +41,9 @@ app.add_typer(index, name="index")
 Data = Annotated[
     str,
     typer.Argument(
-        metavar="DATA", help="BEIR directory, pairs file, MS MARCO directory, `stdlib`, collection, or - (stdin)."
+        metavar="DATA",
+        help="BEIR or MS MARCO directory, pairs file, file with classes, knowledge graph, `stdlib`, collection, or - "
+        "(stdin).",
     ),
 ]
 Output = Annotated[Path, typer.Option("--output", "-o", help="Where the artefact goes.")]
@@ -249,11 +251,52 @@ def ingest(data: Data, output: Output, given: Given) -> None:
     \b
       hnmine ingest beir/scifact -o scifact/collection
       hnmine ingest pairs.csv -o faq --anchor-column question --positive-column answer
+      hnmine ingest intents.csv -o intents --class-column intent
     """
     from hnmine.stages.ingest import Ingest
 
     how, terminal = stoppable(given)
     carry_out("ingest", Ingest(data, given.record(opt.InputOptions)), output, given, how, terminal)
+
+
+@app.command("import")
+@with_flags((opt.ImportOptions, "Training file"), COMMON)
+def import_(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="Any tool's training file, or a directory of its files.")
+    ],
+    output: Output,
+    given: Given,
+) -> None:
+    """Make a run of a training file of any tool, to audit, rescore, refilter or export it.
+
+    \b
+      hnmine import train.parquet --format triplet -o imported
+      hnmine import minedHN.jsonl --format flagembedding -o imported --corpus corpus.jsonl
+    """
+    from hnmine.stages.importing import Import
+
+    how, terminal = stoppable(given)
+    training = Import(file, output, given.record(opt.ImportOptions))
+    if given.dry_run:
+        previews = training.preview()
+        for name, path, found in previews:
+            show.preview(name, found, path, terminal)
+        if given.json:
+            print_json({name: found.summary() if found else {"path": str(path)} for name, path, found in previews})
+        return
+
+    def report(name: str, outcome: Outcome) -> None:
+        if name == "filter":  # what the rules of filter tell is of no use here: none was asked
+            show.as_they_are(outcome, terminal)
+        else:
+            show.outcome(name, outcome, terminal)
+
+    outcomes = training.run(how, report)
+    if given.json:
+        print_json({name: outcome.summary() for name, outcome in outcomes})
+    counts = {name: outcome.counts for name, outcome in outcomes}
+    fail_if(check_conditions(tuple(given.fail_if)), {**counts, **counts["filter"]})
 
 
 @index.command("bm25")
@@ -472,6 +515,12 @@ def export(
     output: Annotated[str, typer.Option("--output", "-o", help="FILE.parquet, a directory of shards, or - (JSONL).")],
     given: Given,
     collection: CollectionDir = None,
+    index: Annotated[
+        str | None,
+        typer.Option(
+            "--index", metavar="<str>", help="Index whose vectors --mixed mixes [default: what was mined with]."
+        ),
+    ] = None,
 ) -> None:
     """Write a training file that holds exactly what the trainer reads.
 
@@ -493,7 +542,7 @@ def export(
         raise UsageError(
             "--push and -o - contradict each other: a stream is not kept", expected="a file or a directory"
         )
-    stage, path = api.prepare_export(decisions, as_path(output), options=options, collection=collection)
+    stage, path = api.prepare_export(decisions, as_path(output), options=options, collection=collection, index=index)
     if output == "-" and not given.dry_run:
         for line in stage.stream():
             how.stop.check()
@@ -810,6 +859,38 @@ def sweep(
         for line in sweeping.render(report, _width()):
             print(line)
     fail_if(check_conditions(tuple(given.fail_if)), sweeping.summary(report))
+
+
+@app.command()
+@with_flags((opt.ReportOptions, "Report"), COMMON)
+def report(
+    path: Annotated[Path, typer.Argument(metavar="DIR", help="A run directory, or decisions.")],
+    given: Given,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="FILE.html [default: report.html in the run directory].")
+    ] = None,
+    collection: CollectionDir = None,
+) -> None:
+    """One self-contained HTML page to look at a run: figures, and triplets to judge.
+
+    \b
+      hnmine report scifact
+      hnmine report scifact -o scifact.html --limit 300
+    """
+    from hnmine import api
+
+    _, terminal = execution(given)
+    page = api.prepare_report(path, options=given.record(opt.ReportOptions), collection=collection)
+    target = output or page.default_path
+    if given.dry_run:
+        terminal.say(f"report: would write {target}")
+        return
+    numbers = page.write(target)
+    if given.json:
+        print_json({**numbers, "path": str(target)})
+    else:
+        terminal.say(f"report: {target} ({target.stat().st_size / 1e6:.1f} MB)")
+    fail_if(check_conditions(tuple(given.fail_if)), numbers)
 
 
 @app.command()

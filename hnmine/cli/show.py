@@ -36,6 +36,15 @@ def outcome(name: str, result: Outcome, terminal: Terminal) -> None:
         terminal.say(f"  {line}")
 
 
+def as_they_are(result: Outcome, terminal: Terminal) -> None:
+    """A line on decisions that leave a training file as it is, and why some rows are left out."""
+    verdicts, reasons = result.counts["verdicts"], result.counts["reasons"]
+    kept = ", ".join(f"{verdicts.get(name, 0):,} {name}s" for name in ("positive", "negative"))
+    dropped = {reason: count for reason, count in reasons.items() if reason not in _NOT_DROPS}
+    left_out = f"; dropped: {_inline(dropped)}" if dropped else ""
+    terminal.say(f"decisions: as the file has them, {kept}{left_out} ({result.path})")
+
+
 def lines(kind: str, counts: Mapping[str, Any]) -> list[str]:
     """The manifest's counts, most important first."""
     if kind == "decisions":

@@ -112,7 +112,7 @@ class _Text(Encoding):
 class JsonLines(_Text):
     """One JSON object a line. A key whose value is null is left out: trainers tell a missing key from an empty one."""
 
-    suffixes = (".jsonl", ".json", ".ndjson")
+    suffixes: ClassVar[tuple[str, ...]] = (".jsonl", ".json", ".ndjson")
 
     def lines(self, table: pa.Table) -> Iterator[str]:
         """One object a row, keys in the order of the columns."""
@@ -169,7 +169,9 @@ def _records(table: pa.Table) -> Iterator[dict[str, Any]]:
         yield from table.slice(start, _ROWS).to_pylist()
 
 
-_TO_SPACE = str.maketrans(dict.fromkeys("\t\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029", " "))
+LINE_ENDS = "\t\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"
+"""What ends a column or, to one reader or another, a line."""
+_TO_SPACE = str.maketrans(dict.fromkeys(LINE_ENDS, " "))
 
 
 def _one_line(value: Any) -> str:

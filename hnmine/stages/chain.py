@@ -27,7 +27,7 @@ from hnmine.options import (
     ScoreOptions,
 )
 from hnmine.schema import Kind
-from hnmine.stages.export import Export
+from hnmine.stages.export import Export, check_layout
 from hnmine.stages.filter import Filter
 from hnmine.stages.filter import check as check_rules
 from hnmine.stages.formats import FORMATS
@@ -49,9 +49,11 @@ from hnmine.stages.places import (
     refuse_foreign,
     training_places,
 )
+from hnmine.stages.prompts import check_instruction
 from hnmine.stages.rule_inputs import check_collection, check_source
 from hnmine.stages.runs import open_run
 from hnmine.stages.score import Score, score_name
+from hnmine.stages.splits import TRAIN, VALIDATION, split_file
 from hnmine.stages.stage import Outcome, Preview, Stage
 
 INGEST = "ingest"
@@ -181,6 +183,7 @@ class Chain:
         options, errors = self.options, list[HnmineError]()
         checks: list[Callable[[], object]] = [
             lambda: check_rules(options.filter),
+            lambda: check_layout(options.export),
             self._check_sources,
             self._check_names,
             *(partial(open_run, spec) for spec in options.mine.run),
@@ -194,6 +197,7 @@ class Chain:
         if (existing := find_collection(self.data)) is not None:
             collection = Collection.open(existing)
             checks.append(lambda: check_collection(collection, options.filter, options.mine))
+            checks.append(lambda: check_instruction(collection, options.export.instruction))
         if options.dense is not None and not options.dense.vectors:
             dense = options.dense
             if is_remote(dense.model):
@@ -268,7 +272,10 @@ class Chain:
             return
         if self.file.exists() and as_path(self.data).exists() and self.file.samefile(as_path(self.data)):
             raise UsageError(f"-o {self.file} is DATA itself", remedy="choose another -o")
-        refuse_foreign(self.file, self.directory / EXPORT, overwrite=how.overwrite)
+        beside = [VALIDATION] if self.options.export.validation is not None else []
+        for split in [TRAIN, *beside]:
+            file = self.file.with_name(split_file(self.file.name, split))
+            refuse_foreign(file, self.directory / EXPORT, overwrite=how.overwrite)
 
     def run(
         self, how: Execution, report: Callable[[str, Outcome], None], *, only: str | None = None
@@ -284,9 +291,12 @@ class Chain:
             stage = step.make()
             if isinstance(stage, Ingest):
                 check_source(stage.source, self.options.filter, self.options.mine)
+                check_instruction(stage.source, self.options.export.instruction)
             outcome = stage.run(step.path, self._following(step, stage, how))
             if isinstance(stage, Ingest):
-                check_collection(Collection.open(step.path), self.options.filter, self.options.mine)
+                collection = Collection.open(step.path)
+                check_collection(collection, self.options.filter, self.options.mine)
+                check_instruction(collection, self.options.export.instruction)
             report(step.name, outcome)
             outcomes.append((step.name, outcome))
         return outcomes

@@ -46,13 +46,13 @@ def training_places(output: Path, form: Format) -> tuple[Path, Path | None]:
     if suffix not in _FILES:
         return output, None
     if found.beside:
-        files = ", ".join([found.name, *(further.name for further in found.beside)])
+        files = ", ".join([found.name, *(further.name for further in found.beside), *found.fixed(["train"], "")])
         raise UsageError(
             f"-o {output}: --format {form} is several files ({files})",
             expected="a directory",
             remedy=f"-o {output.with_suffix('')}",
         )
-    if suffix not in found.encoding.suffixes:
+    if output.suffix not in found.encoding.suffixes:
         usual = found.encoding.suffixes[0]
         other = "; `hnmine export ... -o - > FILE.jsonl` for JSON lines" if usual == ".parquet" else ""
         raise UsageError(

@@ -54,7 +54,7 @@ def rows(offsets: list[int], documents: list[str], weights: list[float]) -> Rows
             {"weights": [[1.0, 0.75, 0.5], [1.0, 0.25]]},
         ),
     ],
-    ids=[*Format],
+    ids=["triplet", "n-tuple", "labeled-pair", "labeled-list"],
 )
 def test_each_format(form: Format, given: Rows, expected: dict[str, list[object]]) -> None:
     table = FORMATS[form].table(given, width=2)
