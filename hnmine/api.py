@@ -21,6 +21,7 @@ from hnmine.errors import UsageError
 from hnmine.execute.local import Execution
 from hnmine.files.artefact import Artefact, Draft
 from hnmine.files.cache import default_cache
+from hnmine.files.hub import Pushed
 from hnmine.files.remote import as_path
 from hnmine.options import (
     AuditOptions,
@@ -34,6 +35,7 @@ from hnmine.options import (
     LateOptions,
     MineOptions,
     Options,
+    PushOptions,
     ReportOptions,
     ScoreOptions,
     SearchOptions,
@@ -62,6 +64,7 @@ from hnmine.stages.places import (
     open_collection,
     training_places,
 )
+from hnmine.stages.push import Push
 from hnmine.stages.report import Report
 from hnmine.stages.score import Score
 from hnmine.stages.search import Search
@@ -415,13 +418,13 @@ def export_places(output: Path, form: Format = Format.TRIPLET) -> tuple[Path, Pa
 
 
 def prepare_export(
-    decisions: Place, output: Path, *, options: ExportOptions, collection: Place | None
+    decisions: Place, output: Path, *, options: ExportOptions, collection: Place | None, index: Place | None = None
 ) -> tuple[Export, Path]:
     """The stage that writes a training file, and the directory of its artefact."""
     artefact = open_artefact(as_path(decisions), Kind.DECISIONS)
     path, file = export_places(output, options.format)
     found = collection_of(artefact, as_path(collection) if collection else None)
-    return Export(found, artefact, options, path=path, file=file), path
+    return Export(found, artefact, options, path=path, file=file, index=str(index) if index else None), path
 
 
 def export(
@@ -430,15 +433,37 @@ def export(
     *,
     options: ExportOptions | None = None,
     collection: Place | None = None,
+    index: Place | None = None,
     how: Execution | None = None,
 ) -> Outcome:
     """Write a training file (`X.parquet`) or a directory of shards that the trainer reads as it is.
 
-    Ids, ranks, scores and sources of the same rows are in `X.ids.parquet`, or in the directory's `ids/`. Raises
+    Ids, ranks, scores and sources of the same rows are in `X.ids.parquet`, or in the directory's `ids/`. `index` is
+    where the index is whose vectors `options.mixed` mixes, if it is not where the candidates found it. Raises
     `InputError` if no query has a positive and enough negatives.
     """
-    stage, path = prepare_export(decisions, as_path(output), options=options or ExportOptions(), collection=collection)
+    stage, path = prepare_export(
+        decisions, as_path(output), options=options or ExportOptions(), collection=collection, index=index
+    )
     return stage.run(path, how or Execution())
+
+
+def push(
+    export: Place,
+    repository: str,
+    *,
+    private: bool = False,
+    license: str | None = None,
+    how: Execution | None = None,
+) -> Pushed:
+    """Push a finished export, or that of a run directory, with a dataset card to ORG/NAME of the Hugging Face Hub.
+
+    The repository is made if it is missing; what is there already is not uploaded again. Raises `UsageError` where the
+    Hub refuses, `StorageError` where it does not answer, `MissingDependencyError` without huggingface_hub.
+    """
+    how = how or Execution()
+    options = PushOptions(push=repository, private=private, license=license)
+    return Push(options, say=how.progress.say).run(open_artefact(as_path(export), Kind.EXPORT), how)
 
 
 def run(

@@ -181,6 +181,25 @@ class Order(StrEnum):
     EASY_TO_HARD = "easy-to-hard"
 
 
+class Mixing(StrEnum):
+    """How `export --mixed` mixes vectors: docs/how-to/labels.md."""
+
+    MOCHI = "mochi"
+    KALM = "kalm"
+    GEODESIC = "geodesic"
+
+
+class BatchPlan(StrEnum):
+    """Which rows of a training file are put into one batch."""
+
+    RANDOM = "random"
+    SOURCE = "source"
+    LANGUAGE = "language"
+    CLUSTER = "cluster"
+    WALK = "walk"
+    SNOWBALL = "snowball"
+
+
 class Pad(StrEnum):
     """What a format of fixed width does with a query that has too few negatives."""
 
@@ -207,6 +226,14 @@ class InputOptions(Options):
     negative_columns: tuple[str, ...] = option(
         (), "Pairs file: column(s) with negatives that it has already (a text or a list); `negative_*` means several."
     )
+    class_column: str | None = option(
+        None,
+        "Class-labelled file: the column with each text's class; another text of it is the positive, all others are "
+        "negatives.",
+    )
+    text_column: str = option("text", "Class-labelled file: the column with the text.")
+    class_positives: int = option(1, "Class-labelled file: positives of each text, keyed choices of its class.")
+    inverse: bool = option(False, "Triples: ask for the heads too, with queries of tail and inverse relation.")
     title_separator: str = option(
         " ", "What joins a document's title and text into the text that is indexed and exported."
     )
@@ -346,7 +373,10 @@ class SearchOptions:
         None,
         "Ranges of documents to search one by one; as many shards keep to one each [default: one a 2^20 documents].",
     )
-    min_relevance: int = option(1, "Lowest grade that makes a document a positive; queries without one are left out.")
+    min_relevance: int | None = option(
+        None,
+        "Lowest grade that makes a document a positive; queries without one are left out [default: 1, with triples 2].",
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -365,13 +395,20 @@ class MineOptions(SampleOptions):
         "doc_id, rank, score, source).",
     )
     random: int = option(0, "Random documents per query (keyed draw); evidence, and the fill of --short random.")
+    random_near: int = option(
+        0,
+        "Random documents per query out of the 3 of --clusters nearest to each of its positives (keyed draw): harder "
+        "than random, easier than the nearest (LEMON).",
+    )
     rank_by: str | None = option(
         None, "Score that orders candidates [default: first dense index, else late, else sparse, else BM25]."
     )
     clusters: int = option(
         0, "Clusters of the documents of each dense index (k-means), for --pick diverse and cluster-neighbours."
     )
-    min_relevance: int = option(1, "Lowest grade that makes a document a positive.")
+    min_relevance: int | None = option(
+        None, "Lowest grade that makes a document a positive [default: 1, with triples 2]."
+    )
     where: str | None = option(
         None, "Search only documents for which this holds: a condition as for filter; positives stay."
     )
@@ -432,7 +469,7 @@ class FilterOptions(SampleOptions):
     min_score: float | None = option(None, "Drop n with s(n) below this.")
     judge_by: str | None = option(
         None,
-        "Score that rules compare, by name or kind [default: reranker, else dense, late, sparse, BM25].",
+        "Score that rules compare, by name or kind [default: reranker, else imported, dense, late, sparse, BM25].",
     )
     rank_by: str | None = option(
         None,
@@ -588,8 +625,48 @@ class ExportOptions(SampleOptions):
     max_rows: int | None = option(None, "At most N rows: those of a keyed sample of whole queries.")
     order: Order = option(Order.SHUFFLED, "Order of the rows: a keyed shuffle, or by what the judge finds hard.")
     columns: tuple[str, ...] = option((), "OLD=NEW: another name for a column of the training file.")
+    mixed: int = option(
+        0,
+        "Mix N synthetic negative vectors a row out of its query's negatives, in FILE.mixed.parquet, for trainers that "
+        "take embeddings.",
+    )
+    mixing: Mixing = option(
+        Mixing.MOCHI, "How --mixed mixes: two negatives or query and negative; two negatives; along the great circle."
+    )
     rows_per_file: int | None = option(
         None, "Rows a shard when -o is a directory; shards are named as the Hugging Face Hub likes them."
+    )
+    batch_plan: BatchPlan | None = option(
+        None,
+        "Put rows into batches, none with two that must not share one, and write them batch by batch: at random, of "
+        "one source or language (a column of the queries), by clusters of queries, or by walks over what they found.",
+    )
+    batch_size: int | None = option(None, "Rows a batch of the plan: the trainer's batch size per device.")
+    batch_by: str | None = option(
+        None,
+        "Column of the queries of which a batch has one value, whatever the plan [default: source or language with the "
+        "plan of that name].",
+    )
+    cluster_size: int | None = option(
+        None, "Queries a cluster: in smaller ones negatives are easier, of larger ones too [default: --batch-size]."
+    )
+    collisions: bool = option(
+        False, "List the (query, document) pairs that must not share a batch beside the file; a plan does so anyway."
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PushOptions(Options):
+    """Where a finished export is published. It decides no byte of the export, so its plan does not have it."""
+
+    push: str | None = option(
+        None,
+        "Push rows, ids and a dataset card to this dataset repository of the Hugging Face Hub, made if it is missing: "
+        "ORG/NAME (token: `hf auth login` or HF_TOKEN).",
+    )
+    private: bool = option(False, "--push: the repository is to be private.")
+    license: str | None = option(
+        None, "--push: the licence that the card names, as the Hub calls it, such as cc-by-4.0."
     )
 
 

@@ -10,6 +10,8 @@ from hnmine.cli.terminal import Terminal, duration
 from hnmine.core.estimate import GPU_OPERATIONS, Estimate
 
 if TYPE_CHECKING:
+    from hnmine.files.hub import Pushed
+    from hnmine.stages.push import PushPreview
     from hnmine.stages.stage import Outcome, Preview
 
 
@@ -95,6 +97,24 @@ def preview(name: str, found: Preview | None, path: object, terminal: Terminal) 
     if found.blocks_taken_over is not None:
         blocks += f", {found.blocks_taken_over} can be taken over"
     terminal.say(f"{name}: {blocks}{', ' if sizes else ''}{sizes} ({path})")
+
+
+def push(done: Pushed, terminal: Terminal) -> None:
+    """What a push did."""
+    if not done.uploaded and not done.removed:
+        terminal.say(f"  all {len(done.unchanged)} files were there already (commit {done.commit[:12]})")
+        return
+    parts = [f"{len(done.uploaded)} files uploaded"]
+    parts += [f"{len(done.unchanged)} were there already"] if done.unchanged else []
+    parts += [f"{len(done.removed)} of an earlier push removed"] if done.removed else []
+    terminal.say(f"  {', '.join(parts)} (commit {done.commit[:12]})")
+
+
+def push_preview(found: PushPreview, url: str, terminal: Terminal) -> None:
+    """What a push would upload."""
+    terminal.say(f"push: {len(found.files)} files, {size(sum(found.files.values()))}, to {url}")
+    for name, count in found.files.items():
+        terminal.say(f"  {name}: {size(count)}")
 
 
 def estimate(found: Estimate | None, per_hour: float | None, terminal: Terminal, *, is_done: bool = False) -> None:

@@ -61,6 +61,11 @@ class ResolvedModel:
     origin: Literal["path", "store", "wheel", "hub"]
     revision: str | None
 
+    @property
+    def note(self) -> str:
+        """What `run.json` says of it."""
+        return f"{self.name} from {self.origin}" + (f", revision {self.revision}" if self.revision else "")
+
 
 def resolve_model(
     name: str,

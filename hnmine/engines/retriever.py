@@ -222,6 +222,14 @@ class Retriever(ABC):
         """
         return None
 
+    def cluster_of_all(self, count: int) -> Rows | None:
+        """The cluster (0 to `count` - 1) of every document, those of `clusters`; None if not defined."""
+        return None
+
+    def clusters_around(self, rows: Rows, count: int, nearest: int) -> Rows:
+        """The `nearest` clusters of each document, by the distance of their centres; [len(rows), at most nearest]."""
+        raise NotImplementedError(f"{type(self).__name__} has no clusters")
+
     def better_similarity(self, offsets: Rows, rows: Rows, counts: npt.NDArray[np.bool_]) -> Scores | None:
         """Highest similarity of each row to an earlier row of its query for which `counts`; None if not defined.
 

@@ -478,7 +478,20 @@ def remove_artefact(path: Path) -> None:
 
 
 _TABLES = frozenset(
-    {"documents", "queries", "qrels", "texts", "counts", "postings", "vectors", "ann", "hits", "data", "ids"}
+    {
+        "documents",
+        "queries",
+        "qrels",
+        "negatives",
+        "texts",
+        "counts",
+        "postings",
+        "vectors",
+        "ann",
+        "hits",
+        "data",
+        "ids",
+    }
     | {f"further{number}" for number in range(8)}
 )
 """Directories that an artefact may hold."""

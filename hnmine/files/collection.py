@@ -89,6 +89,22 @@ class Collection:
         """The collection's directory."""
         return self.artefact.path
 
+    @property
+    def min_relevance(self) -> int:
+        """The lowest grade that makes a document a positive, if nobody says another."""
+        return int(self.artefact.plan.get("min_relevance", 1))
+
+    @property
+    def closed_world(self) -> bool:
+        """Whether what is not judged is by default taken for a negative."""
+        return bool(self.artefact.plan.get("closed_world", False))
+
+    @property
+    def negatives_where(self) -> str | None:
+        """The condition that is true of the pairs known to be negatives, if that is known of every pair."""
+        found: str | None = self.artefact.plan.get("negatives_where")
+        return found
+
     @cached_property
     def doc_ids(self) -> pa.ChunkedArray:
         """The document ids in row order (memory-mapped)."""

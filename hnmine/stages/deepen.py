@@ -135,7 +135,7 @@ def mined_with(plan: Mapping[str, Any]) -> Json | None:
 
 def settings(options: Mapping[str, Any], inputs: Mapping[str, str]) -> Json:
     """What of the options and inputs (fingerprints by name) in a plan of `mine` decides the rows of a query."""
-    kept = ("top_k", "random", "seed", "min_relevance", "clusters", "where", "run")
+    kept = ("top_k", "random", "random_near", "seed", "min_relevance", "clusters", "where", "run")
     indexes = {name.removeprefix(_INDEX): digest for name, digest in inputs.items() if name.startswith(_INDEX)}
     return {**{name: options.get(name) for name in kept}, "indexes": indexes}
 

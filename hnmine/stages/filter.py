@@ -50,6 +50,7 @@ from hnmine.schema import (
     EPOCH,
     EXISTING_SOURCE,
     FUSED,
+    IMPORTED,
     IS_POSITIVE,
     NO_RETRIEVERS,
     P_FALSE_NEGATIVE,
@@ -136,6 +137,8 @@ class Filter(Stage):
         self.guard = MaxFnProbability(1.0)
         self._fit([self.guard])
         named = replace(options, guide=self.guide.name) if self.guide else options
+        if collection.closed_world and not asks_for_truth(options):
+            named = replace(named, no_margin=True)
         self.in_force = in_force(named, self.scale, estimated=self.guard.is_estimated)
         if self.partial is not None and self.partial != adding:
             require_same_rules(self, self.partial)
@@ -266,6 +269,8 @@ class Filter(Stage):
         return notes
 
     def _why_default(self) -> str:
+        if self.collection.closed_world:
+            return " (the default of a graph: what it does not say is false)"
         if self.in_force.max_fn_probability is not None:
             return " (the default)"
         few = "" if self.guard.is_estimated else f", under {LEAST_QUERIES} queries to estimate by"
@@ -414,9 +419,13 @@ class Filter(Stage):
             clusters=whole_numbers(table, CLUSTER),
             centroid_ranks=whole_numbers(table, CENTROID_RANK),
             has_answer=has_answer(table),
-            partial=frozenset(s.name for s in self.table.scores if s.is_partial),
+            partial=frozenset(s.name for s in self.table.scores if s.is_partial or self._is_of_few(s)),
             columns=self.columns.of(table, rows, offsets),
         )
+
+    def _is_of_few(self, score: ScoreInfo) -> bool:
+        """Whether a file gave it to its own rows alone: that says nothing of the others."""
+        return score.origin == IMPORTED and self.table.null_scores.get(score.name, 0) > 0
 
     def _draw(self, table: pa.Table) -> npt.NDArray[np.uint64]:
         """A keyed random number a row, when something is chosen at random."""

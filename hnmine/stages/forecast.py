@@ -219,7 +219,7 @@ class Forecast:
     def candidates(self, indexes: Sequence[Searched], options: MineOptions, runs: int = 0) -> int:
         """The most rows that there can be."""
         depth = min(TOP_K if options.top_k is None else options.top_k, self.amount.documents)
-        return self.mined(options) * ((len(indexes) + runs) * depth + options.random + 1)
+        return self.mined(options) * ((len(indexes) + runs) * depth + options.random + options.random_near + 1)
 
     def mine(self, indexes: Sequence[Searched], options: MineOptions, runs: int = 0) -> Estimate | None:
         """Searching, and writing the evidence down; a late-interaction or sparse search is not in it."""

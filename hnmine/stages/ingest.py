@@ -73,6 +73,7 @@ class Ingest:
             "fingerprint": self.source.fingerprint(),
             "title_separator": self.options.title_separator,
             **({"score_scale": str(scale)} if (scale := self.source.score_scale) is not None else {}),
+            **_knowledge(self.source),
             "on_error": str(self.options.on_error),
             "sample": self.options.sample,
             "block": self.block,
@@ -315,11 +316,12 @@ class Ingest:
                 self.left_out["judgments_repeated"] += 1
         keep[repeated] = False
         kept = table.filter(pa.array(keep)).take(pa.array(np.argsort(query_rows[keep], kind="stable")))
-        if not (kept[GRADE].to_numpy() >= 1).any():
+        least = self.source.min_relevance
+        if not (kept[GRADE].to_numpy() >= least).any():
             self._fail_if_any()
             raise InputError(
-                "there are no positives at all: no judgment has a grade of 1 or more",
-                expected="qrels with at least one (query, document) pair of grade 1 or more",
+                f"there are no positives at all: no judgment has a grade of {least} or more",
+                expected=f"qrels with at least one (query, document) pair of grade {least} or more",
                 remedy="look at the file given as qrels and at --split",
             )
         return kept
@@ -334,6 +336,16 @@ class Ingest:
             "left_out": dict(sorted(self.left_out.items())),
             "skipped": dict(sorted(self.problems.counts.items())),
         }
+
+
+def _knowledge(source: Source) -> Json:
+    """What an input knows of its judgments, where that is not the usual."""
+    least, where = source.min_relevance, source.negatives_where
+    return {
+        **({"min_relevance": least} if least != 1 else {}),
+        **({"closed_world": True} if source.closed_world else {}),
+        **({"negatives_where": where} if where else {}),
+    }
 
 
 class SeenHashes:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from hnmine.core.answers import contains, normalised, parse_answers, patterns
+from hnmine.core.neighbourhood import NEAREST, Members
 from hnmine.core.pool import Pairs, Pool, best_first, draw_documents, ranks_of, unite
 from hnmine.engines.arithmetic import numpy_facts
 from hnmine.engines.retriever import Queries, Ragged, Retriever, Rows
@@ -36,6 +37,7 @@ from hnmine.schema import (
     HAS_ANSWER,
     IMPORTED,
     IS_POSITIVE,
+    NEAR_SOURCE,
     QUERY_ID,
     RANDOM_SOURCE,
     RELEVANCE,
@@ -103,8 +105,15 @@ class Mine(Stage):
             raise UsageError(f"--top-k {options.top_k}: at least 0, which searches nothing")
         if options.random < 0:
             raise UsageError(f"--random {options.random}: at least 0")
+        if options.random_near < 0:
+            raise UsageError(f"--random-near {options.random_near}: at least 0")
         if options.clusters < 0:
             raise UsageError(f"--clusters {options.clusters}: at least 0")
+        if options.random_near and not (options.clusters and self._clustered is not None):
+            raise UsageError(
+                f"--random-near {options.random_near} draws from clusters of a dense index",
+                expected="--clusters N (LEMON takes 15 for 41,000 entities) and a dense index",
+            )
         self.runs: list[RunSource] = read_runs(options.run, collection, cache or default_cache())
         names = [index.name for index in self.indexes] + [run.name for run in self.runs]
         if not names and not options.random and options.top_k != 0:
@@ -117,7 +126,9 @@ class Mine(Stage):
         self.scores = self._score_infos()
         self.rank_by = self._rank_by()
         self.excluded = find_exclusions(collection, options)
-        self.condition = Prefilter(collection, options.where) if options.where is not None else None
+        self.min_relevance = collection.min_relevance if options.min_relevance is None else options.min_relevance
+        self.where = _both(options.where, collection.negatives_where)
+        self.condition = Prefilter(collection, self.where) if self.where is not None else None
         self.top_k = TOP_K if options.top_k is None else options.top_k
         self.deepening = self._deepening()
         self.query_rows = self.deepening.query_rows if self.deepening else self._queries_with_positives()
@@ -152,7 +163,8 @@ class Mine(Stage):
 
     def _hits(self, artefact: Artefact) -> Hits:
         if self.condition is not None:
-            raise UsageError("--hits are of the whole corpus: with --where, leave them out")
+            why = "with --where" if self.options.where is not None else "with classes"
+            raise UsageError(f"--hits are of the whole corpus: {why}, leave them out")
         hits = Hits(artefact, self.collection, self.indexes)
         hits.check(self.query_rows, self.excluded.depth(self.top_k))
         return hits
@@ -177,7 +189,7 @@ class Mine(Stage):
 
     def _queries_with_positives(self) -> Rows:
         qrels = self.excluded.allowed(self.collection.qrels)
-        rows = queries_with_positives(qrels, self.options.min_relevance)
+        rows = queries_with_positives(qrels, self.min_relevance)
         if self.options.limit is None:
             return rows
         ids = self.collection.query_ids.take(pa.array(rows))
@@ -209,7 +221,7 @@ class Mine(Stage):
         """Depth, sources, order, and which queries are mined."""
         runs = {run.name: run.digest for run in self.runs}
         options = {**as_plain(self.options), "top_k": self.top_k, "run": runs, "rank_by": self.rank_by}
-        options["deepen_from"] = None
+        options |= {"deepen_from": None, "where": self.where, "min_relevance": self.min_relevance}
         recall = {name: found for name, (_, found) in self.searches.items()}
         for name in ("exclude_queries", "exclude_documents"):
             del options[name]  # the file's hash is below; its place is nobody's business
@@ -230,7 +242,7 @@ class Mine(Stage):
     def sizes(self) -> Json:
         """Queries, and the most candidate rows there can be."""
         sources = len(self.indexes) + len(self.runs)
-        rows = len(self.query_rows) * (sources * self.top_k + self.options.random)
+        rows = len(self.query_rows) * (sources * self.top_k + self.options.random + self.options.random_near)
         return {
             "queries": len(self.query_rows),
             "documents": len(self.collection.documents),
@@ -302,7 +314,7 @@ class Mine(Stage):
         queries = Queries(rows=query_rows, texts=self.collection.query_texts(query_rows))
         documents = len(self.collection.documents)
         judged = self.excluded.allowed_documents(self.collection.qrels.of(query_rows))
-        known = judged.grades >= self.options.min_relevance
+        known = judged.grades >= self.min_relevance
         positives = Pairs(owner=judged.query_rows[known], rows=judged.doc_rows[known])
         allowed = Allowed(self.condition, query_rows, positives)
         judged = allowed.judged(judged)
@@ -334,6 +346,8 @@ class Mine(Stage):
         query_ids = self.collection.query_ids.take(pa.array(query_rows))
         if self.options.random:
             sources[RANDOM_SOURCE] = self._draw(query_ids.to_pylist(), judged.query_rows, judged.doc_rows, allowed)
+        if self.options.random_near:
+            sources[NEAR_SOURCE] = self._draw_near(query_ids.to_pylist(), judged, positives, allowed)
         pool = unite(sources, len(query_rows), documents)
         scores = {name: np.asarray(pool.gather(name, own, np.nan), np.float32) for name, own in found_scores.items()}
         for retriever in self.retrievers():
@@ -341,7 +355,9 @@ class Mine(Stage):
         if any(score.origin == IMPORTED for score in self.scores):
             scores[IMPORTED] = _imported(pool, judged, existing)
         grade, is_judged = _grades(pool, judged.grades)
-        is_positive = is_judged & (grade >= self.options.min_relevance)
+        if self.collection.negatives_where is not None:
+            is_judged[:] = True  # what was let in and is no positive is known to be none
+        is_positive = is_judged & (grade >= self.min_relevance)
         order = self._order(pool, scores)
         columns: dict[str, pa.Array] = {
             QUERY_ID: query_ids.take(pa.array(pool.owner[order])),
@@ -387,6 +403,33 @@ class Mine(Stage):
                 judged = judged_rows[bounds[i] : bounds[i + 1]]
                 taken = np.searchsorted(free, judged[np.isin(judged, free)])
                 drawn[i] = free[draw_documents(seed, taken, len(free), self.options.random)]
+        owner = np.repeat(np.arange(len(drawn)), [len(d) for d in drawn])
+        return Pairs(owner=owner, rows=np.concatenate(drawn) if drawn else np.empty(0, np.int64))
+
+    @property
+    def _clustered(self) -> int | None:
+        """The number of the first dense index, whose clusters --random-near draws from; None if there is none."""
+        return next((n for n, index in enumerate(self.indexes) if index.artefact.kind is Kind.DENSE_INDEX), None)
+
+    def _draw_near(self, query_ids: list[str], judged: Qrels, positives: Pairs, allowed: Allowed) -> Pairs:
+        """Keyed random documents of the clusters around each query's positives, its judged documents excluded."""
+        assert self._clustered is not None
+        index, count = self.retrievers()[self._clustered], self.options.clusters
+        cluster = index.cluster_of_all(count)
+        assert cluster is not None
+        around = index.clusters_around(positives.rows, count, NEAREST)
+        everything = draw_space(self.excluded.documents, len(self.collection.documents))
+        known, taken = (np.searchsorted(o, np.arange(len(query_ids) + 1)) for o in (positives.owner, judged.query_rows))
+        drawn = [np.empty(0, np.int64)] * len(query_ids)
+        for group, free in allowed.spaces(everything):
+            members = Members(cluster, free)
+            for i in group.tolist():
+                drawn[i] = members.draw(
+                    keyed_hash(self.options.seed, NEAR_SOURCE, query_ids[i]),
+                    around[known[i] : known[i + 1]].ravel(),
+                    judged.doc_rows[taken[i] : taken[i + 1]],
+                    self.options.random_near,
+                )
         owner = np.repeat(np.arange(len(drawn)), [len(d) for d in drawn])
         return Pairs(owner=owner, rows=np.concatenate(drawn) if drawn else np.empty(0, np.int64))
 
@@ -456,6 +499,8 @@ class Mine(Stage):
             tokens[EXISTING_SOURCE] = EXISTING_SOURCE
         if self.options.random:
             tokens[RANDOM_SOURCE] = RANDOM_SOURCE
+        if self.options.random_near:
+            tokens[NEAR_SOURCE] = NEAR_SOURCE
         if not tokens:
             return pa.array([[]] * len(order), pa.list_(pa.string()))
         brought = np.stack([pool.brought(name)[order] for name in tokens], axis=1)
@@ -487,6 +532,12 @@ def default_rank_by(scores: Sequence[ScoreInfo]) -> str | None:
             if score.origin == origin:
                 return score.name
     return None
+
+
+def _both(*conditions: str | None) -> str | None:
+    """The condition that all of these hold; None if there are none."""
+    asked = [condition for condition in conditions if condition is not None]
+    return asked[0] if len(asked) == 1 else " and ".join(f"({one})" for one in asked) or None
 
 
 def _score_the_rest(retriever: Retriever, queries: Queries, pool: Pool, scores: npt.NDArray[np.float32]) -> None:

@@ -46,7 +46,7 @@ def training_places(output: Path, form: Format) -> tuple[Path, Path | None]:
     if suffix not in _FILES:
         return output, None
     if found.beside:
-        files = ", ".join([found.name, *(further.name for further in (*found.beside, *found.static))])
+        files = ", ".join([found.name, *(further.name for further in found.beside), *found.fixed(["train"], "")])
         raise UsageError(
             f"-o {output}: --format {form} is several files ({files})",
             expected="a directory",

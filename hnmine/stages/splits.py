@@ -108,11 +108,14 @@ class Splits:
 
 
 def split_file(file: str, split: str) -> str:
-    """The file of a split beside that of the training rows: `validation.jsonl` for `train.jsonl`, else with its name
-    before the suffix: `triplets.validation.parquet`.
+    """The file of a split beside that of the training rows: `validation.jsonl` for `train.jsonl`, and
+    `qrels.validation.tsv` for `qrels.train.tsv`; else with its name before the suffix: `triplets.validation.parquet`.
     """
     folder, base = posixpath.split(file)
-    stem, suffix = posixpath.splitext(base)
+    parts = base.split(".")
     if split != VALIDATION:
         return file
-    return posixpath.join(folder, f"{split}{suffix}" if stem == TRAIN else f"{stem}.{split}{suffix}")
+    if TRAIN in parts:
+        return posixpath.join(folder, ".".join(split if part == TRAIN else part for part in parts))
+    stem, suffix = posixpath.splitext(base)
+    return posixpath.join(folder, f"{stem}.{split}{suffix}")

@@ -7,10 +7,12 @@ their scores, if the trainer reads any.
 
 from __future__ import annotations
 
+import json
 import random
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from _proof import check
@@ -29,6 +31,12 @@ class Row:
     query: str
     positives: Sequence[tuple[Any, float | None]]
     negatives: Sequence[tuple[Any, float | None]]
+
+
+def json_lines(file: Path) -> list[dict[str, Any]]:
+    """The objects of a file, read as JSON alone: a line ends in a line feed, whatever else a text holds."""
+    with open(file, encoding="utf-8", newline="\n") as lines:
+        return [json.loads(line) for line in lines]
 
 
 def match(groups: Iterable[Group], rows: Sequence[Row], item: Callable[[str, Any], Item]) -> int:

@@ -5,13 +5,12 @@ The runners of the package load file, model, collator and trainer, as its comman
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from _drawn import GROUP, Group, Row, batches, cut, items_of, loss_of, match, pairs
+from _drawn import GROUP, Group, Row, batches, cut, items_of, json_lines, loss_of, match, pairs
 from _proof import CannotRun, Cell, Settings, main
 
 INSTRUCTION = "find:"
@@ -66,7 +65,7 @@ def rows_of(place: Path) -> list[Row]:
     def side(row: dict[str, Any], name: str) -> list[tuple[str, float | None]]:
         return list(zip(row[name], row.get(f"{name}_scores") or [None] * len(row[name]), strict=True))
 
-    read = [json.loads(line) for line in place.read_text(encoding="utf-8").splitlines()]
+    read = json_lines(place)
     return [
         Row(query=row.get("prompt", "") + row["query"], positives=side(row, "pos"), negatives=side(row, "neg"))
         for row in read

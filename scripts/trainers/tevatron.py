@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
 
-from _drawn import GROUP, Group, Row, batches, cut, items_of, loss_of, match, pairs
+from _drawn import GROUP, Group, Row, batches, cut, items_of, json_lines, loss_of, match, pairs
 from _proof import CannotRun, Cell, Settings, main
 
 EXPORTS = ("tevatron", "tevatron --scores", "tevatron-v2")
@@ -54,7 +54,7 @@ def commit() -> str:
 def rows_of(place: Path) -> list[Row]:
     """What the file says, read as JSON alone. A document is its title and its text."""
     file, corpus = (place / "train.jsonl", place / "corpus.jsonl") if place.is_dir() else (place, None)
-    read = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    read = json_lines(file)
     if corpus is None:
         return [
             Row(
@@ -64,7 +64,7 @@ def rows_of(place: Path) -> list[Row]:
             )
             for row in read
         ]
-    documents = [json.loads(line) for line in corpus.read_text(encoding="utf-8").splitlines()]
+    documents = json_lines(corpus)
     known = {own["docid"]: ("", own["text"]) for own in documents}
     return [
         Row(

@@ -19,7 +19,7 @@ from hnmine.stages.formats import FORMATS
 
 WORDS = ["man", "food", "bread", "girl", "baby", "horse"]
 DOCUMENTS = {
-    f"d {number}": ("" if number % 3 else f'Títle "{number}"\n', f"{one} {other}")
+    f"d {number}": ("" if number % 3 else f'Títle "{number}"\n', f"{one} {other}" + "\u2028" * (number == 1))
     for number, (one, other) in enumerate((a, b) for a in WORDS for b in WORDS if a < b)
 }
 QUERIES = {f"q{number}": f"{word} “{number}”\t\\" for number, word in enumerate(WORDS)} | {"lone": "nothing like it"}
@@ -40,7 +40,7 @@ def lines(rows: list[Row]) -> str:
 
 
 def loads(path: Path) -> list[Row]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return [json.loads(line) for line in path.read_bytes().split(b"\n") if line]
 
 
 @pytest.fixture(scope="module")
@@ -203,7 +203,7 @@ def test_shards_hold_the_rows_of_the_file(exported: Export, form: str) -> None:
 @pytest.mark.parametrize("form", ["flagembedding", "tevatron", "tevatron-v2"])
 def test_what_has_no_place_is_refused(exported: Export, form: str) -> None:
     for option in ("weight", *(["scores"] if form == "tevatron-v2" else [])):
-        with pytest.raises(UsageError, match=f"--{option}: .*{form} have no place for it"):
+        with pytest.raises(UsageError, match=f"--{option}: .*{form} has no place for {option}s?"):
             exported("t", format=form, **{option: True})
 
 
@@ -267,6 +267,16 @@ def test_flagembedding_reads_numbers_as_large_as_json_has_them(tmp_path: Path) -
         [],
         ["t.jsonl:1 | score not a finite number | inf"],
     )
+
+
+def test_flagembedding_has_no_softmax_of_whole_numbers(tmp_path: Path) -> None:
+    whole = {**FLAG, "pos_scores": [1], "neg_scores": [0, 0]}
+    (tmp_path / "t.jsonl").write_text(lines([whole, whole]), encoding="utf-8")
+    assert refused("flagembedding", tmp_path / "t.jsonl")[1] == [
+        "t.jsonl | scores are whole numbers, all of them | write 1.0 for 1"
+    ]
+    (tmp_path / "t.jsonl").write_text(lines([whole, {**whole, "pos_scores": [1.0]}]), encoding="utf-8")
+    assert len(examples("flagembedding", tmp_path / "t.jsonl")) == 2
 
 
 def test_flagembedding_scores_on_one_side(tmp_path: Path) -> None:

@@ -9,10 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import hnmine
 from hnmine.errors import ProblemLog
+from hnmine.files.encodings import Parquet
 from hnmine.files.readers.examples import Example, Passage
 from hnmine.files.readers.margins import Margins
 from hnmine.hashing import keyed_hash
@@ -164,3 +167,33 @@ def test_margins_are_scores_up_to_a_constant() -> None:
     assert found == pytest.approx({name: score - truth[zero] for name, score in truth.items()})
     assert margins.score(keyed_hash(0, "q", "other")) is None
     assert margins.score(keyed_hash(0, "r", "n1")) == -1.0
+
+
+def broken(form: Format, place: Path) -> Path:
+    """The file of rows, spoilt: a line that is none, or a Parquet column of nulls."""
+    found = FORMATS[form]
+    file = place / found.name if found.beside else place
+    if isinstance(found.encoding, Parquet):
+        rows = pq.read_table(file)
+        pq.write_table(rows.set_column(0, rows.schema.field(0), pa.nulls(len(rows), rows.schema.field(0).type)), file)
+    else:
+        lines = file.read_text(encoding="utf-8").split("\n")
+        lines[1] = "{"
+        file.write_text("\n".join(lines), encoding="utf-8")
+    return file
+
+
+@pytest.mark.parametrize("form", READ)
+def test_audit_takes_the_file_and_refuses_it_spoilt(run: Path, form: Format, tmp_path: Path) -> None:
+    place = exported(run, tmp_path / "first", form)
+    options = hnmine.AuditOptions(format=form)
+    report = hnmine.audit(place, options=options)
+    assert report["queries"] == 10
+    has_sides = form is not Format.LABELED_PAIR  # of scores alone
+    assert (report["positives"] > 0, report["negatives"] > 0) == (has_sides, has_sides)
+    assert {kind for kind, count in report["problems"].items() if count} <= {"non-finite-score", "too-few-negatives"}
+    file = broken(form, place)
+    with pytest.raises(hnmine.InputError) as caught:
+        hnmine.audit(place, options=options)
+    assert caught.value.exit_code == 3
+    assert str(file) in caught.value.render()

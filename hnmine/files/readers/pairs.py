@@ -29,6 +29,8 @@ LIKELY_COLUMNS = (
     ("positive", "answer", "passage", "document"),
 )
 """Names that other pairs files use; they are proposed in the error, never taken unasked."""
+LIKELY_CLASSES = ("label", "class", "category", "intent", "topic")
+"""As these, of the column with classes in files that are no pairs at all."""
 
 
 _LIKE_A_NEGATIVE = re.compile(r"(hard[_ -]?)?neg(ative)?s?[_ -]?\d*", re.IGNORECASE)
@@ -92,6 +94,9 @@ def check_columns(names: list[str], shown: str, options: InputOptions) -> None:
             missing.append(repr(pattern))
             mistyped = True
             proposed += ["--negative-columns", nearest(pattern, names) or "COLUMN"]
+    label = next((name for name in LIKELY_CLASSES if name in names), None)
+    if defaults.text_column in names and label and not mistyped:
+        proposed += ["(pairs), or --class-column", label, "(texts of classes)"]
     if missing:
         raise (UsageError if mistyped else InputError)(
             f"{shown}: no column {' and no column '.join(missing)}",

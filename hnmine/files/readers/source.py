@@ -24,7 +24,9 @@ class Source(ABC):
     """
 
     kind: str
-    """`beir`, `pairs`, `msmarco`, `stdlib`, `corpus` or `training`."""
+    """`beir`, `pairs`, `msmarco`, `classes`, `triples`, `stdlib`, `corpus` or `training`."""
+    min_relevance: int = 1
+    """The lowest grade of its qrels that makes a document a positive; lower ones above 0 are no negatives either."""
 
     @property
     @abstractmethod
@@ -50,6 +52,17 @@ class Source(ABC):
     @abstractmethod
     def qrels(self, problems: ProblemLog) -> Iterator[Judgment]:
         """Each judgment, in file order; none for a corpus alone."""
+
+    closed_world: bool = False
+    """Whether what is not judged is by default taken for a negative, unless a rule is asked for that doubts it."""
+
+    @property
+    def negatives_where(self) -> str | None:
+        """The condition that is true of all pairs known to be negatives, for an input that knows this of every pair.
+
+        Only such documents are mined then, and their relevance is 0. None: what is not judged is not known.
+        """
+        return None
 
     def column_names(self, table: Literal["documents", "queries"]) -> list[str] | None:
         """The columns that a table will have in the collection; None if only reading everything can tell."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -290,17 +290,6 @@ class RowsFile:
 FurtherFile = DocumentsFile | QueriesFile | RowsFile
 
 
-@dataclass(frozen=True, kw_only=True)
-class StaticFile:
-    """A small further file that says something about the others.
-
-    `text` gets the fingerprint of the decisions, and the splits that the rows are written in.
-    """
-
-    name: str
-    text: Callable[[str, Sequence[str]], str]
-
-
 class TrainingFormat(ABC):
     """A layout of training files, to the letter of what the trainer reads.
 
@@ -312,7 +301,6 @@ class TrainingFormat(ABC):
     name: ClassVar[str] = "train.parquet"
     """Where the rows go in a directory with further files."""
     beside: ClassVar[tuple[FurtherFile, ...]] = ()
-    static: ClassVar[tuple[StaticFile, ...]] = ()
     is_fixed: ClassVar[bool] = False
     """Whether every row has as many negatives as any other, so that a query with too few can be padded."""
     has_instruction: ClassVar[bool] = False
@@ -332,6 +320,13 @@ class TrainingFormat(ABC):
     """Whether a query may stand in its files once for every epoch; if not, they hold one epoch."""
     ids_without: ClassVar[str | None] = None
     """What no id may hold, because it would be read as something else: a regular expression."""
+
+    def fixed(self, splits: Sequence[str], decisions: str) -> Mapping[str, str]:
+        """Small further files of a directory, by name: what they say of the splits and of the decisions exported.
+
+        Their names do not depend on `decisions`, a fingerprint.
+        """
+        return {}
 
     @abstractmethod
     def lay_out(self, chosen: Chosen, *, width: int, keys: Keys | None, pad: bool = False) -> tuple[Layout, int]:

@@ -75,16 +75,20 @@ class FlagEmbedding(TrainingFormat):
         require_columns(rows, "query", *_SIDES)
         same = SameKeys(*_TEXTS, *_SIZES, *_SCORES)
         types: dict[str, Any] = {}
+        kinds: set[type] = set()
 
         def parse(where: str, row: Mapping[str, Any]) -> Example:
             same.check(row)
             example = _example(where, row)
+            kinds.update(type(score) for name in _SCORES for score in row.get(name) or ())
             own, known = row.get("type"), types.setdefault(where.rpartition(":")[0], row.get("type"))
             if own != known:
                 raise BadRecord("another type than in the first row", f"{own!r}, not {known!r}")
             return example
 
-        return parsed(rows.read(problems), problems, parse)
+        yield from parsed(rows.read(problems), problems, parse)
+        if kinds == {int}:  # PyTorch has no softmax of integers
+            problems.add("scores are whole numbers, all of them", rows.files[0].shown, "write 1.0 for 1")
 
 
 def _example(where: str, row: Mapping[str, Any]) -> Example:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,19 +12,12 @@ from hnmine.core.layout import Chosen, Keys, Layout, row_per_pair
 from hnmine.errors import ProblemLog
 from hnmine.files.encodings import Parquet
 from hnmine.files.readers.examples import Example, Passage
-from hnmine.stages.formats.base import DocumentsFile, QueriesFile, Rows, StaticFile, TrainingFormat
+from hnmine.stages.formats.base import DocumentsFile, QueriesFile, Rows, TrainingFormat
 from hnmine.stages.formats.by_id import Joined, Lookup
 from hnmine.stages.formats.text_columns import BadRow, numbers
 
-
-def _card(decisions: str, splits: Sequence[str]) -> str:
-    """What lets `load_dataset(DIR, "queries", split="train")` tell the files apart."""
-    lines = ["---", "configs:"]
-    for name in ("train", "queries", "documents"):
-        lines += [f"- config_name: {name}", "  data_files:"]
-        for split in splits if name == "train" else ("train",):
-            lines += [f"  - split: {split}", f"    path: {name if split == 'train' else split}.parquet"]
-    return "\n".join([*lines, "---", ""])
+_CONFIG = "- config_name: {0}\n  data_files:\n"
+_SPLIT = "  - split: {0}\n    path: {1}.parquet\n"
 
 
 class Ids(TrainingFormat):
@@ -47,9 +40,14 @@ class Ids(TrainingFormat):
             table=lambda documents: pa.table({"document_id": documents.ids, "text": documents.texts}),
         ),
     )
-    static = (StaticFile(name="README.md", text=_card),)
     takes_margins: ClassVar[bool] = True
     """Whether a row may have one number less than documents: the margins to the positive."""
+
+    def fixed(self, splits: Sequence[str], decisions: str) -> Mapping[str, str]:
+        """A card that lets `load_dataset(DIR, "queries", split="train")` tell the files apart."""
+        rows = _CONFIG.format("train") + "".join(_SPLIT.format(split, split) for split in splits)
+        texts = "".join(_CONFIG.format(name) + _SPLIT.format("train", name) for name in ("queries", "documents"))
+        return {"README.md": f"---\nconfigs:\n{rows}{texts}---\n"}
 
     def lay_out(self, chosen: Chosen, *, width: int, keys: Keys | None, pad: bool = False) -> tuple[Layout, int]:
         """A row for each pair whose query has at least `width` negatives; with `pad`, at least one."""

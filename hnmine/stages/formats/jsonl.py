@@ -27,6 +27,7 @@ class PlainJsonl(TrainingFormat):
 
     encoding: ClassVar[Encoding] = JsonLines()
     has_instruction = True
+    has_free_columns = True
 
     def lay_out(self, chosen: Chosen, *, width: int, keys: Keys | None, pad: bool = False) -> tuple[Layout, int]:
         """A row for each query with a positive and a negative."""

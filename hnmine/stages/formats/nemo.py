@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,7 +17,7 @@ from hnmine.files.readers.fields import BadRecord
 from hnmine.files.readers.json_documents import read_json_rows
 from hnmine.files.readers.rows import shards
 from hnmine.files.readers.streams import InputFile
-from hnmine.stages.formats.base import Documents, DocumentsFile, FurtherFile, Rows, StaticFile, TrainingFormat
+from hnmine.stages.formats.base import Documents, DocumentsFile, FurtherFile, Rows, TrainingFormat
 from hnmine.stages.formats.reading import (
     Known,
     directory_of,
@@ -43,7 +43,7 @@ def _documents(documents: Documents) -> pa.Table:
     return pa.table({"id": documents.ids, "text": documents.texts})
 
 
-def _metadata(decisions: str, splits: Sequence[str]) -> str:
+def _metadata(decisions: str) -> str:
     return json.dumps({"class": "TextQADataset", "corpus_id": _corpus_id(decisions)}) + "\n"
 
 
@@ -58,8 +58,11 @@ class Nemo(TrainingFormat):
     beside: ClassVar[tuple[FurtherFile, ...]] = (
         DocumentsFile(name=f"{_CORPUS}/train.parquet", encoding=Parquet(), table=_documents),
     )
-    static = (StaticFile(name=f"{_CORPUS}/{_METADATA}", text=_metadata),)
     takes_weights = False
+
+    def fixed(self, splits: Sequence[str], decisions: str) -> Mapping[str, str]:
+        """What makes the folder of the corpus one."""
+        return {f"{_CORPUS}/{_METADATA}": _metadata(decisions)}
 
     def lay_out(self, chosen: Chosen, *, width: int, keys: Keys | None, pad: bool = False) -> tuple[Layout, int]:
         """A row for each pair whose query has a negative."""
@@ -117,12 +120,12 @@ def _wanted(rows: list[tuple[str, Any]], corpora: set[str]) -> dict[str, set[str
     """The ids that the rows name, by corpus; rows that say something else are found out later."""
     wanted: dict[str, set[str]] = {name: set() for name in corpora}
     for _, row in rows:
-        if not isinstance(row, dict) or not isinstance(name := row.get("corpus_id"), str):
+        if not isinstance(row, dict) or (name := str(row.get("corpus_id"))) not in wanted:
             continue
         for key in ("pos_doc", "neg_doc"):
             listed = row.get(key)
             for one in listed if isinstance(listed, list) else ():
-                wanted.setdefault(name, set()).add(str(one.get("id") if isinstance(one, dict) else one))
+                wanted[name].add(str(one.get("id") if isinstance(one, dict) else one))
     return wanted
 
 
