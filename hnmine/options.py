@@ -189,6 +189,17 @@ class Mixing(StrEnum):
     GEODESIC = "geodesic"
 
 
+class BatchPlan(StrEnum):
+    """Which rows of a training file are put into one batch."""
+
+    RANDOM = "random"
+    SOURCE = "source"
+    LANGUAGE = "language"
+    CLUSTER = "cluster"
+    WALK = "walk"
+    SNOWBALL = "snowball"
+
+
 class Pad(StrEnum):
     """What a format of fixed width does with a query that has too few negatives."""
 
@@ -624,6 +635,23 @@ class ExportOptions(SampleOptions):
     )
     rows_per_file: int | None = option(
         None, "Rows a shard when -o is a directory; shards are named as the Hugging Face Hub likes them."
+    )
+    batch_plan: BatchPlan | None = option(
+        None,
+        "Put rows into batches, none with two that must not share one, and write them batch by batch: at random, of "
+        "one source or language (a column of the queries), by clusters of queries, or by walks over what they found.",
+    )
+    batch_size: int | None = option(None, "Rows a batch of the plan: the trainer's batch size per device.")
+    batch_by: str | None = option(
+        None,
+        "Column of the queries of which a batch has one value, whatever the plan [default: source or language with the "
+        "plan of that name].",
+    )
+    cluster_size: int | None = option(
+        None, "Queries a cluster: in smaller ones negatives are easier, of larger ones too [default: --batch-size]."
+    )
+    collisions: bool = option(
+        False, "List the (query, document) pairs that must not share a batch beside the file; a plan does so anyway."
     )
 
 

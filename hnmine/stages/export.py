@@ -27,6 +27,9 @@ from hnmine.files.remote import joined, relative
 from hnmine.hashing import keyed_hashes_of_rows
 from hnmine.options import ExportOptions, Format, Order, Pad, as_plain
 from hnmine.schema import P_FALSE_NEGATIVE, Kind
+from hnmine.stages.batch_plan import Planned, plan_batches
+from hnmine.stages.batch_plan import check as check_batches
+from hnmine.stages.collisions import Collisions, InFile, find_collisions
 from hnmine.stages.columns import renamed
 from hnmine.stages.formats import FORMATS
 from hnmine.stages.formats.base import (
@@ -40,7 +43,7 @@ from hnmine.stages.formats.base import (
     TrainingFormat,
 )
 from hnmine.stages.mixed import mixed_sibling, mixer_of
-from hnmine.stages.picked import Picked, Words, join, read_picked
+from hnmine.stages.picked import Ints, Picked, Words, join, read_picked
 from hnmine.stages.places import refuse_foreign
 from hnmine.stages.prompts import Prompts
 from hnmine.stages.splits import VALIDATION, Split, Splits, split_file
@@ -48,6 +51,7 @@ from hnmine.stages.stage import Outcome, Stage, block_size, cut, require_made_fr
 from hnmine.stages.training_rows import missing_scores, missing_weights, provenance_table, training_table
 
 TEXTS_PER_BLOCK = 131_072
+COLLISIONS = "collisions"
 _KEYED = 65_536
 """Pairs whose ids are Python strings at a time."""
 
@@ -76,6 +80,7 @@ class Export(Stage):
     ) -> None:
         require_made_from(collection.artefact, decisions)
         check_layout(options)
+        check_batches(options, collection)
         self.collection = collection
         self.table = CandidatesTable(decisions)
         self.options = options
@@ -112,6 +117,9 @@ class Export(Stage):
         self._shape = Splits(collection, self.picked, layout, options, by_epoch=by_epoch)
         self.layout, self.splits = self._shape.layout, self._shape.splits
         self._require_values()
+        self.collisions, self.planned = self._batches(queries, parts[0].query_rows)
+        if self.planned is not None:
+            self.layout = self.layout.take(self.planned.order)
         self._names: list[str] | None = None
         if options.columns:
             self._names = renamed(self._training(self.layout.between(0, 1)), options.columns)
@@ -121,8 +129,11 @@ class Export(Stage):
         usual = max(1_024, TEXTS_PER_BLOCK * len(self.layout) // max(texts, 1))
         self.block_rows = options.rows_per_file or block_size(usual)
 
-    def _further(self) -> Iterator[Further]:
-        """The pieces of the format's further files: one each, and one a split where a file has rows of its own."""
+    def _further(self) -> Iterator[Further | Listed]:
+        """The pieces of the format's further files: one each, and one a split where a file has rows of its own.
+
+        And the pairs of each split that must not share a batch.
+        """
         for number, file in enumerate(self.form.beside):
             if not isinstance(file, RowsFile):
                 yield Further(file, self, f"{_FURTHER}{number}", None)
@@ -132,6 +143,28 @@ class Export(Stage):
             for split in splits:
                 rows = layout.between(split.start, split.stop)
                 yield Further(file, self, f"{_FURTHER}{number}{_OF_SPLIT}{split.name}", rows)
+
+        if self.collisions is not None:
+            for split in self.splits:
+                pairs = self.collisions.among(split.start, split.stop)
+                yield Listed(self.collection, pairs, f"{COLLISIONS}{_OF_SPLIT}{split.name}")
+
+    def _batches(self, positions: Ints, query_rows: Ints) -> tuple[Collisions | None, Planned | None]:
+        """The pairs that must not share a batch, and the plan of batches, as far as they were asked for.
+
+        `positions` in the decisions are those of the queries that are `query_rows` of the collection (ascending).
+        """
+        options, layout = self.options, self.layout
+        if options.batch_plan is None and not options.collisions:
+            return None, None
+        rows = InFile.of(self.picked.query_rows[layout.query], layout.offsets, self.picked.documents(layout.places))
+        positions = positions[np.searchsorted(query_rows, rows.queries)]
+        collisions = find_collisions(self.collection, self.table, positions, rows)
+        if options.batch_plan is None:
+            return collisions, None
+        split = np.repeat(np.arange(len(self.splits)), [len(split) for split in self.splits])
+        part = split * (self.picked.epochs.max() + 1) + self.picked.epochs[layout.query]
+        return collisions, plan_batches(self.collection, self.table, positions, collisions, part, options)
 
     def _require_rows(self, layout: Layout) -> None:
         if not (layout.places < 0).any():
@@ -227,7 +260,7 @@ class Export(Stage):
     def parameters(self) -> Json:
         """The layout, and where the file goes relative to the artefact."""
         splits = [split.name for split in self.splits]
-        named = [name for name, _ in _whole(self.form, None, splits).values()]
+        named = [name for name, _ in _whole(self.form, None, splits, lists=self.collisions is not None).values()]
         named += self.form.fixed(splits, "")
         return {
             "options": as_plain(self.options),
@@ -257,13 +290,14 @@ class Export(Stage):
         further = next((further for further in self.further if further.name == piece), None)
         if further is not None:
             folder, _, of = piece.partition(_OF_SPLIT)
-            encoding = further.file.encoding
+            encoding = further.encoding
             part = f"{folder}/{of or folder}-{digits}{encoding.part_suffix}"
             rows = encoding.write_part(draft.path / part, further.table(number, block.size))
             draft.commit(block.name, {part: rows}, {})
             return
         split, layout = self._split(piece), self._rows_of(block)
-        tables = {"data": self._written(layout), "ids": provenance_table(self.collection, self.picked, layout)}
+        ids = provenance_table(self.collection, self.picked, layout, self._batches_of(split, number, len(layout)))
+        tables = {"data": self._written(layout), "ids": ids}
         counts: Json = {"rows": len(layout)}
         if self.mixer is not None:
             tables[_MIXED], counts["rows_without_mixture"] = self.mixer.table(self.collection, self.picked, layout)
@@ -286,7 +320,16 @@ class Export(Stage):
                 "pairs_left_out": self.pairs_left_out,
                 "queries": len(np.unique(self.picked.query_rows[self.layout.query])),
             }
+            counts |= {} if self.planned is None else self.planned.counts
+            counts |= {} if self.collisions is None else {"collisions": len(self.collisions)}
         draft.commit(block.name, files, counts)
+
+    def _batches_of(self, split: Split, number: int, rows: int) -> npt.NDArray[np.int32] | None:
+        """The batch of each row of a block, from 0 in each split; None without a plan."""
+        if self.planned is None:
+            return None
+        start = split.start + number * self.block_rows
+        return np.asarray(self.planned.batch[start : start + rows] - self.planned.batch[split.start], np.int32)
 
     @property
     def is_sharded(self) -> bool:
@@ -329,8 +372,11 @@ class Export(Stage):
             raise UsageError("-o -: --validation makes two files", expected="a file or a directory")
         if self.mixer is not None:
             raise UsageError("-o -: mixed vectors are a file of their own", expected="a file or a directory")
-        for block in self.blocks():
-            yield from self.form.encoding.lines(self._written(self._rows_of(block)))
+        if self.options.collisions:
+            raise UsageError("-o -: --collisions are a file of their own", expected="a file or a directory")
+        for split in self.splits:
+            for block in cut(len(split), self.block_rows, split.name):
+                yield from self.form.encoding.lines(self._written(self._rows_of(block)))
 
     @classmethod
     def close(cls, draft: Draft) -> Artefact:
@@ -338,7 +384,9 @@ class Export(Stage):
         form = FORMATS[Format(draft.plan["options"]["format"])]
         receipts = draft.receipts(draft.plan["blocks"])
         parts = {name: rows for receipt in receipts for name, rows in receipt["files"].items()}
-        whole = _whole(form, draft.plan["file"], draft.plan["splits"])
+        asked = draft.plan["options"]
+        lists = bool(asked["collisions"] or asked["batch_plan"])
+        whole = _whole(form, draft.plan["file"], draft.plan["splits"], lists=lists)
         files: Json = {}
         for piece, (name, encoding) in whole.items():
             own = sorted(part for part in parts if part.startswith(f"{piece}-"))
@@ -356,8 +404,13 @@ _OF_SPLIT = "."
 _MIXED = "mixed"
 
 
-def _whole(form: TrainingFormat, file: str | None, splits: Sequence[str]) -> dict[str, tuple[str, Encoding]]:
-    """What is joined of parts: how the names of these begin, and the name and encoding of the file."""
+def _whole(
+    form: TrainingFormat, file: str | None, splits: Sequence[str], *, lists: bool
+) -> dict[str, tuple[str, Encoding]]:
+    """What is joined of parts: how the names of these begin, and the name and encoding of the file.
+
+    With `lists`, the collisions of each split too.
+    """
     found: dict[str, tuple[str, Encoding]] = {}
     for split in splits:
         if file is not None:
@@ -367,6 +420,11 @@ def _whole(form: TrainingFormat, file: str | None, splits: Sequence[str]) -> dic
             found[f"{_MIXED}/{split}"] = (mixed_sibling(Path(named)).as_posix(), Parquet())  # if there are any
         elif form.beside:
             found[f"data/{split}"] = (split_file(form.name, split), form.encoding)
+        if lists:
+            listed = f"{COLLISIONS}/{split}.parquet"
+            if file is not None:
+                listed = sibling(Path(split_file(file, split)), COLLISIONS).as_posix()
+            found[f"{COLLISIONS}/{split}"] = (listed, Parquet())
     for number, further in enumerate(form.beside):
         folder = f"{_FURTHER}{number}"
         for split in splits if isinstance(further, RowsFile) else [folder]:
@@ -399,7 +457,7 @@ def check_layout(options: ExportOptions) -> None:
 
 _FIXED = "has rows of no fixed width", lambda form: form.is_fixed
 _TEXTS = "has ids and no texts", lambda form: form.has_texts
-_FREE = "has a trainer that knows columns by their names", lambda form: form.has_free_columns
+_FREE = "has columns that are fixed", lambda form: form.has_free_columns
 _SCORES = "has no place for scores", lambda form: form.takes_scores
 _WEIGHTS = "has no place for weights", lambda form: form.takes_weights
 _SINGLE = "is a directory of files with fixed names", lambda form: not form.beside
@@ -419,7 +477,7 @@ class Further:
     """
 
     def __init__(self, file: FurtherFile, export: Export, name: str, layout: Layout | None) -> None:
-        self.file, self.name = file, name
+        self.file, self.name, self.encoding = file, name, file.encoding
         self._collection, self._picked = export.collection, export.picked
         self._layout = layout
         self._scores, self._prompts = export.has_scores, export.prompts
@@ -452,6 +510,22 @@ class Further:
         return self.file.table(Documents(self._collection, rows, self._prompts))
 
 
-def sibling(file: Path) -> Path:
-    """Where the ids of a training file go: `triplets.jsonl` has `triplets.ids.parquet`."""
-    return file.with_name(f"{file.stem}.ids.parquet")
+class Listed:
+    """The pairs of a split that must not share a batch, as a piece of an export: how many, and any block of them."""
+
+    encoding = Parquet()
+
+    def __init__(self, collection: Collection, collisions: Collisions, name: str) -> None:
+        self.name, self.rows = name, len(collisions)
+        self._collection, self._collisions = collection, collisions
+        self.block_rows = block_size(TEXTS_PER_BLOCK)
+
+    def table(self, number: int, size: int) -> pa.Table:
+        """The columns of a block's pairs."""
+        start = number * self.block_rows
+        return self._collisions.table(self._collection, start, start + size)
+
+
+def sibling(file: Path, table: str = "ids") -> Path:
+    """Where the ids, or the collisions, of a training file go: `triplets.jsonl` has `triplets.ids.parquet`."""
+    return file.with_name(f"{file.stem}.{table}.parquet")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -18,15 +18,19 @@ import pyarrow.parquet as pq
 
 from hnmine.files.artefact import Artefact, Json
 from hnmine.files.encodings import Encoding, JsonDocument, JsonLines, Parquet, Separated
-from hnmine.files.hub import LocalFile
+from hnmine.files.hub import CARD, LocalFile
 from hnmine.files.remote import joined
 from hnmine.options import Format
-from hnmine.stages.export import sibling
+from hnmine.stages.export import COLLISIONS, sibling
 from hnmine.stages.formats import FORMATS
+from hnmine.stages.formats.base import RowsFile, TrainingFormat
+from hnmine.stages.mixed import mixed_sibling
+from hnmine.stages.splits import TRAIN, split_file
 
 DEFAULT = "default"
 IDS = "ids"
-_SHARD = re.compile(r"(data|ids)/(?P<split>\w+)-\d{5,}-of-\d{5,}\.\w+")
+MIXED = "mixed"
+_SHARD = re.compile(r"(?P<folder>data|ids|mixed|collisions)/(?P<split>\w+?)(?P<number>-\d{5,}-of-\d{5,})?\.\w+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,8 +52,8 @@ class Config:
         """As it stands in the card's header."""
         found: list[Json] = []
         for split, names in self.splits.items():
-            is_sharded = _SHARD.fullmatch(names[0]) is not None
-            path = f"{names[0].partition('/')[0]}/{split}-*" if is_sharded else names[0]
+            is_numbered = (shard := _SHARD.fullmatch(names[0])) is not None and shard["number"] is not None
+            path = f"{names[0].partition('/')[0]}/{split}-*" if is_numbered else names[0]
             found.append({"split": split, "path": path})
         return {"config_name": self.name, "data_files": found, **self.settings}
 
@@ -65,32 +69,31 @@ class HubLayout:
     @classmethod
     def of(cls, export: Artefact) -> HubLayout:
         """How a finished export stands in a repository."""
-        form = FORMATS[Format(export.plan["options"]["format"])]
-        one = export.plan["file"]
+        names = _Names(FORMATS[Format(export.plan["options"]["format"])], export.plan["file"], export.plan["splits"])
+        entries = export.manifest["files"]
+        found = sorted((names.in_repository(name), name) for name in entries)
+        found.sort(key=lambda pair: names.place(pair[0]))
         files: dict[str, LocalFile] = {}
         rows: dict[str, int] = {}
-        for name, entry in export.manifest["files"].items():
-            there = _name_in_repository(name, Path(one) if one else None)
-            path = joined(export.path, name)
-            files[there] = LocalFile(path=path, bytes=entry["bytes"], sha256=entry["sha256"])
-            rows[there] = entry["rows"]
-        encodings = {form.name: form.encoding, **{further.name: further.encoding for further in form.beside}}
         tables: dict[str, dict[str, list[str]]] = {}
-        files = {name: files[name] for name in sorted(files, key=lambda name: _place(name, form.name))}
-        for name in files:
-            shard = _SHARD.fullmatch(name)
-            split = shard["split"] if shard else "train"
-            tables.setdefault(_table(name, form.name), {}).setdefault(split, []).append(name)
+        for there, name in found:
+            if there == CARD:
+                continue  # the card that is pushed tells the tables apart
+            entry = entries[name]
+            files[there] = LocalFile(path=joined(export.path, name), bytes=entry["bytes"], sha256=entry["sha256"])
+            rows[there] = entry["rows"]
+            if table := names.table(there):
+                tables.setdefault(table, {}).setdefault(names.split(there), []).append(there)
         configs = []
         for table, splits in tables.items():
             first = next(iter(splits.values()))[0]
-            encoding: Encoding = Parquet() if table == IDS else encodings.get(first, form.encoding)
+            encoding = names.encoding(first)
             loader, settings = _loader(encoding)
             configs.append(
                 Config(
                     name=table,
-                    splits={split: sorted(names) for split, names in splits.items()},
-                    rows=sum(rows[name] for names in splits.values() for name in names),
+                    splits=splits,
+                    rows=sum(rows[name] for own in splits.values() for name in own),
                     columns=_columns(files[first].path, encoding),
                     loader=loader,
                     settings=settings,
@@ -110,28 +113,54 @@ def is_shard(name: str) -> bool:
     return _SHARD.fullmatch(name) is not None
 
 
-def _name_in_repository(name: str, one: Path | None) -> str:
-    if one is None:
-        return name
-    if name == one.as_posix():
-        return f"data/train-00000-of-00001{one.suffix.lower()}"
-    if name == sibling(one).as_posix():
-        return "ids/train-00000-of-00001.parquet"
-    return PurePosixPath(name).name
+class _Names:
+    """What the names of an export's files say: their place in a repository, their table, split and encoding."""
 
+    def __init__(self, form: TrainingFormat, one: str | None, splits: Sequence[str]) -> None:
+        self._form = form
+        self._moved: dict[str, str] = {}
+        for split in splits if one is not None else ():
+            rows = Path(split_file(str(one), split))
+            self._moved |= {
+                rows.as_posix(): f"data/{split}-00000-of-00001{rows.suffix.lower()}",
+                sibling(rows).as_posix(): f"{IDS}/{split}-00000-of-00001.parquet",
+                mixed_sibling(rows).as_posix(): f"{MIXED}/{split}-00000-of-00001.parquet",
+                sibling(rows, COLLISIONS).as_posix(): f"{COLLISIONS}/{split}.parquet",
+            }
+        self._tables: dict[str, tuple[str, str, Encoding]] = {}
+        for split in reversed(splits):  # a file that all splits share is the first one's
+            self._tables[split_file(form.name, split)] = (DEFAULT, split, form.encoding)
+        for further in form.beside:
+            table = PurePosixPath(further.name).with_suffix("").as_posix().replace("/", "-")
+            for split in reversed(splits if isinstance(further, RowsFile) else [TRAIN]):
+                self._tables[split_file(further.name, split)] = (table, split, further.encoding)
 
-def _place(name: str, main: str) -> tuple[int, str]:
-    """Sorts the files: rows, ids, the others."""
-    table = _table(name, main)
-    return [DEFAULT, IDS, table].index(table), name
+    def in_repository(self, name: str) -> str:
+        """The name that a file of the manifest has in a repository."""
+        return self._moved.get(name, name)
 
+    def place(self, name: str) -> tuple[int, int]:
+        """Sorts files: rows, ids, the others; training rows before those of other splits."""
+        table = self.table(name)
+        order = [DEFAULT, IDS, MIXED, COLLISIONS, *dict.fromkeys(own for own, _, _ in self._tables.values()), None]
+        return order.index(table), int(self.split(name) != TRAIN)
 
-def _table(name: str, main: str) -> str:
-    if name == main or name.startswith("data/"):
-        return DEFAULT
-    if name.startswith("ids/"):
-        return IDS
-    return PurePosixPath(name).with_suffix("").as_posix().replace("/", "-")
+    def table(self, name: str) -> str | None:
+        """The table that a file is of; None for small files that are no table."""
+        if found := _SHARD.fullmatch(name):
+            return DEFAULT if found["folder"] == "data" else found["folder"]
+        return self._tables[name][0] if name in self._tables else None
+
+    def split(self, name: str) -> str:
+        """The split that a file is of."""
+        found = _SHARD.fullmatch(name)
+        return str(found["split"]) if found else self._tables[name][1] if name in self._tables else TRAIN
+
+    def encoding(self, name: str) -> Encoding:
+        """How a file is written."""
+        if name in self._tables:
+            return self._tables[name][2]
+        return self._form.encoding if name.startswith("data/") else Parquet()
 
 
 def _loader(encoding: Encoding) -> tuple[str | None, Json]:

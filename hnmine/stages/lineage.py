@@ -12,6 +12,7 @@ from typing import Any
 from hnmine.errors import HnmineError
 from hnmine.files.artefact import Artefact, Json
 from hnmine.files.candidates import ScoreInfo
+from hnmine.files.collection import Collection
 from hnmine.files.remote import joined
 from hnmine.files.store import split_url
 from hnmine.options import (
@@ -166,6 +167,8 @@ def commands(lineage: Lineage) -> Iterator[str]:
             values["rank_by"] = None
         if values["top_k"] == TOP_K:
             values["top_k"] = None
+        if found is not None and values["min_relevance"] == Collection(found).min_relevance:
+            values["min_relevance"] = None
         yield _line("hnmine mine collection -o candidates", *names, *runs, *settings(MineOptions, values))
     last = "candidates"
     for number, scored in enumerate(lineage.scored):

@@ -13,7 +13,7 @@ from hnmine.core.decide import STEP_REPEATED
 from hnmine.core.layout import Layout, repeated
 from hnmine.files.collection import Collection
 from hnmine.options import Format
-from hnmine.schema import DIFFICULTY, EPOCH, QUERY_ID, SOURCES
+from hnmine.schema import BATCH_ID, DIFFICULTY, EPOCH, QUERY_ID, SOURCES
 from hnmine.stages.formats import FORMATS, Rows
 from hnmine.stages.picked import Picked
 from hnmine.stages.prompts import Prompts
@@ -44,10 +44,12 @@ def training_table(
     return pa.table({name: _trimmed(_flat(table[name])) for name in table.column_names})
 
 
-def provenance_table(collection: Collection, picked: Picked, layout: Layout) -> pa.Table:
+def provenance_table(
+    collection: Collection, picked: Picked, layout: Layout, batches: npt.NDArray[np.int32] | None = None
+) -> pa.Table:
     """Ids, epochs, difficulties, labels, scores, ranks, sources, steps of rows of `layout`; lists follow the texts.
 
-    The step of a negative that stands in its row once more is `repeated`.
+    The step of a negative that stands in its row once more is `repeated`. `batches` are the rows' batches, if planned.
     """
     score, rank = picked.scores(layout.places), picked.ranks(layout.places)
     columns: dict[str, Any] = {
@@ -63,7 +65,9 @@ def provenance_table(collection: Collection, picked: Picked, layout: Layout) -> 
     query_ids = picked.query_ids.take(pa.array(layout.query))
     epochs = pa.array(picked.epochs[layout.query], pa.int32())
     hard = picked.difficulties(layout)
-    return pa.table({QUERY_ID: query_ids, EPOCH: epochs, DIFFICULTY: pa.array(hard, mask=np.isnan(hard)), **lists})
+    planned = {} if batches is None else {BATCH_ID: pa.array(batches)}
+    difficulty = {DIFFICULTY: pa.array(hard, mask=np.isnan(hard))}
+    return pa.table({QUERY_ID: query_ids, EPOCH: epochs, **planned, **difficulty, **lists})
 
 
 def missing_scores(picked: Picked, layout: Layout) -> int:

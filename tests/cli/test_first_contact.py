@@ -75,7 +75,7 @@ def test_options_of_run_stand_in_groups() -> None:
     groups = re.findall(r"(?m)^(\w[\w ]+):$", shown)
     assert groups == [
         "Arguments", "Options", "Rules", "Sampling", "Mining", "Layout", "Dense index", "BM25 index", "Input",
-        "Every command",
+        "Hugging Face Hub", "Every command",
     ]  # fmt: skip
     rules = shown.split("\nRules:")[1].split("\nMining:")[0]
     assert "--relative-margin" in rules

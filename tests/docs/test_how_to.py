@@ -171,3 +171,16 @@ def test_hub(tmp_path: Path, shell: dict[str, str]) -> None:  # noqa: F811
     card = (tmp_path / "card.md").read_text(encoding="utf-8")
     assert card.startswith("---\n")
     assert 'load_dataset("me/docstrings", "ids")' in card
+
+
+@pytest.mark.slow
+def test_batches(tmp_path: Path, shell: dict[str, str]) -> None:  # noqa: F811
+    place = tmp_path / "place"
+    place.mkdir()
+    python = tmp_path / "tools" / "python"
+    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    python.chmod(0o755)
+    for script in blocks("docs/how-to/batches.md", "python"):
+        (place / script.split(":", 1)[0].removeprefix("# ")).write_text(script)
+    run_all("docs/how-to/batches.md", place, shell)
+    assert pq.read_schema(place / "clusters.ids.parquet").names[2] == "batch_id"

@@ -274,7 +274,7 @@ def test_names_that_would_be_misread_are_refused(work: Path, form: str, columns:
 def test_columns_that_trainers_know_by_name_stay_as_they_are(work: Path, form: str, options: dict[str, Any]) -> None:
     asked = hnmine.ExportOptions(format=form, **options)  # type: ignore[arg-type]
     if not FORMATS[asked.format].has_free_columns:
-        with pytest.raises(UsageError, match="knows columns by their names"):
+        with pytest.raises(UsageError, match="has columns that are fixed"):
             hnmine.export(work, work / "fixed", options=asked)
 
 

@@ -15,6 +15,7 @@ from sentence_transformers.sentence_transformer import losses
 from hnmine.errors import ProblemLog
 from hnmine.options import Format
 from hnmine.stages.formats import FORMATS
+from tests.docs.markdown_blocks import blocks
 from tests.training.conftest import hnmine
 from tests.training.test_exported_files import texts_of
 from tests.training.test_training import assert_learned, record, train
@@ -113,3 +114,24 @@ def test_ids_are_read_back_with_their_texts(by_id: Callable[..., Path], mined: A
         assert [p.text for p in passages] == [mined.documents[one] for one in row["document_ids"]]
         assert [p.score for p in passages] == row.get("scores", [None] * 4)
         assert {p.doc_id for p in one.positives} <= mined.positives[row["query_id"]]
+
+
+def test_validation_rows_are_a_split_of_the_rows(by_id: Callable[..., Path]) -> None:
+    folder = by_id("ids", "--validation", "0.3")
+    parts = datasets.load_dataset(str(folder), "train", cache_dir=str(folder.parent / "cache"))
+    read = {split: pq.read_table(folder / f"{split}.parquet").to_pylist() for split in ("train", "validation")}
+    assert {split: rows.to_list() for split, rows in parts.items()} == read
+    assert load(folder, "queries").num_rows > len(read["train"]) / 2
+
+
+@pytest.mark.skipif(resolve_ids is None, reason="resolve_ids came with sentence-transformers 6")
+def test_the_example_of_the_documentation(
+    by_id: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    [example] = [block for block in blocks("docs/formats.md", "python") if "resolve_ids(" in block]
+    (tmp_path / "ids").symlink_to(by_id("ids"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    names: dict[str, Any] = {}
+    exec(example, names)
+    assert list(names["train"][0]) == ["query", "document_1", "document_2", "document_3", "document_4", "labels"]

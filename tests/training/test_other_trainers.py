@@ -1,4 +1,4 @@
-"""FlagEmbedding and Tevatron themselves train on our files, each in an environment of its own."""
+"""FlagEmbedding, Tevatron and PyLate themselves train on our files, each in an environment of its own."""
 
 from __future__ import annotations
 
@@ -25,6 +25,10 @@ EXPECTED = {
         "tevatron": ["retriever", "reranker"],
         "tevatron --scores": ["distillation"],
         "tevatron-v2": ["retriever"],
+    },
+    "pylate": {
+        "pylate": ["SentenceTransformerTrainer, Contrastive"],
+        "pylate-kd": ["SentenceTransformerTrainer, Distillation"],
     },
 }
 

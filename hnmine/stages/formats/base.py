@@ -340,13 +340,13 @@ class TrainingFormat(ABC):
     def table(self, rows: Rows, *, width: int) -> pa.Table:
         """The columns of the training file. Nested values are lists and structs; JSON leaves out nulls."""
 
+    @abstractmethod
     def examples(self, place: Path, problems: ProblemLog) -> Iterator[Example]:
         """What a file (or directory) of this format says, row by row.
 
         As strict as the trainer: each row that it would refuse, or read as something else, goes to `problems` with
         its place, and is left out. Raises `InputError` for a file that is not of this format at all.
         """
-        raise NotImplementedError
 
 
 def _after(prompts: str | pa.Array, texts: pa.Array | pa.ChunkedArray) -> pa.Array:

@@ -16,9 +16,10 @@ from hnmine.stages.formats.text_columns import PYLATE
 class PyLate(NTuple):
     """An n-tuple whose query is in a column that PyLate takes for queries: it tells them by name, the rest by place."""
 
+    has_free_columns = False
+    takes_weights = False
     reader = PYLATE
     anchor = "query"
-    has_free_columns = False
 
 
 class PyLateDistillation(Ids):

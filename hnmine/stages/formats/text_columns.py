@@ -17,8 +17,8 @@ from hnmine.errors import InputError, ProblemLog
 from hnmine.files.readers.rows import TrainingRows
 
 SUFFIXES = (".parquet", ".jsonl")
-WEIGHTS = ("weight", "weights")
-"""What `export --weight` adds: to be dropped, or renamed, before training."""
+OUR_OWN = ("weight", "weights", "difficulty")
+"""What `export --weight` and `--difficulty` add: to be dropped, or renamed, before training."""
 RESERVED = ("return_loss", "dataset_name")
 PLACES = {
     **dict.fromkeys(("anchor", "query", "question", "hypothesis"), 0),
@@ -55,7 +55,7 @@ PYLATE = Trainer(labels=("label", "scores"), query=re.compile("query|anchor"), u
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """A row as the trainer reads it: the inputs in order, the label if there is one, and weights of ours."""
+    """A row as the trainer reads it: the inputs in order, the label if there is one, and columns of ours."""
 
     where: str
     inputs: list[Any]
@@ -86,9 +86,9 @@ class TextColumns:
         self.label = labels[0] if labels else None
         self.is_score = self.label in ("score", "scores")
         """Whether the label is a score, which does not say what is a positive."""
-        self._weights = [name for name in names if name in WEIGHTS]
+        self._own = [name for name in names if name in OUR_OWN]
         unread = [name for name in names if trainer.unread is not None and trainer.unread.search(name)]
-        self.inputs = [name for name in names if name not in (*labels[:1], *self._weights, *unread)]
+        self.inputs = [name for name in names if name not in (*labels[:1], *self._own, *unread)]
         self._known = {*names}
         wrong = list(self._complaints(trainer, labels))
         if len(self.inputs) < fewest or (most is not None and len(self.inputs) > most):
@@ -133,7 +133,7 @@ class TextColumns:
                 where=where,
                 inputs=[row.get(name) for name in self.inputs],
                 label=row.get(self.label) if self.label else None,
-                extra={name: row[name] for name in self._weights if row.get(name) is not None},
+                extra={name: row[name] for name in self._own if row.get(name) is not None},
             )
 
 
