@@ -48,8 +48,8 @@ def prove(export: str, place: Path, args: Settings) -> Iterator[Cell]:
         f" --dataset {place} --dataset_shuffle false --split_dataset_ratio 0 --strict true --load_from_cache_file false"
         f" --max_length {LENGTH} --truncation_strategy right --per_device_train_batch_size {BATCH}"
         f" --max_steps {args.steps} --learning_rate 1e-3 --warmup_ratio 0 --gradient_checkpointing false"
-        f" --gradient_accumulation_steps 1 --save_strategy no --report_to none --dataloader_num_workers 0 --dataset_num_proc 1"
-        f" --output_dir {args.work / export} --add_version false --use_cpu true".split()
+        f" --gradient_accumulation_steps 1 --save_strategy no --report_to none"
+        f" --output_dir {args.work / export} --dataset_num_proc 1 --add_version false --use_cpu true".split()
     ).run()
     yield Cell(
         trainer=f"swift sft --task_type {task}, {name}",
