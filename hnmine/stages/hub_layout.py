@@ -18,15 +18,18 @@ import pyarrow.parquet as pq
 
 from hnmine.files.artefact import Artefact, Json
 from hnmine.files.encodings import Encoding, JsonDocument, JsonLines, Parquet, Separated
-from hnmine.files.hub import LocalFile
+from hnmine.files.hub import CARD, LocalFile
 from hnmine.files.remote import joined
 from hnmine.options import Format
-from hnmine.stages.export import sibling
-from hnmine.stages.formats import FORMATS
+from hnmine.stages.export import FURTHER, whole_files
+from hnmine.stages.formats import FORMATS, TrainingFormat
+from hnmine.stages.splits import TRAIN
 
 DEFAULT = "default"
 IDS = "ids"
-_SHARD = re.compile(r"(data|ids)/(?P<split>\w+)-\d{5,}-of-\d{5,}\.\w+")
+_SHARD = re.compile(r"(?P<folder>data|ids|mixed|collisions)/(?P<split>\w+)-\d{5,}-of-\d{5,}\.\w+")
+_TABLES = {"data": DEFAULT}
+"""The tables of folders, where these are not called as they are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,32 +69,32 @@ class HubLayout:
     def of(cls, export: Artefact) -> HubLayout:
         """How a finished export stands in a repository."""
         form = FORMATS[Format(export.plan["options"]["format"])]
-        one = export.plan["file"]
+        whole = {name: (piece, encoding) for piece, (name, encoding) in whole_files(export.plan).items()}
+        fixed = form.fixed(export.plan["splits"], "")
+        standing = []
         files: dict[str, LocalFile] = {}
-        rows: dict[str, int] = {}
         for name, entry in export.manifest["files"].items():
-            there = _name_in_repository(name, Path(one) if one else None)
-            path = joined(export.path, name)
-            files[there] = LocalFile(path=path, bytes=entry["bytes"], sha256=entry["sha256"])
-            rows[there] = entry["rows"]
-        encodings = {form.name: form.encoding, **{further.name: further.encoding for further in form.beside}}
-        tables: dict[str, dict[str, list[str]]] = {}
-        files = {name: files[name] for name in sorted(files, key=lambda name: _place(name, form.name))}
-        for name in files:
-            shard = _SHARD.fullmatch(name)
-            split = shard["split"] if shard else "train"
-            tables.setdefault(_table(name, form.name), {}).setdefault(split, []).append(name)
+            if name == CARD:
+                continue  # the repository's own says the same
+            found = _stand(name, whole.get(name), form, is_one=export.plan["file"] is not None)
+            files[found.name] = LocalFile(path=joined(export.path, name), bytes=entry["bytes"], sha256=entry["sha256"])
+            if name not in fixed:
+                standing.append((found, entry["rows"]))
+        standing.sort(key=lambda one: ([DEFAULT, IDS, one[0].table].index(one[0].table), one[0].name))
         configs = []
-        for table, splits in tables.items():
-            first = next(iter(splits.values()))[0]
-            encoding: Encoding = Parquet() if table == IDS else encodings.get(first, form.encoding)
-            loader, settings = _loader(encoding)
+        for table in dict.fromkeys(found.table for found, _ in standing):
+            own = [(found, rows) for found, rows in standing if found.table == table]
+            splits: dict[str, list[str]] = {}
+            for found, _ in own:
+                splits.setdefault(found.split, []).append(found.name)
+            first = own[0][0]
+            loader, settings = _loader(first.encoding)
             configs.append(
                 Config(
                     name=table,
-                    splits={split: sorted(names) for split, names in splits.items()},
-                    rows=sum(rows[name] for names in splits.values() for name in names),
-                    columns=_columns(files[first].path, encoding),
+                    splits=splits,
+                    rows=sum(rows for _, rows in own),
+                    columns=_columns(files[first.name].path, first.encoding),
                     loader=loader,
                     settings=settings,
                 )
@@ -110,27 +113,35 @@ def is_shard(name: str) -> bool:
     return _SHARD.fullmatch(name) is not None
 
 
-def _name_in_repository(name: str, one: Path | None) -> str:
-    if one is None:
-        return name
-    if name == one.as_posix():
-        return f"data/train-00000-of-00001{one.suffix.lower()}"
-    if name == sibling(one).as_posix():
-        return "ids/train-00000-of-00001.parquet"
-    return PurePosixPath(name).name
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Standing:
+    """A file in the repository: its name there, the table and the split that it belongs to, and how it is read."""
+
+    name: str
+    table: str
+    split: str
+    encoding: Encoding
 
 
-def _place(name: str, main: str) -> tuple[int, str]:
-    """Sorts the files: rows, ids, the others."""
-    table = _table(name, main)
-    return [DEFAULT, IDS, table].index(table), name
+def _stand(name: str, whole: tuple[str, Encoding] | None, form: TrainingFormat, *, is_one: bool) -> _Standing:
+    """Where a file of an export stands: `whole` says what it was joined of, `is_one` whether it was named by a user."""
+    shard = _SHARD.fullmatch(name)
+    if whole is None:
+        folder, split = (shard["folder"], shard["split"]) if shard else (_stem(name), TRAIN)
+        encoding = form.encoding if folder == "data" else Parquet()
+        return _Standing(name=name, table=_TABLES.get(folder, folder), split=split, encoding=encoding)
+    piece, encoding = whole
+    folder, _, split = piece.partition("/")
+    table = _TABLES.get(folder, folder)
+    if is_one:
+        name = f"{folder}/{split}-00000-of-00001{PurePosixPath(name).suffix.lower()}"
+    elif folder.removeprefix(FURTHER).isdecimal():
+        table = _stem(form.beside[int(folder.removeprefix(FURTHER))].name)
+        split = TRAIN if split == folder else split
+    return _Standing(name=name, table=table, split=split, encoding=encoding)
 
 
-def _table(name: str, main: str) -> str:
-    if name == main or name.startswith("data/"):
-        return DEFAULT
-    if name.startswith("ids/"):
-        return IDS
+def _stem(name: str) -> str:
     return PurePosixPath(name).with_suffix("").as_posix().replace("/", "-")
 
 
