@@ -217,7 +217,9 @@ class DatasetRepository:
         status = _status(error)
         if status is not None:
             return status in _PASSING or status > 504
-        if isinstance(error, JSONDecodeError):
+        if isinstance(
+            error, JSONDecodeError | self._hub.errors.LocalEntryNotFoundError
+        ):  # a proxy's page; no card came
             return True
         if isinstance(error, ValueError):  # what huggingface_hub makes of the Hub's answer about a card, or of a quota
             return False

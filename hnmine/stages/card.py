@@ -36,7 +36,7 @@ _SIZES = (
     "1B<n<10B",
     "10B<n<100B",
 )
-_SENTENCE_TRANSFORMERS = frozenset({"triplet", "n-tuple", "labeled-pair", "labeled-list"})
+_SENTENCE_TRANSFORMERS = frozenset({"triplet", "n-tuple", "labeled-pair", "labeled-list", "ids"})
 
 _MEANINGS = {
     "anchor": "the query",
@@ -51,6 +51,15 @@ _MEANINGS = {
     "scores": "the judge's scores, parallel to the documents",
     "weight": "1 - the estimated probability that the negative is a false one",
     "weights": "parallel to the documents; 1: a positive, else 1 - the estimated probability of a false negative",
+    "difficulty": "the judge's mean score of the row's negatives less that of its positives",
+    "pos": "documents that are relevant to it",
+    "neg": "mined hard negatives",
+    "pos_scores": "the judge's scores, parallel to `pos`",
+    "neg_scores": "the judge's scores, parallel to `neg`",
+    "query_id": "the id of the query",
+    "document_id": "the id of a document",
+    "document_ids": "the ids of the row's documents, the positive first",
+    "text": "a text of a query or document",
 }
 _MEANINGS_OF_IDS = {
     QUERY_ID: "the id of the row's query",
@@ -92,7 +101,7 @@ def card(export: Artefact, layout: HubLayout, repository: str, *, licence: str |
     lineage = Lineage.of(export)
     sections = [
         _what(lineage, layout, repository),
-        _columns(layout),
+        _columns(layout, export.plan["options"]["columns"]),
         _sources(lineage),
         _retrievers(lineage),
         _choice(lineage),
@@ -178,7 +187,7 @@ def _what(lineage: Lineage, layout: HubLayout, repository: str) -> str:
         width = max(len(config.name) for config in layout.loadable) + 4
         lines += ["", "```python", "from datasets import load_dataset", ""]
         for config in layout.loadable:
-            named = "" if config is layout.loadable[0] else f', "{config.name}"'
+            named = "" if config.name == DEFAULT else f', "{config.name}"'
             call = f'load_dataset("{repository}"{named})'
             lines.append(f"{call:<{len(repository) + 16 + width}}  # {_splits(config)}")
         lines.append("```")
@@ -198,13 +207,15 @@ def _splits(config: Config) -> str:
     return f"{config.rows:,} rows ({names}): {', '.join(config.columns) or 'as the files say'}"
 
 
-def _columns(layout: HubLayout) -> str:
+def _columns(layout: HubLayout, asked: Sequence[str]) -> str:
+    """The columns of every table; `asked` are other names that rows were given, OLD=NEW."""
+    renamed = {new: old for old, _, new in (pair.partition("=") for pair in asked)}
     known = [config for config in layout.configs if config.columns]
     rows = []
     for config in known:
         for name, kind in config.columns.items():
             meanings = _MEANINGS_OF_IDS if config.name == IDS else _MEANINGS
-            meaning = meanings.get(name) or meanings.get(re.sub(r"_\d+$", "", name), "")
+            meaning = meanings.get(name) or meanings.get(re.sub(r"_\d+$", "", renamed.get(name, name)), "")
             rows.append([config.name, f"`{name}`", kind, meaning])
     if not rows:
         return ""

@@ -136,13 +136,13 @@ class Export(Stage):
         """
         for number, file in enumerate(self.form.beside):
             if not isinstance(file, RowsFile):
-                yield Further(file, self, f"{FURTHER}{number}", None)
+                yield Further(file, self, f"{_FURTHER}{number}", None)
                 continue
             own = file.lay_out(self.picked.chosen, self.width, self._keys(self.picked))
             layout, splits = self._shape.arrange(own)
             for split in splits:
                 rows = layout.between(split.start, split.stop)
-                yield Further(file, self, f"{FURTHER}{number}{_OF_SPLIT}{split.name}", rows)
+                yield Further(file, self, f"{_FURTHER}{number}{_OF_SPLIT}{split.name}", rows)
 
         if self.collisions is not None:
             for split in self.splits:
@@ -383,8 +383,11 @@ class Export(Stage):
         form = FORMATS[Format(draft.plan["options"]["format"])]
         receipts = draft.receipts(draft.plan["blocks"])
         parts = {name: rows for receipt in receipts for name, rows in receipt["files"].items()}
+        asked = draft.plan["options"]
+        lists = bool(asked["collisions"] or asked["batch_plan"])
+        whole = _whole(form, draft.plan["file"], draft.plan["splits"], lists=lists)
         files: Json = {}
-        for piece, (name, encoding) in whole_files(draft.plan).items():
+        for piece, (name, encoding) in whole.items():
             own = sorted(part for part in parts if part.startswith(f"{piece}-"))
             if own:
                 encoding.join([draft.path / part for part in own], draft.path / name)
@@ -395,18 +398,7 @@ class Export(Stage):
         return draft.close(files=parts | files, counts=sum_counts(r["counts"] for r in receipts))
 
 
-def whole_files(plan: Json) -> dict[str, tuple[str, Encoding]]:
-    """The files that an export joins of parts, each by the folder of these and its split (`data/train`, `ids/train`;
-    a further file of the format without splits has its folder again): its name and its encoding.
-
-    Some need not be there; and the shards of a directory are not joined.
-    """
-    asked = plan["options"]
-    lists = bool(asked["collisions"] or asked["batch_plan"])
-    return _whole(FORMATS[Format(asked["format"])], plan["file"], plan["splits"], lists=lists)
-
-
-FURTHER = "further"
+_FURTHER = "further"
 _OF_SPLIT = "."
 _MIXED = "mixed"
 
@@ -433,7 +425,7 @@ def _whole(
                 listed = sibling(Path(split_file(file, split)), COLLISIONS).as_posix()
             found[f"{COLLISIONS}/{split}"] = (listed, Parquet())
     for number, further in enumerate(form.beside):
-        folder = f"{FURTHER}{number}"
+        folder = f"{_FURTHER}{number}"
         for split in splits if isinstance(further, RowsFile) else [folder]:
             found[f"{folder}/{split}"] = (split_file(further.name, split), further.encoding)
     return found

@@ -50,6 +50,7 @@ from hnmine.schema import (
     EPOCH,
     EXISTING_SOURCE,
     FUSED,
+    IMPORTED,
     IS_POSITIVE,
     NO_RETRIEVERS,
     P_FALSE_NEGATIVE,
@@ -418,9 +419,13 @@ class Filter(Stage):
             clusters=whole_numbers(table, CLUSTER),
             centroid_ranks=whole_numbers(table, CENTROID_RANK),
             has_answer=has_answer(table),
-            partial=frozenset(s.name for s in self.table.scores if s.is_partial),
+            partial=frozenset(s.name for s in self.table.scores if s.is_partial or self._is_of_few(s)),
             columns=self.columns.of(table, rows, offsets),
         )
+
+    def _is_of_few(self, score: ScoreInfo) -> bool:
+        """Whether a file gave it to its own rows alone: that says nothing of the others."""
+        return score.origin == IMPORTED and self.table.null_scores.get(score.name, 0) > 0
 
     def _draw(self, table: pa.Table) -> npt.NDArray[np.uint64]:
         """A keyed random number a row, when something is chosen at random."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -21,15 +21,16 @@ from hnmine.files.encodings import Encoding, JsonDocument, JsonLines, Parquet, S
 from hnmine.files.hub import CARD, LocalFile
 from hnmine.files.remote import joined
 from hnmine.options import Format
-from hnmine.stages.export import FURTHER, whole_files
-from hnmine.stages.formats import FORMATS, TrainingFormat
-from hnmine.stages.splits import TRAIN
+from hnmine.stages.export import COLLISIONS, sibling
+from hnmine.stages.formats import FORMATS
+from hnmine.stages.formats.base import RowsFile, TrainingFormat
+from hnmine.stages.mixed import mixed_sibling
+from hnmine.stages.splits import TRAIN, split_file
 
 DEFAULT = "default"
 IDS = "ids"
-_SHARD = re.compile(r"(?P<folder>data|ids|mixed|collisions)/(?P<split>\w+)-\d{5,}-of-\d{5,}\.\w+")
-_TABLES = {"data": DEFAULT}
-"""The tables of folders, where these are not called as they are."""
+MIXED = "mixed"
+_SHARD = re.compile(r"(?P<folder>data|ids|mixed|collisions)/(?P<split>\w+?)(?P<number>-\d{5,}-of-\d{5,})?\.\w+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,8 +52,8 @@ class Config:
         """As it stands in the card's header."""
         found: list[Json] = []
         for split, names in self.splits.items():
-            is_sharded = _SHARD.fullmatch(names[0]) is not None
-            path = f"{names[0].partition('/')[0]}/{split}-*" if is_sharded else names[0]
+            is_numbered = (shard := _SHARD.fullmatch(names[0])) is not None and shard["number"] is not None
+            path = f"{names[0].partition('/')[0]}/{split}-*" if is_numbered else names[0]
             found.append({"split": split, "path": path})
         return {"config_name": self.name, "data_files": found, **self.settings}
 
@@ -68,33 +69,32 @@ class HubLayout:
     @classmethod
     def of(cls, export: Artefact) -> HubLayout:
         """How a finished export stands in a repository."""
-        form = FORMATS[Format(export.plan["options"]["format"])]
-        whole = {name: (piece, encoding) for piece, (name, encoding) in whole_files(export.plan).items()}
-        fixed = form.fixed(export.plan["splits"], "")
-        standing = []
+        names = _Names(FORMATS[Format(export.plan["options"]["format"])], export.plan["file"], export.plan["splits"])
+        entries = export.manifest["files"]
+        found = sorted((names.in_repository(name), name) for name in entries)
+        found.sort(key=lambda pair: names.place(pair[0]))
         files: dict[str, LocalFile] = {}
-        for name, entry in export.manifest["files"].items():
-            if name == CARD:
-                continue  # the repository's own says the same
-            found = _stand(name, whole.get(name), form, is_one=export.plan["file"] is not None)
-            files[found.name] = LocalFile(path=joined(export.path, name), bytes=entry["bytes"], sha256=entry["sha256"])
-            if name not in fixed:
-                standing.append((found, entry["rows"]))
-        standing.sort(key=lambda one: ([DEFAULT, IDS, one[0].table].index(one[0].table), one[0].name))
+        rows: dict[str, int] = {}
+        tables: dict[str, dict[str, list[str]]] = {}
+        for there, name in found:
+            if there == CARD:
+                continue  # the card that is pushed tells the tables apart
+            entry = entries[name]
+            files[there] = LocalFile(path=joined(export.path, name), bytes=entry["bytes"], sha256=entry["sha256"])
+            rows[there] = entry["rows"]
+            if table := names.table(there):
+                tables.setdefault(table, {}).setdefault(names.split(there), []).append(there)
         configs = []
-        for table in dict.fromkeys(found.table for found, _ in standing):
-            own = [(found, rows) for found, rows in standing if found.table == table]
-            splits: dict[str, list[str]] = {}
-            for found, _ in own:
-                splits.setdefault(found.split, []).append(found.name)
-            first = own[0][0]
-            loader, settings = _loader(first.encoding)
+        for table, splits in tables.items():
+            first = next(iter(splits.values()))[0]
+            encoding = names.encoding(first)
+            loader, settings = _loader(encoding)
             configs.append(
                 Config(
                     name=table,
                     splits=splits,
-                    rows=sum(rows for _, rows in own),
-                    columns=_columns(files[first.name].path, first.encoding),
+                    rows=sum(rows[name] for own in splits.values() for name in own),
+                    columns=_columns(files[first].path, encoding),
                     loader=loader,
                     settings=settings,
                 )
@@ -113,36 +113,54 @@ def is_shard(name: str) -> bool:
     return _SHARD.fullmatch(name) is not None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Standing:
-    """A file in the repository: its name there, the table and the split that it belongs to, and how it is read."""
+class _Names:
+    """What the names of an export's files say: their place in a repository, their table, split and encoding."""
 
-    name: str
-    table: str
-    split: str
-    encoding: Encoding
+    def __init__(self, form: TrainingFormat, one: str | None, splits: Sequence[str]) -> None:
+        self._form = form
+        self._moved: dict[str, str] = {}
+        for split in splits if one is not None else ():
+            rows = Path(split_file(str(one), split))
+            self._moved |= {
+                rows.as_posix(): f"data/{split}-00000-of-00001{rows.suffix.lower()}",
+                sibling(rows).as_posix(): f"{IDS}/{split}-00000-of-00001.parquet",
+                mixed_sibling(rows).as_posix(): f"{MIXED}/{split}-00000-of-00001.parquet",
+                sibling(rows, COLLISIONS).as_posix(): f"{COLLISIONS}/{split}.parquet",
+            }
+        self._tables: dict[str, tuple[str, str, Encoding]] = {}
+        for split in reversed(splits):  # a file that all splits share is the first one's
+            self._tables[split_file(form.name, split)] = (DEFAULT, split, form.encoding)
+        for further in form.beside:
+            table = PurePosixPath(further.name).with_suffix("").as_posix().replace("/", "-")
+            for split in reversed(splits if isinstance(further, RowsFile) else [TRAIN]):
+                self._tables[split_file(further.name, split)] = (table, split, further.encoding)
 
+    def in_repository(self, name: str) -> str:
+        """The name that a file of the manifest has in a repository."""
+        return self._moved.get(name, name)
 
-def _stand(name: str, whole: tuple[str, Encoding] | None, form: TrainingFormat, *, is_one: bool) -> _Standing:
-    """Where a file of an export stands: `whole` says what it was joined of, `is_one` whether it was named by a user."""
-    shard = _SHARD.fullmatch(name)
-    if whole is None:
-        folder, split = (shard["folder"], shard["split"]) if shard else (_stem(name), TRAIN)
-        encoding = form.encoding if folder == "data" else Parquet()
-        return _Standing(name=name, table=_TABLES.get(folder, folder), split=split, encoding=encoding)
-    piece, encoding = whole
-    folder, _, split = piece.partition("/")
-    table = _TABLES.get(folder, folder)
-    if is_one:
-        name = f"{folder}/{split}-00000-of-00001{PurePosixPath(name).suffix.lower()}"
-    elif folder.removeprefix(FURTHER).isdecimal():
-        table = _stem(form.beside[int(folder.removeprefix(FURTHER))].name)
-        split = TRAIN if split == folder else split
-    return _Standing(name=name, table=table, split=split, encoding=encoding)
+    def place(self, name: str) -> tuple[int, int]:
+        """Sorts files: rows, ids, the others; training rows before those of other splits."""
+        table = self.table(name)
+        order = [DEFAULT, IDS, MIXED, COLLISIONS, *dict.fromkeys(own for own, _, _ in self._tables.values()), None]
+        return order.index(table), int(self.split(name) != TRAIN)
 
+    def table(self, name: str) -> str | None:
+        """The table that a file is of; None for small files that are no table."""
+        if found := _SHARD.fullmatch(name):
+            return DEFAULT if found["folder"] == "data" else found["folder"]
+        return self._tables[name][0] if name in self._tables else None
 
-def _stem(name: str) -> str:
-    return PurePosixPath(name).with_suffix("").as_posix().replace("/", "-")
+    def split(self, name: str) -> str:
+        """The split that a file is of."""
+        found = _SHARD.fullmatch(name)
+        return str(found["split"]) if found else self._tables[name][1] if name in self._tables else TRAIN
+
+    def encoding(self, name: str) -> Encoding:
+        """How a file is written."""
+        if name in self._tables:
+            return self._tables[name][2]
+        return self._form.encoding if name.startswith("data/") else Parquet()
 
 
 def _loader(encoding: Encoding) -> tuple[str | None, Json]:

@@ -54,6 +54,7 @@ TRAININGS: dict[str, list[tuple[str, str]]] = {
         ("SentenceTransformer", "MultipleNegativesRankingLoss"),
         ("CrossEncoder", "MultipleNegativesRankingLoss"),
         ("SparseEncoder", "SparseMultipleNegativesRankingLoss"),
+        ("MultiVectorEncoder", "MultiVectorMultipleNegativesRankingLoss"),
     ],
     "n-tuple --scores": [
         ("SentenceTransformer", "MarginMSELoss"),
@@ -61,6 +62,7 @@ TRAININGS: dict[str, list[tuple[str, str]]] = {
         ("CrossEncoder", "MarginMSELoss"),
         ("SparseEncoder", "SparseMarginMSELoss"),
         ("SparseEncoder", "SparseDistillKLDivLoss"),
+        ("MultiVectorEncoder", "MultiVectorMarginMSELoss"),
         ("MultiVectorEncoder", "MultiVectorDistillKLDivLoss"),
     ],
     "labeled-pair": [("SentenceTransformer", "ContrastiveLoss"), ("CrossEncoder", "BinaryCrossEntropyLoss")],

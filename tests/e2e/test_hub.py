@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -19,16 +19,12 @@ from typer.testing import CliRunner
 
 import hnmine
 from hnmine.cli.app import app
-from hnmine.core.layout import Chosen, Keys, Layout, row_per_negative
 from hnmine.errors import MissingDependencyError, Preempted, StorageError, UsageError
-from hnmine.files import encodings
 from hnmine.files.artefact import Artefact
 from hnmine.files.hub import ATTEMPTS, DatasetRepository, Pushed
 from hnmine.options import ExportOptions, Format, PushOptions
 from hnmine.schema import Kind
 from hnmine.stages.card import BEGIN, END, card
-from hnmine.stages.formats import FORMATS, Rows, TrainingFormat
-from hnmine.stages.formats.base import Documents, DocumentsFile
 from hnmine.stages.hub_layout import HubLayout
 from hnmine.stages.push import Push
 from tests.e2e.hub import READER, TOKEN, Fault, Hub, Repository
@@ -80,7 +76,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
         monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", hub.address)
         template = hub.address + "/{repo_id}/resolve/{revision}/{filename}"
         monkeypatch.setattr(huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_XET", True)
+        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_XET", True, raising=False)
         monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
         hub.slept = []
         monkeypatch.setattr(time, "sleep", hub.slept.append)
@@ -303,50 +299,71 @@ def test_a_card_that_is_no_yaml_is_told(hub: Hub, file: Path) -> None:
 # Formats
 
 
-class Nested(TrainingFormat):
-    """JSON lines, with all documents beside the rows: what a format of several files looks like."""
-
-    encoding = encodings.JsonLines()
-    name = "train.jsonl"
-    beside: ClassVar = (
-        DocumentsFile(
-            name="corpus.jsonl",
-            encoding=encodings.JsonLines(),
-            table=lambda documents: pa.table({"_id": documents.ids, "text": documents.texts}),
-        ),
-        DocumentsFile(name="texts.tsv", encoding=encodings.Separated(), table=lambda d: _texts(d)),
-    )
-
-    def lay_out(self, chosen: Chosen, *, width: int, keys: Keys | None, pad: bool = False) -> tuple[Layout, int]:
-        return row_per_negative(chosen, keys)
-
-    def table(self, rows: Rows, *, width: int) -> pa.Table:
-        return pa.table({"query": rows.queries, "pos": rows.lists_of(rows.doc_ids, positive=True)})
-
-
-def _texts(documents: Documents) -> pa.Table:
-    return pa.table({"id": documents.ids, "text": documents.texts})
-
-
-def test_a_format_of_several_files_keeps_their_names(
-    hub: Hub, work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("form", list(Format))
+def test_what_load_dataset_reads_of_every_format_is_in_the_header(form: Format, work: Path, tmp_path: Path) -> None:
     datasets = pytest.importorskip("datasets")
-    monkeypatch.setitem(FORMATS, Format.TRIPLET, Nested())
-    hnmine.export(work, tmp_path / "nested")
-    push(tmp_path / "nested")
-    assert set(of_repository(hub)) == {"train.jsonl", "corpus.jsonl", "texts.tsv", "ids/train-00000-of-00001.parquet"}
-    assert hub.asked("PUT /objects") == 1, "small texts travel in the commit"
-    place = hub.write(REPOSITORY, tmp_path / "downloaded")
-    assert datasets.get_dataset_config_names(str(place)) == ["default", "corpus"], "a repository has one reader"
-    rows = datasets.load_dataset(str(place), split="train", cache_dir=str(tmp_path / "cache"))
-    corpus = datasets.load_dataset(str(place), "corpus", split="train", cache_dir=str(tmp_path / "cache"))
-    assert rows.column_names == ["query", "pos"]
-    assert corpus.column_names == ["_id", "text"]
-    assert {doc_id for row in rows for doc_id in row["pos"]} <= set(corpus["_id"])
+    scores = form in (Format.GPL, Format.PYLATE_KD)
+    hnmine.export(work, tmp_path / "out", options=ExportOptions(format=form, validation=0.2, scores=scores))
+    export = Artefact.open(tmp_path / "out", Kind.EXPORT)
+    layout, place = as_pushed(export, tmp_path / "pushed")
+    loadable = [config.name for config in layout.loadable]
+    assert loadable, "ids at least"
+    assert datasets.get_dataset_config_names(str(place)) == loadable
+    for config in layout.loadable:
+        found = datasets.load_dataset(str(place), config.name, cache_dir=str(tmp_path / "cache"))
+        assert list(found) == list(config.splits)
+        assert sum(len(rows) for rows in found.values()) == config.rows
+        if config.columns:
+            assert found["train"].column_names == list(config.columns)
+    main = layout.configs[0]
+    assert (main.name, list(main.splits)) == ("default", ["train", "validation"])
+    assert main.rows >= export.counts["rows"]  # a TREC run has a line for each document of a row
+    assert len(layout.files) == len([name for name in export.manifest["files"] if name != "README.md"])
+
+
+def as_pushed(export: Artefact, place: Path) -> tuple[HubLayout, Path]:
+    """The files of an export and its card as they stand in a repository."""
+    layout = HubLayout.of(export)
+    for name, file in layout.files.items():
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        (place / name).write_bytes(file.path.read_bytes())
+    (place / "README.md").write_text(card(export, layout, REPOSITORY).render(), encoding="utf-8")
+    return layout, place
+
+
+def test_everything_beside_a_single_file_has_its_place(hub: Hub, work: Path, tmp_path: Path) -> None:
+    options = ExportOptions(validation=0.2, collisions=True, columns=("anchor=question",))
+    hnmine.export(work, tmp_path / "rows.parquet", options=options)
+    push(tmp_path / "rows.hnmine" / "export")
+    assert sorted(of_repository(hub)) == [
+        "collisions/train.parquet",
+        "collisions/validation.parquet",
+        "data/train-00000-of-00001.parquet",
+        "data/validation-00000-of-00001.parquet",
+        "ids/train-00000-of-00001.parquet",
+        "ids/validation-00000-of-00001.parquet",
+    ]
+    own = {"data/train": "rows", "data/validation": "rows.validation", "ids/validation": "rows.validation.ids"}
+    for there, name in own.items():
+        pushed = of_repository(hub)[f"{there}-00000-of-00001.parquet"]
+        assert pushed == (tmp_path / f"{name}.parquet").read_bytes()
     text = hub.repositories[REPOSITORY].files["README.md"].decode()
-    assert "- `ids/train-00000-of-00001.parquet`: " in text
-    assert f"- `texts.tsv`: {len(corpus):,} rows\n" in text
+    assert "| default | `question` | string | the query |" in text
+    hnmine.export(work, tmp_path / "plain.parquet")
+    push(tmp_path / "plain.hnmine" / "export")
+    assert len(of_repository(hub)) == 2, "what the second push has none of goes"
+
+
+def test_a_format_of_several_files_keeps_their_names(hub: Hub, work: Path, tmp_path: Path) -> None:
+    hnmine.export(work, tmp_path / "beir", options=ExportOptions(format=Format.BEIR))
+    push(tmp_path / "beir")
+    ids = "ids/train-00000-of-00001.parquet"
+    assert set(of_repository(hub)) == {"qrels/train.tsv", "corpus.jsonl", "queries.jsonl", ids}
+    assert hub.asked("PUT /objects") == 1, "small texts travel in the commit"
+    text = hub.repositories[REPOSITORY].files["README.md"].decode()
+    for name in (ids, "corpus.jsonl", "queries.jsonl"):
+        assert f"- `{name}`: " in text
+    assert of_repository(hub) == contents(tmp_path / "beir")
 
 
 # Failures
@@ -370,6 +387,21 @@ def test_what_fails_for_a_moment_is_tried_again(hub: Hub, file: Path, path: str,
     assert of_repository(hub) == contents(file)
     assert len(hub.repositories[REPOSITORY].commits) == 2, "no second commit for an answer that was lost"
     assert hub.slept
+
+
+@pytest.mark.parametrize("status", [None, 500])
+def test_a_card_that_does_not_arrive_is_waited_for(hub: Hub, file: Path, shards: Path, status: int | None) -> None:
+    push(file)
+    card = hub.repositories[REPOSITORY].files["README.md"]
+    hub.faults = [Fault(path="README.md", status=status, times=1_000)]
+    with pytest.raises(StorageError, match="run the same command again"):
+        push(shards)
+    assert of_repository(hub) == contents(file)
+    assert hub.repositories[REPOSITORY].files["README.md"] == card
+    hub.faults = [Fault(path="README.md", status=status, times=4)]
+    push(shards)
+    assert hub.faults == []
+    assert of_repository(hub) == contents(shards)
 
 
 @pytest.mark.parametrize("path", ["/objects/batch", "/commit/"])

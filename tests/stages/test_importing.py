@@ -346,6 +346,20 @@ def test_scores_of_every_row_judge_unasked_and_scores_of_some_do_not(tmp_path: P
     assert "absolute margin 3" in done.notes["false negatives"], "the default of its scale"
 
 
+def test_scores_of_the_files_own_rows_say_nothing_of_what_was_mined_beside_them(tmp_path: Path) -> None:
+    run = tmp_path / "x"
+    other = {"query": "horse", "pos": [{"text": "a horse", "score": 6.0}], "neg": [{"text": "girl", "score": 0.0}]}
+    imported(write(tmp_path / "a.jsonl", [ROWS[0], other]), run)
+    hnmine.index_bm25(run, run / "indexes" / "bm25", options=hnmine.Bm25Options(language="none"))
+    signals = {}
+    for depth in (0, 5):
+        hnmine.mine(run, run / f"mined{depth}", options=hnmine.MineOptions(top_k=depth))
+        hnmine.filter(run / f"mined{depth}", run / f"decided{depth}")
+        fitted = hnmine.Artefact.open(run / f"decided{depth}").plan["fitted"]["max-fn-probability"]
+        signals[depth] = set(fitted["centre"])
+    assert signals == {0: {"lexical", "reranker"}, 5: {"lexical"}}
+
+
 def test_the_same_file_gives_the_same_bytes(tmp_path: Path) -> None:
     file = write(tmp_path / "a.jsonl", ROWS)
     first, again = imported(file, tmp_path / "x"), imported(file, tmp_path / "y")

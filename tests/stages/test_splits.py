@@ -13,7 +13,6 @@ import pytest
 import hnmine
 from hnmine.errors import InputError, UsageError
 from hnmine.stages.formats import FORMATS
-from hnmine.stages.hub_layout import HubLayout
 
 Row = dict[str, Any]
 QUERIES = 40
@@ -179,31 +178,6 @@ def test_every_format_has_both_sides_in_files_of_their_own(work: Path, form: str
     ids = [pq.read_table(path) for path in (work / f"of-{form}/ids").iterdir()]
     assert outcome.counts["rows"] == sum(map(len, ids))
     assert 0 < outcome.counts["validation_rows"] < outcome.counts["rows"]
-
-
-@pytest.mark.parametrize("form", FORMATS)
-def test_a_repository_of_any_format_has_both_sides(work: Path, form: str) -> None:
-    options = hnmine.ExportOptions(format=form, validation=0.3, **one_epoch(form))  # type: ignore[arg-type]
-    outcome = hnmine.export(work, work / f"of-{form}", options=options)
-    layout = HubLayout.of(outcome.artefact)  # type: ignore[arg-type]
-    assert set(layout.files) == set(outcome.artefact.manifest["files"]) - {"README.md"}  # type: ignore[union-attr]
-    default, ids, *others = layout.configs
-    made = FORMATS[options.format]
-    epochs = {"epoch_1", "epoch_2"} if made.takes_epochs and not made.beside else {"train"}
-    assert set(default.splits) == set(ids.splits) == {*epochs, "validation"}
-    assert (default.name, ids.name, ids.rows) == ("default", "ids", outcome.counts["rows"])
-    named = [name for config in layout.configs for names in config.splits.values() for name in names]
-    assert len(named) == len(set(named)) <= len(layout.files)
-    assert all("validation" not in config.name for config in others)
-
-
-def test_a_repository_of_single_files_has_both_sides(work: Path) -> None:
-    options = hnmine.ExportOptions(validation=0.3)
-    layout = HubLayout.of(hnmine.export(work, work / "named.jsonl.parquet", options=options).artefact)  # type: ignore[arg-type]
-    assert [config.splits for config in layout.configs] == [
-        {split: [f"{folder}/{split}-00000-of-00001.parquet"] for split in ("train", "validation")}
-        for folder in ("data", "ids")
-    ]
 
 
 @pytest.mark.parametrize("form", FORMATS)

@@ -15,6 +15,7 @@ from sentence_transformers.sentence_transformer import losses
 from hnmine.errors import ProblemLog
 from hnmine.options import Format
 from hnmine.stages.formats import FORMATS
+from tests.docs.markdown_blocks import blocks
 from tests.training.conftest import hnmine
 from tests.training.test_exported_files import texts_of
 from tests.training.test_training import assert_learned, record, train
@@ -121,3 +122,16 @@ def test_validation_rows_are_a_split_of_the_rows(by_id: Callable[..., Path]) -> 
     read = {split: pq.read_table(folder / f"{split}.parquet").to_pylist() for split in ("train", "validation")}
     assert {split: rows.to_list() for split, rows in parts.items()} == read
     assert load(folder, "queries").num_rows > len(read["train"]) / 2
+
+
+@pytest.mark.skipif(resolve_ids is None, reason="resolve_ids came with sentence-transformers 6")
+def test_the_example_of_the_documentation(
+    by_id: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    [example] = [block for block in blocks("docs/formats.md", "python") if "resolve_ids(" in block]
+    (tmp_path / "ids").symlink_to(by_id("ids"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    names: dict[str, Any] = {}
+    exec(example, names)
+    assert list(names["train"][0]) == ["query", "document_1", "document_2", "document_3", "document_4", "labels"]
