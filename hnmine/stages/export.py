@@ -374,9 +374,9 @@ class Export(Stage):
             raise UsageError("-o -: mixed vectors are a file of their own", expected="a file or a directory")
         if self.options.collisions:
             raise UsageError("-o -: --collisions are a file of their own", expected="a file or a directory")
-        for split in self.splits:
-            for block in cut(len(split), self.block_rows, split.name):
-                yield from self.form.encoding.lines(self._written(self._rows_of(block)))
+        for start in range(0, len(self.layout), self.block_rows):
+            rows = self.layout.between(start, start + self.block_rows)
+            yield from self.form.encoding.lines(self._written(rows))
 
     @classmethod
     def close(cls, draft: Draft) -> Artefact:
