@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 OF_PAIRS = frozenset(
-    {"document", "epoch", "grades", "label", "labels", "margin", "margins", "weight", "weights"},
+    {"difficulty", "document", "epoch", "grades", "label", "labels", "margin", "margins", "weight", "weights"},
 )
 """Names in an example's `extra` that say something of its documents."""
 
