@@ -110,7 +110,8 @@ class HubLayout:
 
 def is_shard(name: str) -> bool:
     """Whether a file of a repository is one that a push names, so that another push may remove it."""
-    return _SHARD.fullmatch(name) is not None
+    found = _SHARD.fullmatch(name)
+    return found is not None and (found["folder"] != "data" or found["number"] is not None)
 
 
 class _Names:
