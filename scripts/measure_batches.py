@@ -10,6 +10,8 @@ positives of the other rows of its batch:
 - hardest: the highest of each row, averaged;
 - collisions: pairs of rows in a batch of which one holds a document that the other's query must not see;
 - doubted: of the documents of the other rows, the sum of the estimated probabilities of being relevant, a row.
+At the end: how alike the queries of a cluster are, collisions or not, where clusters are told from what queries found
+(as a plan's are), and where they are told from the index's vectors, one positive a query.
 """
 
 from __future__ import annotations
@@ -26,11 +28,14 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
 
+from hnmine.core.batches.clusters import clustered, sketches
 from hnmine.core.batches.collisions import collisions_within
 from hnmine.files.artefact import Artefact
+from hnmine.files.candidates import CandidatesTable
 from hnmine.files.collection import Collection
 from hnmine.options import ExportOptions
 from hnmine.schema import Kind
+from hnmine.stages.batch_plan import read_graph
 from hnmine.stages.export import Export
 from hnmine.stages.places import open_artefact
 
@@ -67,8 +72,16 @@ def main() -> int:
             f"{name:<24} {measured['mean']:>7.3f} {measured['hardest']:>8.3f} {measured['collisions']:>11,}"
             f" {measured['doubted']:>8.3f} {measured['not_full']:>9,} {measured['seconds']:>8.1f}"
         )
+    alone = clusters_alone(collection, decisions, vectors, given.batch_size)
+    for name, (mean, hardest) in alone.items():
+        print(f"clusters by {name:<12} {mean:>7.3f} {hardest:>8.3f}")
     if given.json:
-        about = {"format": given.format, "batch_size": given.batch_size, "queries": len(vectors["queries"])}
+        about = {
+            "clusters_alone": alone,
+            "format": given.format,
+            "batch_size": given.batch_size,
+            "queries": len(vectors["queries"]),
+        }
         given.json.write_text(json.dumps({**about, "plans": found}, indent=1) + "\n", encoding="utf-8")
     return 0
 
@@ -141,6 +154,39 @@ def measure(
         "rows": len(layout),
         "seconds": round(seconds, 2),
     }
+
+
+def clusters_alone(
+    collection: Collection, decisions: Artefact, vectors: dict[str, npt.NDArray[np.float32]], size: int
+) -> dict[str, tuple[float, float]]:
+    """(mean, hardest) in clusters by what queries found, by vectors, and in random ones; a positive for each query."""
+    export = Export(collection, decisions, ExportOptions(collisions=True), path=Path("unused"), file=None)
+    assert export.collisions is not None
+    queries = export.collisions.rows.queries
+    positive = dict(
+        zip(collection.qrels.query_rows[::-1].tolist(), collection.qrels.doc_rows[::-1].tolist(), strict=True)
+    )
+    positives = vectors["documents"][[positive[row] for row in queries.tolist()]]
+    table = CandidatesTable(decisions)
+    position = {query: place for place, query in enumerate(table.query_ids.to_pylist())}
+    ids = collection.query_ids.to_pylist()
+    graph = read_graph(table, np.array([position[ids[row]] for row in queries.tolist()]))
+    own = vectors["queries"][queries]
+    orders = {
+        "evidence": clustered(sketches(graph), size),
+        "vectors": clustered(np.rint(512 * own).astype(np.int16), size),
+        "chance": np.arange(len(queries)),
+    }
+    found = {}
+    for name, order in orders.items():
+        means, hardest = [], []
+        for batch in np.split(order, range(size, len(order), size)):
+            scores = own[batch] @ positives[batch].T
+            is_other = ~np.eye(len(batch), dtype=bool)
+            means += scores[is_other].tolist()
+            hardest += np.where(is_other, scores, -np.inf).max(axis=1).tolist()
+        found[name] = (round(float(np.mean(means)), 4), round(float(np.mean(hardest)), 4))
+    return found
 
 
 def batches(export: Export, size: int) -> Iterator[Ints]:
