@@ -160,22 +160,25 @@ def run_script(script: Path, python: str, files: Mapping[str, Path], args: argpa
     command += ["--work", args.out / "work" / script.stem, *(f"{words}={place}" for words, place in files.items())]
     # No path of ours: what the script imports is of its own environment. The script runs in the folder it writes to.
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH" or python == sys.executable}
-    (args.out / "work" / script.stem).mkdir(parents=True, exist_ok=True)
-    done = subprocess.run(
-        [str(word) for word in command],
-        cwd=args.out / "work" / script.stem,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=(args.out / "work" / f"{script.stem}.log").open("w", encoding="utf-8"),
-        text=True,
-        check=False,
-    )
-    told = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-    yield from told
-    missing = [words for words in files if words not in {cell["format"] for cell in told}]
-    for words in missing or ([told[-1]["format"]] if done.returncode else []):
-        log = (args.out / "work" / f"{script.stem}.log").read_text(encoding="utf-8", errors="replace")
-        yield {"format": words, **_nothing(script, f"failed: exit code {done.returncode}: {last_line(log)}")}
+    work = args.out / "work" / script.stem
+    work.mkdir(parents=True, exist_ok=True)
+    log, told = work.with_suffix(".log"), []
+    with (
+        log.open("w", encoding="utf-8") as errors,
+        subprocess.Popen(
+            list(map(str, command)), cwd=work, env=environment, stdout=subprocess.PIPE, stderr=errors, text=True
+        ) as running,
+    ):
+        assert running.stdout is not None
+        for line in running.stdout:
+            if line.startswith("{"):
+                cell = json.loads(line)
+                told.append(cell["format"])
+                yield cell
+    missing = [words for words in files if words not in told]
+    for words in missing or (told[-1:] if running.returncode else []):
+        complaint = last_line(log.read_text(encoding="utf-8", errors="replace"))
+        yield {"format": words, **_nothing(script, f"failed: exit code {running.returncode}: {complaint}")}
 
 
 def _nothing(script: Path, note: str) -> Cell:
@@ -201,9 +204,9 @@ def prove(scripts: Sequence[Path], args: argparse.Namespace) -> Iterator[Cell]:
         if not files:
             continue
         try:
-            cells = list(run_script(script, interpreter(script, args.environments), files, args))
+            cells = run_script(script, interpreter(script, args.environments), files, args)
         except LookupError as reason:
-            cells = [{"format": words, **_nothing(script, str(reason))} for words in files]
+            cells = ({"format": words, **_nothing(script, str(reason))} for words in files)
         for cell in cells:
             found = exported[cell["format"]]
             if cell.get("rows_in") is None and not isinstance(found, str):

@@ -72,7 +72,8 @@ def _side(query: Ints, owner: Ints, places: Ints, offsets: Ints, scores: Scores)
     """
     found = _means(owner, scores[places], len(query))
     lacking = np.flatnonzero(np.bincount(owner, minlength=len(query)) == 0)
-    low, lengths = offsets[query[lacking]], np.diff(offsets)[query[lacking]]
+    low = offsets[query[lacking]]
+    lengths = offsets[query[lacking] + 1] - low
     starts = np.concatenate([[0], np.cumsum(lengths)])[:-1]
     whose = np.repeat(np.arange(len(lacking)), lengths)
     found[lacking] = _means(whose, scores[np.arange(len(whose)) + (low - starts)[whose]], len(lacking))

@@ -46,7 +46,7 @@ from hnmine.stages.mixed import mixed_sibling, mixer_of
 from hnmine.stages.picked import Ints, Picked, Words, join, read_picked
 from hnmine.stages.places import refuse_foreign
 from hnmine.stages.prompts import Prompts
-from hnmine.stages.splits import TRAIN, VALIDATION, Split, Splits, split_file
+from hnmine.stages.splits import VALIDATION, Split, Splits, split_file
 from hnmine.stages.stage import Outcome, Stage, block_size, cut, require_made_from
 from hnmine.stages.training_rows import missing_scores, missing_weights, provenance_table, training_table
 
@@ -374,8 +374,9 @@ class Export(Stage):
             raise UsageError("-o -: mixed vectors are a file of their own", expected="a file or a directory")
         if self.options.collisions:
             raise UsageError("-o -: --collisions are a file of their own", expected="a file or a directory")
-        for block in cut(len(self.layout), self.block_rows, TRAIN):
-            yield from self.form.encoding.lines(self._written(self._rows_of(block)))
+        for start in range(0, len(self.layout), self.block_rows):
+            rows = self.layout.between(start, start + self.block_rows)
+            yield from self.form.encoding.lines(self._written(rows))
 
     @classmethod
     def close(cls, draft: Draft) -> Artefact:

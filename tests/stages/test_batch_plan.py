@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import hnmine
+from hnmine.api import prepare_export
 from hnmine.core.batches.collisions import collisions_within
 from hnmine.errors import UsageError
 from hnmine.execute.local import Execution
@@ -278,6 +279,16 @@ def test_rows_to_validate_on_have_batches_and_a_list_of_their_own(work: Path, tm
         assert {row["query_id"] for row in listed} <= {row["query_id"] for row in ids}
         assert {row["doc_id"] for row in listed} <= {d for row in ids for d in row["doc_ids"]}
     assert outcome.counts["batches"] == sum(numbers)
+
+
+def test_a_pipe_takes_rows_in_the_order_of_the_plan(exported: Any, work: Path) -> None:
+    _, _, file = exported(format="triplet", batch_size=SIZE, batch_plan="cluster")
+    options = hnmine.ExportOptions(format="triplet", batch_size=SIZE, batch_plan="cluster")
+    stage, _ = prepare_export(work, work / "piped", options=options, collection=None)
+    assert [json.loads(line) for line in stage.stream()] == pq.read_table(file).to_pylist()
+    stage, _ = prepare_export(work, work / "piped", options=hnmine.ExportOptions(collisions=True), collection=None)
+    with pytest.raises(UsageError, match="--collisions are a file of their own"):
+        next(stage.stream())
 
 
 def test_a_format_of_several_files_keeps_the_list_beside_them(work: Path, tmp_path: Path) -> None:

@@ -156,3 +156,22 @@ def _run(folder: Path) -> Path:
     path = folder / "run.trec"
     path.write_text("".join(f"q{n:02} Q0 c{(n + 3) % DOCUMENTS:02} 1 1.0 s\n" for n in range(QUERIES)))
     return path
+
+
+@pytest.mark.parametrize(
+    ("shape", "files"),
+    [
+        ({"validation": 0.4, "order": "easy-to-hard", "max_rows": 60}, ("out", "out.validation")),
+        ({"batch_plan": "random", "batch_size": 4}, ("out",)),
+    ],
+)
+def test_rows_of_any_shape_have_their_own(
+    root: Path, tmp_path: Path, shape: dict[str, Any], files: tuple[str, ...]
+) -> None:
+    hnmine.export(root, tmp_path / "out.parquet", options=hnmine.ExportOptions(mixed=2, **shape))
+    own = negatives(root)
+    for name in files:
+        rows, ids = mixtures(tmp_path / f"{name}.mixed.parquet"), mixtures(tmp_path / f"{name}.ids.parquet")
+        assert [row["query_id"] for row in rows] == [row["query_id"] for row in ids]
+        assert all(set(row["second"]) <= own[row["query_id"]] for row in rows)
+        assert rows
