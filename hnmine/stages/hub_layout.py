@@ -30,7 +30,8 @@ from hnmine.stages.splits import TRAIN, split_file
 DEFAULT = "default"
 IDS = "ids"
 MIXED = "mixed"
-_SHARD = re.compile(r"(?P<folder>data|ids|mixed|collisions)/(?P<split>\w+?)(?P<number>-\d{5,}-of-\d{5,})?\.\w+")
+_NUMBERED = re.compile(r"(?P<folder>data|ids|mixed)/(?P<split>\w+)-\d{5,}-of-\d{5,}\.\w+")
+_LISTED = re.compile(rf"(?P<folder>{COLLISIONS})/(?P<split>train|validation|epoch_\d+)\.parquet")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +53,7 @@ class Config:
         """As it stands in the card's header."""
         found: list[Json] = []
         for split, names in self.splits.items():
-            is_numbered = (shard := _SHARD.fullmatch(names[0])) is not None and shard["number"] is not None
+            is_numbered = _NUMBERED.fullmatch(names[0]) is not None
             path = f"{names[0].partition('/')[0]}/{split}-*" if is_numbered else names[0]
             found.append({"split": split, "path": path})
         return {"config_name": self.name, "data_files": found, **self.settings}
@@ -110,8 +111,11 @@ class HubLayout:
 
 def is_shard(name: str) -> bool:
     """Whether a file of a repository is one that a push names, so that another push may remove it."""
-    found = _SHARD.fullmatch(name)
-    return found is not None and (found["folder"] != "data" or found["number"] is not None)
+    return _shard(name) is not None
+
+
+def _shard(name: str) -> re.Match[str] | None:
+    return _NUMBERED.fullmatch(name) or _LISTED.fullmatch(name)
 
 
 class _Names:
@@ -148,13 +152,13 @@ class _Names:
 
     def table(self, name: str) -> str | None:
         """The table that a file is of; None for small files that are no table."""
-        if found := _SHARD.fullmatch(name):
+        if found := _shard(name):
             return DEFAULT if found["folder"] == "data" else found["folder"]
         return self._tables[name][0] if name in self._tables else None
 
     def split(self, name: str) -> str:
         """The split that a file is of."""
-        found = _SHARD.fullmatch(name)
+        found = _shard(name)
         return str(found["split"]) if found else self._tables[name][1] if name in self._tables else TRAIN
 
     def encoding(self, name: str) -> Encoding:

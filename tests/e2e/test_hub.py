@@ -244,10 +244,12 @@ def test_what_is_there_is_not_uploaded_again(hub: Hub, file: Path) -> None:
 
 def test_another_export_replaces_the_shards_of_the_earlier_one(hub: Hub, file: Path, shards: Path) -> None:
     push(shards)
-    hub.repositories[REPOSITORY].files["data/notes.txt"] = b"mine"
+    names = ["data/notes.txt", "data/train.parquet", "data/train-1.parquet", "collisions/notes.parquet", "train.jsonl"]
+    own = dict.fromkeys(names, b"mine")
+    hub.repositories[REPOSITORY].files |= own
     done = push(file)
     assert len(done.removed) == 6
-    assert of_repository(hub) == {**contents(file), "data/notes.txt": b"mine"}
+    assert of_repository(hub) == {**contents(file), **own}
     assert len(hub.repositories[REPOSITORY].commits) == 3
 
 
