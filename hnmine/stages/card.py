@@ -18,7 +18,7 @@ from hnmine.core import decide
 from hnmine.engines.analysis import language_code
 from hnmine.errors import UsageError
 from hnmine.files.artefact import Artefact, Json
-from hnmine.schema import EPOCH, P_FALSE_NEGATIVE, QUERY_ID, SOURCES, VERDICT, Kind, Verdict
+from hnmine.schema import BATCH_ID, EPOCH, P_FALSE_NEGATIVE, QUERY_ID, SOURCES, VERDICT, Kind, Verdict
 from hnmine.stages.hub_layout import DEFAULT, IDS, Config, HubLayout
 from hnmine.stages.lineage import Lineage, commands, model_of
 from hnmine.stages.vocabulary import rules
@@ -64,6 +64,7 @@ _MEANINGS = {
 _MEANINGS_OF_IDS = {
     QUERY_ID: "the id of the row's query",
     EPOCH: "the epoch that the row is for",
+    BATCH_ID: "the batch that the row is in, from 0 in each split",
     "doc_ids": "the ids of the row's documents, in the order of its texts",
     "labels": "1: relevant; 0: a mined hard negative",
     "scores": "the judge's scores",
