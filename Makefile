@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow smoke lint docs-cli clean
+.PHONY: help install demo test test-slow test-trainers smoke lint docs-cli clean
 
 help:  ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,12 +28,15 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP)  ## Mine hard negatives from a sample of the standard library's functions, with a real MiniLM.
 	@scripts/demo.sh $(BIN)/hnmine
 
-test: lint  ## Everything that must pass: lint, types, all tests with coverage.
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile -m "not alone" --cov --cov-report=
+test: lint  ## Everything that must pass: lint, types, all tests that need no further packages, with coverage.
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile -m "not alone and not installs" --cov --cov-report=
 	$(BIN)/python -m pytest -m alone --cov --cov-append --cov-report=term:skip-covered
 
 test-slow: $(STAMP)  ## Only the slow tests: real models and trainers.
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m "slow and not installs"
+
+test-trainers: $(STAMP)  ## Training with every trainer's own package, each in an environment of its own.
+	$(BIN)/python -m pytest -m installs
 
 smoke: $(STAMP)  ## Build the wheel, install it in a bare environment, and do a small job with it.
 	scripts/smoke_wheel.sh $(BIN)/python

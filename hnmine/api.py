@@ -21,6 +21,7 @@ from hnmine.errors import UsageError
 from hnmine.execute.local import Execution
 from hnmine.files.artefact import Artefact, Draft
 from hnmine.files.cache import default_cache
+from hnmine.files.hub import Pushed
 from hnmine.files.remote import as_path
 from hnmine.options import (
     AuditOptions,
@@ -28,10 +29,14 @@ from hnmine.options import (
     DenseOptions,
     ExportOptions,
     FilterOptions,
+    Format,
+    ImportOptions,
     InputOptions,
     LateOptions,
     MineOptions,
     Options,
+    PushOptions,
+    ReportOptions,
     ScoreOptions,
     SearchOptions,
     SparseOptions,
@@ -44,6 +49,7 @@ from hnmine.stages.audit import Audit, open_rows
 from hnmine.stages.chain import Chain, RunOptions
 from hnmine.stages.export import Export
 from hnmine.stages.filter import Filter
+from hnmine.stages.importing import Import
 from hnmine.stages.index_bm25 import IndexBm25
 from hnmine.stages.index_dense import IndexDense
 from hnmine.stages.index_late import IndexLate
@@ -58,6 +64,8 @@ from hnmine.stages.places import (
     open_collection,
     training_places,
 )
+from hnmine.stages.push import Push
+from hnmine.stages.report import Report
 from hnmine.stages.score import Score
 from hnmine.stages.search import Search
 from hnmine.stages.stage import Outcome, Stage
@@ -73,6 +81,23 @@ def ingest(data: Place, output: Place, *, options: InputOptions | None = None, h
     Raises `InputError` with every problem of the input, and then leaves nothing behind.
     """
     return Ingest(str(data), options or InputOptions()).run(as_path(output), how or Execution())
+
+
+def import_training(
+    file: Place,
+    output: Place,
+    *,
+    options: ImportOptions,
+    how: Execution | None = None,
+    report: Callable[[str, Outcome], None] | None = None,
+) -> list[tuple[str, Outcome]]:
+    """Make a run directory of a training file of any tool: collection, candidates, decisions; (step, outcome) of each.
+
+    `options.format` says what the file is. Then audit, score, filter and export it as what was mined. `report` hears of
+    each step as it ends. Raises `InputError` with every row that is none, and then leaves nothing behind.
+    """
+    found = Import(as_path(file), as_path(output), options)
+    return found.run(how or Execution(), report or (lambda name, outcome: None))
 
 
 def prepare_index_bm25(
@@ -355,7 +380,7 @@ def sweep(
 
 def prepare_audit(place: Place, *, options: AuditOptions, collection: Place | None = None) -> Audit:
     """The audit of a training file, decisions, an export or a run directory."""
-    rows, found, wanted = open_rows(as_path(place), as_path(collection) if collection else None)
+    rows, found, wanted = open_rows(as_path(place), as_path(collection) if collection else None, options.format)
     return Audit(rows, options, found, wanted)
 
 
@@ -367,20 +392,39 @@ def audit(place: Place, *, options: AuditOptions | None = None, collection: Plac
     return prepare_audit(place, options=options or AuditOptions(), collection=collection).run()
 
 
-def export_places(output: Path) -> tuple[Path, Path | None]:
+def prepare_report(place: Place, *, options: ReportOptions, collection: Place | None = None) -> Report:
+    """The report on a run directory or on decisions, before it is written."""
+    return Report(as_path(place), options, as_path(collection) if collection else None)
+
+
+def report(
+    place: Place, output: Place | None = None, *, options: ReportOptions | None = None, collection: Place | None = None
+) -> Path:
+    """Write one self-contained HTML page about a run directory, or decisions, and return where it is.
+
+    Without `output` it is `report.html` in the run directory, or beside the decisions. Raises
+    `MissingDependencyError` without jinja2 and matplotlib (`pip install 'hnmine[report]'`).
+    """
+    page = prepare_report(place, options=options or ReportOptions(), collection=collection)
+    path = as_path(output) if output is not None else page.default_path
+    page.write(path)
+    return path
+
+
+def export_places(output: Path, form: Format = Format.TRIPLET) -> tuple[Path, Path | None]:
     """(artefact directory, training file or None): `X.parquet` keeps its artefact in `X.hnmine/export`."""
-    directory, file = training_places(output)
+    directory, file = training_places(output, form)
     return (directory / "export" if file else directory), file
 
 
 def prepare_export(
-    decisions: Place, output: Path, *, options: ExportOptions, collection: Place | None
+    decisions: Place, output: Path, *, options: ExportOptions, collection: Place | None, index: Place | None = None
 ) -> tuple[Export, Path]:
     """The stage that writes a training file, and the directory of its artefact."""
     artefact = open_artefact(as_path(decisions), Kind.DECISIONS)
-    path, file = export_places(output)
+    path, file = export_places(output, options.format)
     found = collection_of(artefact, as_path(collection) if collection else None)
-    return Export(found, artefact, options, path=path, file=file), path
+    return Export(found, artefact, options, path=path, file=file, index=str(index) if index else None), path
 
 
 def export(
@@ -389,15 +433,37 @@ def export(
     *,
     options: ExportOptions | None = None,
     collection: Place | None = None,
+    index: Place | None = None,
     how: Execution | None = None,
 ) -> Outcome:
     """Write a training file (`X.parquet`) or a directory of shards that the trainer reads as it is.
 
-    Ids, ranks, scores and sources of the same rows are in `X.ids.parquet`, or in the directory's `ids/`. Raises
+    Ids, ranks, scores and sources of the same rows are in `X.ids.parquet`, or in the directory's `ids/`. `index` is
+    where the index is whose vectors `options.mixed` mixes, if it is not where the candidates found it. Raises
     `InputError` if no query has a positive and enough negatives.
     """
-    stage, path = prepare_export(decisions, as_path(output), options=options or ExportOptions(), collection=collection)
+    stage, path = prepare_export(
+        decisions, as_path(output), options=options or ExportOptions(), collection=collection, index=index
+    )
     return stage.run(path, how or Execution())
+
+
+def push(
+    export: Place,
+    repository: str,
+    *,
+    private: bool = False,
+    license: str | None = None,
+    how: Execution | None = None,
+) -> Pushed:
+    """Push a finished export, or that of a run directory, with a dataset card to ORG/NAME of the Hugging Face Hub.
+
+    The repository is made if it is missing; what is there already is not uploaded again. Raises `UsageError` where the
+    Hub refuses, `StorageError` where it does not answer, `MissingDependencyError` without huggingface_hub.
+    """
+    how = how or Execution()
+    options = PushOptions(push=repository, private=private, license=license)
+    return Push(options, say=how.progress.say).run(open_artefact(as_path(export), Kind.EXPORT), how)
 
 
 def run(

@@ -124,6 +124,13 @@ class ProblemLog:
         if len(kept) < FIRST_PROBLEMS:
             kept.append(Problem(kind=kind, where=where, value=str(value)))
 
+    def take_over(self, other: ProblemLog) -> None:
+        """Add all problems of another log."""
+        for kind, count in other.counts.items():
+            for problem in other.first[kind]:
+                self.add(kind, problem.where, problem.value)
+            self.counts[kind] += count - len(other.first[kind])
+
     def __bool__(self) -> bool:
         return bool(self.counts)
 

@@ -17,6 +17,7 @@ from enum import StrEnum
 from typing import Any, TypeVar
 
 from hnmine.errors import UsageError
+from hnmine.schema import Scale
 
 T = TypeVar("T")
 
@@ -150,12 +151,53 @@ class Existing(StrEnum):
 
 
 class Format(StrEnum):
-    """The layouts of a training file (sentence-transformers)."""
+    """The layouts of a training file."""
 
     TRIPLET = "triplet"
     N_TUPLE = "n-tuple"
     LABELED_PAIR = "labeled-pair"
     LABELED_LIST = "labeled-list"
+    IDS = "ids"
+    PYLATE = "pylate"
+    PYLATE_KD = "pylate-kd"
+    FLAGEMBEDDING = "flagembedding"
+    TEVATRON = "tevatron"
+    TEVATRON_V2 = "tevatron-v2"
+    MS_SWIFT = "ms-swift"
+    MS_SWIFT_RERANKER = "ms-swift-reranker"
+    NEMO = "nemo"
+    DPR = "dpr"
+    GPL = "gpl"
+    MSMARCO = "msmarco"
+    TREC = "trec"
+    BEIR = "beir"
+    JSONL = "jsonl"
+
+
+class Order(StrEnum):
+    """In which order the rows of a training file stand."""
+
+    SHUFFLED = "shuffled"
+    EASY_TO_HARD = "easy-to-hard"
+
+
+class Mixing(StrEnum):
+    """How `export --mixed` mixes vectors: docs/how-to/labels.md."""
+
+    MOCHI = "mochi"
+    KALM = "kalm"
+    GEODESIC = "geodesic"
+
+
+class BatchPlan(StrEnum):
+    """Which rows of a training file are put into one batch."""
+
+    RANDOM = "random"
+    SOURCE = "source"
+    LANGUAGE = "language"
+    CLUSTER = "cluster"
+    WALK = "walk"
+    SNOWBALL = "snowball"
 
 
 class Pad(StrEnum):
@@ -184,6 +226,14 @@ class InputOptions(Options):
     negative_columns: tuple[str, ...] = option(
         (), "Pairs file: column(s) with negatives that it has already (a text or a list); `negative_*` means several."
     )
+    class_column: str | None = option(
+        None,
+        "Class-labelled file: the column with each text's class; another text of it is the positive, all others are "
+        "negatives.",
+    )
+    text_column: str = option("text", "Class-labelled file: the column with the text.")
+    class_positives: int = option(1, "Class-labelled file: positives of each text, keyed choices of its class.")
+    inverse: bool = option(False, "Triples: ask for the heads too, with queries of tail and inverse relation.")
     title_separator: str = option(
         " ", "What joins a document's title and text into the text that is indexed and exported."
     )
@@ -191,6 +241,24 @@ class InputOptions(Options):
         None, "Only a keyed sample: this fraction of the queries and of the documents; judged documents stay."
     )
     on_error: OnError = option(OnError.FAIL, "Bad records: fail with all of them listed, or skip and count them.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportOptions(Options):
+    """`import`."""
+
+    format: Format | None = option(None, "Layout of the training file; must be given.")
+    corpus: str | None = option(
+        None, "Corpus in which the file's ids and texts are looked up: a file, a directory of files, or a collection."
+    )
+    queries: str | None = option(None, "Queries in which the file's queries are looked up, as --corpus.")
+    score_scale: Scale = option(
+        Scale.DOT, "What the file's scores are; of dot nothing is presumed, so that it has no default margin."
+    )
+    title_separator: str = option(
+        " ", "What joins a document's title and text into the text that is indexed and exported."
+    )
+    on_error: OnError = option(OnError.FAIL, "Bad rows: fail with all of them listed, or skip and count them.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -305,7 +373,10 @@ class SearchOptions:
         None,
         "Ranges of documents to search one by one; as many shards keep to one each [default: one a 2^20 documents].",
     )
-    min_relevance: int = option(1, "Lowest grade that makes a document a positive; queries without one are left out.")
+    min_relevance: int | None = option(
+        None,
+        "Lowest grade that makes a document a positive; queries without one are left out [default: 1, with triples 2].",
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -314,7 +385,8 @@ class MineOptions(SampleOptions):
 
     top_k: int | None = option(
         None,
-        "Candidates of a retriever per query, positives counted [default: 100; 4 times as many with --deepen-from].",
+        "Candidates of a retriever per query, positives counted; 0 searches nothing, and scores what the data brings "
+        "[default: 100; 4 times as many with --deepen-from].",
         flags=("--top-k", "-k"),
     )
     run: tuple[str, ...] = option(
@@ -323,13 +395,20 @@ class MineOptions(SampleOptions):
         "doc_id, rank, score, source).",
     )
     random: int = option(0, "Random documents per query (keyed draw); evidence, and the fill of --short random.")
+    random_near: int = option(
+        0,
+        "Random documents per query out of the 3 of --clusters nearest to each of its positives (keyed draw): harder "
+        "than random, easier than the nearest (LEMON).",
+    )
     rank_by: str | None = option(
         None, "Score that orders candidates [default: first dense index, else late, else sparse, else BM25]."
     )
     clusters: int = option(
         0, "Clusters of the documents of each dense index (k-means), for --pick diverse and cluster-neighbours."
     )
-    min_relevance: int = option(1, "Lowest grade that makes a document a positive.")
+    min_relevance: int | None = option(
+        None, "Lowest grade that makes a document a positive [default: 1, with triples 2]."
+    )
     where: str | None = option(
         None, "Search only documents for which this holds: a condition as for filter; positives stay."
     )
@@ -390,7 +469,7 @@ class FilterOptions(SampleOptions):
     min_score: float | None = option(None, "Drop n with s(n) below this.")
     judge_by: str | None = option(
         None,
-        "Score that rules compare, by name or kind [default: reranker, else dense, late, sparse, BM25].",
+        "Score that rules compare, by name or kind [default: reranker, else imported, dense, late, sparse, BM25].",
     )
     rank_by: str | None = option(
         None,
@@ -448,6 +527,11 @@ class FilterOptions(SampleOptions):
         Existing.JUDGE,
         "Negatives of your own file: judged as any candidate, the survivors picked first, or kept against all guesses.",
     )
+    labels: str | None = option(
+        None,
+        "Judgments of your own of candidates, as qrels (what the report downloads): grade 0 is known not to be "
+        "relevant, whatever a rule guesses; any other is dropped.",
+    )
     max_reuse: int = option(
         0, "A document stays a candidate of at most C queries, a keyed draw of those it survived in."
     )
@@ -488,6 +572,11 @@ class TruthOptions(Options):
 class AuditOptions(TruthOptions):
     """`audit`."""
 
+    format: Format | None = option(
+        None,
+        "Layout of the training file; what its trainer would refuse or misread is an error [default: told by the "
+        "columns, and read as far as it goes].",
+    )
     corpus: str | None = option(None, "Corpus file: unknown documents are told, and --qrels can be told by text.")
     queries: str | None = option(None, "Queries file: with --corpus, what ties the ids of --qrels to texts.")
     min_negatives: int | None = option(None, "Negatives a query should have [default: those of the decisions, else 1].")
@@ -498,20 +587,86 @@ class AuditOptions(TruthOptions):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReportOptions:
+    """`report`."""
+
+    seed: int = option(0, "Seed of the keyed samples.")
+    limit: int = option(1_500, "Queries whose triplets can be looked at, a keyed sample.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ExportOptions(SampleOptions):
     """`export`."""
 
     format: Format = option(Format.TRIPLET, "Layout of the training file.")
     scores: bool = option(False, "Add the judge's scores (MarginMSE, distillation).")
     weight: bool = option(False, "Add a weight: 1 - p_false_negative for each negative, 1 for a positive.")
+    difficulty: bool = option(
+        False, "Add a difficulty: the judge's mean score of a row's negatives less that of its positives."
+    )
+    instruction: str | None = option(
+        None,
+        "Instruction of each query: a text, or `query.COLUMN`, a metadata column of the queries. In the format's field "
+        "for it, else before the query's text, as it is: 'query: '.",
+    )
+    document_instruction: str | None = option(None, "Text before each document's text, as it is: 'passage: '.")
     max_positives: int | None = option(None, "At most N positives per query, the best by rank [default: all].")
     negatives: int | None = option(None, "Use at most N of the chosen negatives [default: all].")
     pad: Pad = option(
         Pad.NONE, "n-tuple: leave out queries with too few negatives, or repeat their first one until there are enough."
     )
-    epoch: int | None = option(None, "Only the negatives of this epoch, from 1 [default: every epoch's rows].")
+    epoch: int | None = option(
+        None,
+        "Only the negatives of this epoch, from 1 [default: all; a split each, epoch_1, ..., if -o is a directory].",
+    )
+    validation: float | None = option(
+        None, "Keep this share of the queries, such as 0.05, out of the training rows: a keyed draw, in a file beside."
+    )
+    max_rows: int | None = option(None, "At most N rows: those of a keyed sample of whole queries.")
+    order: Order = option(Order.SHUFFLED, "Order of the rows: a keyed shuffle, or by what the judge finds hard.")
+    columns: tuple[str, ...] = option((), "OLD=NEW: another name for a column of the training file.")
+    mixed: int = option(
+        0,
+        "Mix N synthetic negative vectors a row out of its query's negatives, in FILE.mixed.parquet, for trainers that "
+        "take embeddings.",
+    )
+    mixing: Mixing = option(
+        Mixing.MOCHI, "How --mixed mixes: two negatives or query and negative; two negatives; along the great circle."
+    )
     rows_per_file: int | None = option(
         None, "Rows a shard when -o is a directory; shards are named as the Hugging Face Hub likes them."
+    )
+    batch_plan: BatchPlan | None = option(
+        None,
+        "Put rows into batches, none with two that must not share one, and write them batch by batch: at random, of "
+        "one source or language (a column of the queries), by clusters of queries, or by walks over what they found.",
+    )
+    batch_size: int | None = option(None, "Rows a batch of the plan: the trainer's batch size per device.")
+    batch_by: str | None = option(
+        None,
+        "Column of the queries of which a batch has one value, whatever the plan [default: source or language with the "
+        "plan of that name].",
+    )
+    cluster_size: int | None = option(
+        None, "Queries a cluster: in smaller ones negatives are easier, of larger ones too [default: --batch-size]."
+    )
+    collisions: bool = option(
+        False, "List the (query, document) pairs that must not share a batch beside the file; a plan does so anyway."
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PushOptions(Options):
+    """Where a finished export is published. It decides no byte of the export, so its plan does not have it."""
+
+    push: str | None = option(
+        None,
+        "Push rows, ids and a dataset card to this dataset repository of the Hugging Face Hub, made if it is missing: "
+        "ORG/NAME (token: `hf auth login` or HF_TOKEN).",
+    )
+    private: bool = option(False, "--push: the repository is to be private.")
+    license: str | None = option(
+        None, "--push: the licence that the card names, as the Hub calls it, such as cc-by-4.0."
     )
 
 

@@ -28,9 +28,11 @@ from hnmine.errors import ArtefactError, UsageError
 
 if TYPE_CHECKING:
     from hnmine.execute.local import Execution
+    from hnmine.files.artefact import Artefact
     from hnmine.stages.chain import Chain
     from hnmine.stages.ingest import Ingest
-    from hnmine.stages.stage import Stage
+    from hnmine.stages.push import Push
+    from hnmine.stages.stage import Outcome, Preview, Stage
 
 app = Commands(name="hnmine", context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "HNMINE"})
 index = Commands(help="Build an index over a corpus.")
@@ -39,7 +41,9 @@ app.add_typer(index, name="index")
 Data = Annotated[
     str,
     typer.Argument(
-        metavar="DATA", help="BEIR directory, pairs file, MS MARCO directory, `stdlib`, collection, or - (stdin)."
+        metavar="DATA",
+        help="BEIR or MS MARCO directory, pairs file, file with classes, knowledge graph, `stdlib`, collection, or - "
+        "(stdin).",
     ),
 ]
 Output = Annotated[Path, typer.Option("--output", "-o", help="Where the artefact goes.")]
@@ -50,6 +54,7 @@ Rules = Annotated[
 
 INPUT, COMMON, SHARD = (opt.InputOptions, "Input"), (CommonFlags, "Every command"), (ShardFlags, "Every command")
 MODEL, EXECUTOR = (ModelFlags, "Every command"), (ExecutorFlags, "Every command")
+PUSH = (opt.PushOptions, "Hugging Face Hub")
 APPEND, ESTIMATE = (AppendFlags, "Every command"), (EstimateFlags, "Every command")
 
 
@@ -141,23 +146,67 @@ def cache(given: Given) -> Path:
     return Path(given.cache_dir) if given.cache_dir else default_cache()
 
 
-def carry_out(name: str, stage: Stage | Ingest, path: Path, given: Given, how: Execution, terminal: Terminal) -> None:
-    """Preview or run one stage, show it, and check the conditions."""
+def carry_out(
+    name: str,
+    stage: Stage | Ingest,
+    path: Path,
+    given: Given,
+    how: Execution,
+    terminal: Terminal,
+    push: Push | None = None,
+) -> None:
+    """Preview or run one stage, show it, check the conditions, and push what holds."""
     if given.dry_run:
-        _preview_stage(name, stage, path, given, how, terminal)
+        _preview_stage(name, stage, path, given, how, terminal, push)
         return
     outcome = stage.run(path, how)
     show.outcome(name, outcome, terminal)
-    if given.json:
-        print_json(outcome.summary())
-    if outcome.artefact is not None:
-        fail_if(check_conditions(tuple(given.fail_if)), outcome.counts)
+    summary = outcome.summary()
+    try:
+        if outcome.artefact is not None:
+            fail_if(check_conditions(tuple(given.fail_if)), outcome.counts)
+            if push is not None:
+                summary["push"] = pushed(push, outcome.artefact, how, terminal)
+    finally:
+        if given.json:
+            print_json(summary)
+
+
+def push_of(given: Given, terminal: Terminal, *, whole: bool) -> Push | None:
+    """What --push asks for, checked before any work as far as can be; None without it. `whole`: not as a shard."""
+    from hnmine.stages.push import open_push
+
+    push = open_push(given.record(opt.PushOptions), say=terminal.say, quiet=given.quiet)
+    if push is None:
+        return None
+    if not whole:
+        raise UsageError(
+            "--push: a shard, or a single step of a run, is not a whole export",
+            remedy="push when all are done: the same command with --push, without --shard or --only",
+        )
+    if not given.dry_run:
+        push.repository.check()
+    return push
+
+
+def pushed(push: Push, export: Artefact, how: Execution, terminal: Terminal) -> dict[str, Any]:
+    """Push a finished export, and show that."""
+    terminal.say(f"push: to {push.repository.url}")
+    done = push.run(export, how)
+    show.push(done, terminal)
+    return done.to_json()
 
 
 def _preview_stage(
-    name: str, stage: Stage | Ingest, path: Path, given: Given, how: Execution, terminal: Terminal
+    name: str,
+    stage: Stage | Ingest,
+    path: Path,
+    given: Given,
+    how: Execution,
+    terminal: Terminal,
+    push: Push | None = None,
 ) -> None:
-    """Show what one stage would do, and what is left of it will take."""
+    """Show what one stage would do, what is left of it will take, and what would be pushed."""
     import tempfile
 
     from hnmine.stages import forecast
@@ -171,9 +220,27 @@ def _preview_stage(
             estimate = forecast.of_stage(stage, Path(folder))
         estimate = estimate.times(preview.left) if estimate is not None else None
     show.estimate(estimate, given.price_per_hour, terminal, is_done=not preview.left)
+    told: dict[str, Any] = {}
+    if estimate is not None:
+        told["estimate"] = estimate.to_json(given.price_per_hour)
+    if push is not None:
+        told["push"] = _preview_push(push, preview, given, terminal)
     if given.json:
-        told = {"estimate": estimate.to_json(given.price_per_hour)} if estimate is not None else {}
         print_json({**preview.summary(), **told})
+
+
+def _preview_push(push: Push, export: Preview | None, given: Given, terminal: Terminal) -> dict[str, Any]:
+    """Show what would be pushed: the files, and on standard output the card, unless that is for JSON."""
+    from hnmine.files.artefact import Artefact, full_plan, read_plan
+
+    if export is None or export.left or read_plan(export.path) != full_plan(export.kind, export.plan):
+        terminal.say(f"push: to {push.repository.url}, when the export is finished")
+        return {"repository": push.repository.name}
+    found = push.preview(Artefact.open(export.path, export.kind))
+    show.push_preview(found, push.repository.url, terminal)
+    if not given.json:
+        print(found.card, end="")
+    return found.to_json()
 
 
 @app.command()
@@ -184,11 +251,52 @@ def ingest(data: Data, output: Output, given: Given) -> None:
     \b
       hnmine ingest beir/scifact -o scifact/collection
       hnmine ingest pairs.csv -o faq --anchor-column question --positive-column answer
+      hnmine ingest intents.csv -o intents --class-column intent
     """
     from hnmine.stages.ingest import Ingest
 
     how, terminal = stoppable(given)
     carry_out("ingest", Ingest(data, given.record(opt.InputOptions)), output, given, how, terminal)
+
+
+@app.command("import")
+@with_flags((opt.ImportOptions, "Training file"), COMMON)
+def import_(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="Any tool's training file, or a directory of its files.")
+    ],
+    output: Output,
+    given: Given,
+) -> None:
+    """Make a run of a training file of any tool, to audit, rescore, refilter or export it.
+
+    \b
+      hnmine import train.parquet --format triplet -o imported
+      hnmine import minedHN.jsonl --format flagembedding -o imported --corpus corpus.jsonl
+    """
+    from hnmine.stages.importing import Import
+
+    how, terminal = stoppable(given)
+    training = Import(file, output, given.record(opt.ImportOptions))
+    if given.dry_run:
+        previews = training.preview()
+        for name, path, found in previews:
+            show.preview(name, found, path, terminal)
+        if given.json:
+            print_json({name: found.summary() if found else {"path": str(path)} for name, path, found in previews})
+        return
+
+    def report(name: str, outcome: Outcome) -> None:
+        if name == "filter":  # what the rules of filter tell is of no use here: none was asked
+            show.as_they_are(outcome, terminal)
+        else:
+            show.outcome(name, outcome, terminal)
+
+    outcomes = training.run(how, report)
+    if given.json:
+        print_json({name: outcome.summary() for name, outcome in outcomes})
+    counts = {name: outcome.counts for name, outcome in outcomes}
+    fail_if(check_conditions(tuple(given.fail_if)), {**counts, **counts["filter"]})
 
 
 @index.command("bm25")
@@ -401,12 +509,18 @@ def filter_(
 
 
 @app.command()
-@with_flags((opt.ExportOptions, "Layout"), COMMON, SHARD, EXECUTOR, ESTIMATE)
+@with_flags((opt.ExportOptions, "Layout"), PUSH, COMMON, SHARD, EXECUTOR, ESTIMATE)
 def export(
     decisions: Annotated[Path, typer.Argument(metavar="DECISIONS", help="Decisions, or a run directory.")],
     output: Annotated[str, typer.Option("--output", "-o", help="FILE.parquet, a directory of shards, or - (JSONL).")],
     given: Given,
     collection: CollectionDir = None,
+    index: Annotated[
+        str | None,
+        typer.Option(
+            "--index", metavar="<str>", help="Index whose vectors --mixed mixes [default: what was mined with]."
+        ),
+    ] = None,
 ) -> None:
     """Write a training file that holds exactly what the trainer reads.
 
@@ -414,6 +528,7 @@ def export(
       hnmine export scifact -o triplets.parquet
       hnmine export scifact --format n-tuple -o tuples.parquet
       hnmine export scifact -o - | head -1
+      hnmine export scifact -o tuples --format n-tuple --push me/scifact-negatives
     """
     from hnmine import api
     from hnmine.files.remote import as_path
@@ -422,13 +537,18 @@ def export(
     options = given.record(opt.ExportOptions)
     if output == "-" and given.json:
         raise UsageError("--json and -o - contradict each other: both write to standard output")
-    stage, path = api.prepare_export(decisions, as_path(output), options=options, collection=collection)
+    push = push_of(given, terminal, whole=how.shard[1] == 1)
+    if output == "-" and push is not None:
+        raise UsageError(
+            "--push and -o - contradict each other: a stream is not kept", expected="a file or a directory"
+        )
+    stage, path = api.prepare_export(decisions, as_path(output), options=options, collection=collection, index=index)
     if output == "-" and not given.dry_run:
         for line in stage.stream():
             how.stop.check()
             sys.stdout.write(line)
         return
-    carry_out("export", stage, path, given, how, terminal)
+    carry_out("export", stage, path, given, how, terminal, push)
 
 
 ChainData = Annotated[
@@ -455,7 +575,7 @@ CHAIN = (
 
 
 @app.command()
-@with_flags(*CHAIN, SHARD, EXECUTOR, ESTIMATE, APPEND, MODEL, skip=frozenset({"name"}))
+@with_flags(*CHAIN[:-1], PUSH, COMMON, SHARD, EXECUTOR, ESTIMATE, APPEND, MODEL, skip=frozenset({"name"}))
 def run(
     given: Given,
     data: ChainData = None,
@@ -497,22 +617,27 @@ def run(
         del given.values["shard"]  # the tasks of an array may be runs of their own
     how, terminal = stoppable(given)
     chain = Chain(settings.data, settings.output, settings.options, cache=cache(given))
+    push = push_of(given, terminal, whole=only is None)
     if given.dry_run:
-        _preview(chain, given, how, terminal)
+        _preview(chain, given, how, terminal, push)
         return
     outcomes = chain.run(how, lambda name, outcome: show.outcome(name, outcome, terminal), only=only)
     terminal.say(_times(outcomes) if outcomes else f"--only {only}: {settings.data} is a collection already")
     if chain.file is not None and only is None:
         terminal.say(f"training file: {chain.file}; a few rows of it: hnmine inspect {chain.directory} --sample 3")
-    if given.json:
-        print_json({name: outcome.summary() for name, outcome in outcomes})
-    counts: dict[str, Any] = {}
-    for name, outcome in outcomes:
-        counts[name] = outcome.counts
-    if only is None:
-        fail_if(check_conditions(tuple(given.fail_if)), {**counts, **counts["filter"]})
-    elif outcomes and outcomes[0][1].artefact is not None:
-        fail_if(check_conditions(tuple(given.fail_if)), outcomes[0][1].counts)
+    summary: dict[str, Any] = {name: outcome.summary() for name, outcome in outcomes}
+    counts: dict[str, Any] = {name: outcome.counts for name, outcome in outcomes}
+    try:
+        if only is None:
+            fail_if(check_conditions(tuple(given.fail_if)), {**counts, **counts["filter"]})
+            export = outcomes[-1][1].artefact
+            if push is not None and export is not None:
+                summary["push"] = pushed(push, export, how, terminal)
+        elif outcomes and outcomes[0][1].artefact is not None:
+            fail_if(check_conditions(tuple(given.fail_if)), outcomes[0][1].counts)
+    finally:
+        if given.json:
+            print_json(summary)
 
 
 @app.command()
@@ -555,8 +680,8 @@ def plan(
     print(script(chain, command_of(given.context, without), launch), end="")
 
 
-def _preview(chain: Chain, given: Given, how: Execution, terminal: Terminal) -> None:
-    """Show what each step of a run would do, and what is left of it will take."""
+def _preview(chain: Chain, given: Given, how: Execution, terminal: Terminal, push: Push | None = None) -> None:
+    """Show what each step of a run would do, what is left of it will take, and what would be pushed."""
     import tempfile
 
     from hnmine.stages import forecast
@@ -577,6 +702,8 @@ def _preview(chain: Chain, given: Given, how: Execution, terminal: Terminal) -> 
             told[name]["estimate"] = estimate.to_json(given.price_per_hour)
         shown.append(estimate)
     show.total(shown, given.price_per_hour, terminal)
+    if push is not None:
+        told["push"] = _preview_push(push, previews[-1][2], given, terminal)
     if given.json:
         print_json(told)
 
@@ -732,6 +859,38 @@ def sweep(
         for line in sweeping.render(report, _width()):
             print(line)
     fail_if(check_conditions(tuple(given.fail_if)), sweeping.summary(report))
+
+
+@app.command()
+@with_flags((opt.ReportOptions, "Report"), COMMON)
+def report(
+    path: Annotated[Path, typer.Argument(metavar="DIR", help="A run directory, or decisions.")],
+    given: Given,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="FILE.html [default: report.html in the run directory].")
+    ] = None,
+    collection: CollectionDir = None,
+) -> None:
+    """One self-contained HTML page to look at a run: figures, and triplets to judge.
+
+    \b
+      hnmine report scifact
+      hnmine report scifact -o scifact.html --limit 300
+    """
+    from hnmine import api
+
+    _, terminal = execution(given)
+    page = api.prepare_report(path, options=given.record(opt.ReportOptions), collection=collection)
+    target = output or page.default_path
+    if given.dry_run:
+        terminal.say(f"report: would write {target}")
+        return
+    numbers = page.write(target)
+    if given.json:
+        print_json({**numbers, "path": str(target)})
+    else:
+        terminal.say(f"report: {target} ({target.stat().st_size / 1e6:.1f} MB)")
+    fail_if(check_conditions(tuple(given.fail_if)), numbers)
 
 
 @app.command()

@@ -10,6 +10,8 @@ from hnmine.cli.terminal import Terminal, duration
 from hnmine.core.estimate import GPU_OPERATIONS, Estimate
 
 if TYPE_CHECKING:
+    from hnmine.files.hub import Pushed
+    from hnmine.stages.push import PushPreview
     from hnmine.stages.stage import Outcome, Preview
 
 
@@ -32,6 +34,15 @@ def outcome(name: str, result: Outcome, terminal: Terminal) -> None:
         terminal.say(f"  {note}: {value}")
     for line in lines(str(result.kind), result.counts):
         terminal.say(f"  {line}")
+
+
+def as_they_are(result: Outcome, terminal: Terminal) -> None:
+    """A line on decisions that leave a training file as it is, and why some rows are left out."""
+    verdicts, reasons = result.counts["verdicts"], result.counts["reasons"]
+    kept = ", ".join(f"{verdicts.get(name, 0):,} {name}s" for name in ("positive", "negative"))
+    dropped = {reason: count for reason, count in reasons.items() if reason not in _NOT_DROPS}
+    left_out = f"; dropped: {_inline(dropped)}" if dropped else ""
+    terminal.say(f"decisions: as the file has them, {kept}{left_out} ({result.path})")
 
 
 def lines(kind: str, counts: Mapping[str, Any]) -> list[str]:
@@ -86,6 +97,24 @@ def preview(name: str, found: Preview | None, path: object, terminal: Terminal) 
     if found.blocks_taken_over is not None:
         blocks += f", {found.blocks_taken_over} can be taken over"
     terminal.say(f"{name}: {blocks}{', ' if sizes else ''}{sizes} ({path})")
+
+
+def push(done: Pushed, terminal: Terminal) -> None:
+    """What a push did."""
+    if not done.uploaded and not done.removed:
+        terminal.say(f"  all {len(done.unchanged)} files were there already (commit {done.commit[:12]})")
+        return
+    parts = [f"{len(done.uploaded)} files uploaded"]
+    parts += [f"{len(done.unchanged)} were there already"] if done.unchanged else []
+    parts += [f"{len(done.removed)} of an earlier push removed"] if done.removed else []
+    terminal.say(f"  {', '.join(parts)} (commit {done.commit[:12]})")
+
+
+def push_preview(found: PushPreview, url: str, terminal: Terminal) -> None:
+    """What a push would upload."""
+    terminal.say(f"push: {len(found.files)} files, {size(sum(found.files.values()))}, to {url}")
+    for name, count in found.files.items():
+        terminal.say(f"  {name}: {size(count)}")
 
 
 def estimate(found: Estimate | None, per_hour: float | None, terminal: Terminal, *, is_done: bool = False) -> None:

@@ -74,7 +74,9 @@ class Evidence:
     is_existing: Bools | None = None
     """Brought by the user's own file as a negative; None if no row is."""
     partial: frozenset[str] = frozenset()
-    """Names of scores that some rows are without because nobody needed them: places among all rows mean nothing."""
+    """Names of scores that some rows are without because nobody needed them there, or a file had them for its own rows
+    alone: places among all rows mean nothing.
+    """
     trust: Floats | None = None
     """1 - p_false_negative, by which picks weight their draws; None if they draw without it."""
     columns: Mapping[str, Column] = field(default_factory=dict)

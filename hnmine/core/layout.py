@@ -1,8 +1,8 @@
 """Shapes of a training file: which documents stand in a row, before any text is read.
 
-Three shapes serve every format: a row per negative, per (query, positive), per text. `keys` holds a keyed random number
-for each positive, by which rows are shuffled, so that those of one query do not clump; without it they stand by query,
-positive and negative.
+Four shapes serve every format: a row per negative, per (query, positive), per query, per text. `keys` holds a keyed
+random number for each positive, by which rows are shuffled, so that those of one query do not clump; without it they
+stand by query, positive and negative.
 """
 
 from __future__ import annotations
@@ -53,6 +53,13 @@ class Layout:
         offsets = self.offsets[start : stop + 1]
         places = self.places[offsets[0] : offsets[-1]]
         return Layout(query=self.query[start:stop], offsets=offsets - offsets[0], places=places)
+
+    def take(self, rows: Ints) -> Layout:
+        """The given rows, in the given order."""
+        lengths = np.diff(self.offsets)[rows]
+        offsets = _starts(lengths)
+        places = np.repeat(self.offsets[rows] - offsets[:-1], lengths) + np.arange(offsets[-1])
+        return Layout(query=self.query[rows], offsets=offsets, places=self.places[places])
 
 
 def end_to_end(parts: Sequence[tuple[Chosen, Layout]]) -> Layout:
@@ -106,6 +113,22 @@ def row_per_pair(
     return Layout(query=pair_query[order], offsets=_starts(lengths), places=places), left_out
 
 
+def row_per_query(chosen: Chosen, keys: Keys | None) -> tuple[Layout, int]:
+    """A row for each query that has both: all its positives, then all its negatives; and how many (query, positive)
+    pairs have no negative. A row's key is that of its first positive.
+    """
+    n_pos, n_neg = np.diff(chosen.positive_offsets), np.diff(chosen.negative_offsets)
+    query = np.flatnonzero((n_pos > 0) & (n_neg > 0))
+    query = query[_order(None if keys is None else keys[chosen.positive_offsets[query]], len(query))]
+    lengths = n_pos[query] + n_neg[query]
+    owner, inside = np.repeat(query, lengths), _within(lengths)
+    number = inside - n_pos[owner]  # of a negative, from 0
+    places = np.where(
+        number < 0, chosen.positive_offsets[owner] + inside, -1 - (chosen.negative_offsets[owner] + number)
+    )
+    return Layout(query=query, offsets=_starts(lengths), places=places), int(n_pos[n_neg == 0].sum())
+
+
 def row_per_text(chosen: Chosen, keys: Keys | None) -> tuple[Layout, int]:
     """A row for each positive, and one for each negative whatever the number of its query's positives; nothing is left
     out but the negatives of a query without positives.
@@ -123,6 +146,13 @@ def row_per_text(chosen: Chosen, keys: Keys | None) -> tuple[Layout, int]:
     else:
         order = np.argsort(np.concatenate([keys, mix(keys[chosen.positive_offsets[owner]], within)]), kind="stable")
     return Layout(query=query[order], offsets=np.arange(len(order) + 1), places=places[order]), 0
+
+
+def apart(layout: Layout, *, positives_only: bool = False) -> Layout:
+    """A row for each document of the rows, in their order; with `positives_only`, for each positive."""
+    query = np.repeat(layout.query, np.diff(layout.offsets))
+    kept = layout.places >= 0 if positives_only else np.ones(len(layout.places), np.bool_)
+    return Layout(query=query[kept], offsets=np.arange(int(kept.sum()) + 1), places=layout.places[kept])
 
 
 def repeated(layout: Layout) -> Bools:

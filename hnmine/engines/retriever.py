@@ -54,6 +54,11 @@ class Ragged:
         return cls(offsets=np.searchsorted(owner, np.arange(queries + 1)).astype(np.int64), rows=rows, scores=scores)
 
     @classmethod
+    def none(cls, queries: int) -> Ragged:
+        """No document for any of so many queries."""
+        return cls.of(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32), queries)
+
+    @classmethod
     def assembled(cls, parts: Sequence[tuple[Rows, Ragged]], queries: int) -> Ragged:
         """One list for all queries of lists for some, which are at the given positions."""
         owner = np.concatenate([np.empty(0, np.int64), *(part[hits.owner] for part, hits in parts)])
@@ -216,6 +221,14 @@ class Retriever(ABC):
         Query i owns rows[offsets[i]:offsets[i+1]]. The clusters are of the whole index; None if not defined.
         """
         return None
+
+    def cluster_of_all(self, count: int) -> Rows | None:
+        """The cluster (0 to `count` - 1) of every document, those of `clusters`; None if not defined."""
+        return None
+
+    def clusters_around(self, rows: Rows, count: int, nearest: int) -> Rows:
+        """The `nearest` clusters of each document, by the distance of their centres; [len(rows), at most nearest]."""
+        raise NotImplementedError(f"{type(self).__name__} has no clusters")
 
     def better_similarity(self, offsets: Rows, rows: Rows, counts: npt.NDArray[np.bool_]) -> Scores | None:
         """Highest similarity of each row to an earlier row of its query for which `counts`; None if not defined.

@@ -462,7 +462,8 @@ def remove_artefact(path: Path) -> None:
 
     Raises `UsageError` when something that is not hnmine's lies in the directory.
     """
-    known = {PLAN, MANIFEST, RUN, RECEIPTS}
+    named = (_read_if_there(path / PLAN) or {}).get("names", [])
+    known = {PLAN, MANIFEST, RUN, RECEIPTS, *(name.partition("/")[0] for name in named)}
     for entry in sorted(path.iterdir()):
         ours = entry.name in known or entry.name.startswith((".pending-", "part-")) or entry.name in _TABLES
         if not ours:
@@ -477,7 +478,21 @@ def remove_artefact(path: Path) -> None:
 
 
 _TABLES = frozenset(
-    {"documents", "queries", "qrels", "texts", "counts", "postings", "vectors", "ann", "hits", "data", "ids"}
+    {
+        "documents",
+        "queries",
+        "qrels",
+        "negatives",
+        "texts",
+        "counts",
+        "postings",
+        "vectors",
+        "ann",
+        "hits",
+        "data",
+        "ids",
+    }
+    | {f"further{number}" for number in range(8)}
 )
 """Directories that an artefact may hold."""
 

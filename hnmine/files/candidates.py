@@ -41,7 +41,8 @@ _HASHED = 65_536
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoreInfo:
-    """One score of the table: name, scale, and what made it (`bm25`, `dense`, `sparse`, `late`, `run`, `reranker`)."""
+    """One score of the table: name, scale, and what made it (`bm25`, `dense`, `sparse`, `late`, `run`, `reranker`,
+    `imported`)."""
 
     name: str
     scale: Scale

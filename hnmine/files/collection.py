@@ -7,7 +7,7 @@ Texts stay on disk behind a memory map; ids, keys and judgments are Arrow and Nu
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -22,7 +22,7 @@ from hnmine.errors import ArtefactError
 from hnmine.files.artefact import Artefact
 from hnmine.files.tables import TextRows, digest_table, read_table
 from hnmine.hashing import digest_json
-from hnmine.schema import DOC_ID, QUERY_ID, TEXT, TEXT_KEY, TITLE, Kind
+from hnmine.schema import DOC_ID, GRADE, QUERY_ID, SCORE, TEXT, TEXT_KEY, TITLE, Kind, Scale
 
 Rows = npt.NDArray[np.int64]
 _LOOKED_UP = 65_536
@@ -31,11 +31,30 @@ _LOOKED_UP = 65_536
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Qrels:
-    """All judgments of a collection, by query row, then in file order; three parallel arrays."""
+    """All judgments of a collection, by query row, then in file order; parallel arrays.
+
+    `scores` are what the input said of the pairs beyond the grades, NaN where it said nothing; None if nowhere.
+    """
 
     query_rows: Rows
     doc_rows: Rows
     grades: npt.NDArray[np.int32]
+    scores: npt.NDArray[np.float32] | None = None
+
+    @classmethod
+    def none(cls) -> Qrels:
+        """No judgment at all."""
+        empty = np.empty(0, np.int64)
+        return cls(query_rows=empty, doc_rows=empty, grades=np.empty(0, np.int32))
+
+    def take(self, picks: Rows | npt.NDArray[np.bool_]) -> Qrels:
+        """The judgments at the given places, or where a mask holds."""
+        return Qrels(
+            query_rows=self.query_rows[picks],
+            doc_rows=self.doc_rows[picks],
+            grades=self.grades[picks],
+            scores=None if self.scores is None else self.scores[picks],
+        )
 
     def of(self, query_rows: Rows) -> Qrels:
         """The judgments of the given queries (ascending rows), with `query_rows` renumbered to their positions."""
@@ -45,7 +64,7 @@ class Qrels:
         owner = np.repeat(np.arange(len(query_rows)), lengths)
         starts = np.concatenate([[0], np.cumsum(lengths)])[:-1]
         picks = np.arange(int(lengths.sum())) - np.repeat(starts, lengths) + np.repeat(low, lengths)
-        return Qrels(query_rows=owner, doc_rows=self.doc_rows[picks], grades=self.grades[picks])
+        return replace(self.take(picks), query_rows=owner)
 
 
 class Collection:
@@ -69,6 +88,22 @@ class Collection:
     def path(self) -> Path:
         """The collection's directory."""
         return self.artefact.path
+
+    @property
+    def min_relevance(self) -> int:
+        """The lowest grade that makes a document a positive, if nobody says another."""
+        return int(self.artefact.plan.get("min_relevance", 1))
+
+    @property
+    def closed_world(self) -> bool:
+        """Whether what is not judged is by default taken for a negative."""
+        return bool(self.artefact.plan.get("closed_world", False))
+
+    @property
+    def negatives_where(self) -> str | None:
+        """The condition that is true of the pairs known to be negatives, if that is known of every pair."""
+        found: str | None = self.artefact.plan.get("negatives_where")
+        return found
 
     @cached_property
     def doc_ids(self) -> pa.ChunkedArray:
@@ -123,30 +158,38 @@ class Collection:
         """All judgments, as row numbers."""
         files = self.artefact.files("qrels/")
         if not files:
-            empty = np.empty(0, np.int64)
-            return Qrels(query_rows=empty, doc_rows=empty, grades=np.empty(0, np.int32))
-        table = read_table(files)
-        query_rows = rows_of(self.query_ids, table[QUERY_ID])
-        doc_rows = rows_of(self.doc_ids, table[DOC_ID])
-        if (query_rows < 0).any() or (doc_rows < 0).any():
+            return Qrels.none()
+        judged = self._judgments(read_table(files))
+        if (judged.query_rows < 0).any() or (judged.doc_rows < 0).any():
             raise ArtefactError(f"{self.path} is corrupt: its qrels name unknown ids", remedy="ingest it again")
-        order = np.argsort(query_rows, kind="stable")
-        grades = table["grade"].to_numpy().astype(np.int32)
-        return Qrels(query_rows=query_rows[order], doc_rows=doc_rows[order], grades=grades[order])
+        return judged.take(np.argsort(judged.query_rows, kind="stable"))
 
     @cached_property
     def existing_negatives(self) -> Qrels:
         """The pairs that the user's own file calls negatives, as row numbers; their grades are 0 and mean nothing."""
         files = self.artefact.files("negatives/")
         if not files:
-            empty = np.empty(0, np.int64)
-            return Qrels(query_rows=empty, doc_rows=empty, grades=np.empty(0, np.int32))
-        table = read_table(files)
-        query_rows = rows_of(self.query_ids, table[QUERY_ID])
-        doc_rows = rows_of(self.doc_ids, table[DOC_ID])
-        known = np.flatnonzero((query_rows >= 0) & (doc_rows >= 0))  # a bad record was left out of one of the tables
-        order = known[np.argsort(query_rows[known], kind="stable")]
-        return Qrels(query_rows=query_rows[order], doc_rows=doc_rows[order], grades=np.zeros(len(order), np.int32))
+            return Qrels.none()
+        pairs = self._judgments(read_table(files))
+        # A bad record was left out of one of the tables.
+        known = np.flatnonzero((pairs.query_rows >= 0) & (pairs.doc_rows >= 0))
+        return pairs.take(known[np.argsort(pairs.query_rows[known], kind="stable")])
+
+    def _judgments(self, table: pa.Table) -> Qrels:
+        """The rows of a table of judgments in its order, -1 for an unknown id."""
+        columns = table.column_names
+        return Qrels(
+            query_rows=rows_of(self.query_ids, table[QUERY_ID]),
+            doc_rows=rows_of(self.doc_ids, table[DOC_ID]),
+            grades=table[GRADE].to_numpy().astype(np.int32) if GRADE in columns else np.zeros(len(table), np.int32),
+            scores=table[SCORE].to_numpy() if SCORE in columns else None,
+        )
+
+    @property
+    def score_scale(self) -> Scale | None:
+        """The scale of the scores that the input has of its own pairs; None if it has none."""
+        has_any = self.qrels.scores is not None or self.existing_negatives.scores is not None
+        return Scale(self.artefact.plan["score_scale"]) if has_any else None
 
     def document_text_array(self, rows: Rows) -> pa.Array:
         """The full text (title, separator, text) of each given document, in the given order, as an Arrow array."""
@@ -154,11 +197,11 @@ class Collection:
 
     def document_dictionary(self, rows: Rows) -> pa.DictionaryArray:
         """The full text of each given document, in the given order; each text is there once however often it comes."""
-        return _once_each(rows, self.document_text_array)
+        return once_each(rows, self.document_text_array)
 
     def query_dictionary(self, rows: Rows) -> pa.DictionaryArray:
         """The text of each given query, in the given order; each is there once however often it comes."""
-        return _once_each(rows, lambda own: self.queries.take(own, [TEXT])[TEXT].combine_chunks())
+        return once_each(rows, lambda own: self.queries.take(own, [TEXT])[TEXT].combine_chunks())
 
     def document_texts(self, rows: Rows) -> list[str]:
         """The full text of each given document, in the given order."""
@@ -183,7 +226,7 @@ class Collection:
         return texts
 
 
-def _once_each(rows: Rows, texts: Callable[[Rows], pa.Array]) -> pa.DictionaryArray:
+def once_each(rows: Rows, texts: Callable[[Rows], pa.Array]) -> pa.DictionaryArray:
     """Each row's text, each different text held once.
 
     Once by text, not by row: of a dictionary with the same text twice, Parquet files had chance bytes in an unused

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from hnmine.errors import InputError, ProblemLog
 from hnmine.files.readers.layout import existing_file
 from hnmine.files.readers.qrels import read_qrels
+from hnmine.hashing import digest_file
 
 _BETWEEN = "\0"
 """Joins two ids into one text: no id holds it."""
@@ -21,8 +22,11 @@ class Judgments:
     def __init__(self, given: str) -> None:
         """Read the file `given`; `InputError` with every bad line, or if nothing is judged."""
         problems = ProblemLog()
+        file = existing_file(given)
+        self.digest = digest_file(file.path)
+        """SHA-256 of the file."""
         self.grades: dict[tuple[str, str], int] = {}
-        for found in read_qrels(existing_file(given), problems):
+        for found in read_qrels(file, problems):
             key = (found.query_id, found.doc_id)
             self.grades[key] = max(found.grade, self.grades.get(key, found.grade))
         problems.raise_if_any(remedy="correct the qrels")
@@ -35,7 +39,8 @@ class Judgments:
         self, query_ids: pa.ChunkedArray, doc_ids: pa.ChunkedArray
     ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
         """(judged, grade) of each pair; the grade of an unjudged one is 0."""
-        pairs = pc.binary_join_element_wise(query_ids, doc_ids, _BETWEEN)
+        ids = (column.cast(pa.string()) for column in (query_ids, doc_ids))
+        pairs = pc.binary_join_element_wise(*ids, _BETWEEN)
         place = pc.index_in(pairs, value_set=self._pairs)
         judged = np.asarray(pc.is_valid(place).to_numpy(zero_copy_only=False), np.bool_)
         grade = np.where(judged, self._values[place.fill_null(0).to_numpy()], 0)

@@ -21,13 +21,18 @@ from hnmine.errors import ProblemLog, UsageError
 from hnmine.files.artefact import Artefact, Json
 from hnmine.files.candidates import CandidatesTable, floats, query_offsets
 from hnmine.files.collection import Collection, rows_of
+from hnmine.files.encodings import Parquet
 from hnmine.files.readers.layout import existing_file
 from hnmine.files.readers.streams import InputFile
-from hnmine.files.readers.training import Item, TrainingFile, TrainingRow, id_hash
-from hnmine.options import AuditOptions
+from hnmine.files.readers.training import Item, TrainingFile, TrainingRow, id_hash, training_row
+from hnmine.files.remote import joined
+from hnmine.options import AuditOptions, Format
 from hnmine.schema import DOC_ID, PICK_RANK, QUERY_ID, TEXT_KEY, VERDICT, Kind, Verdict
 from hnmine.stages.audit_reference import Reference
+from hnmine.stages.export import sibling
+from hnmine.stages.formats import FORMATS
 from hnmine.stages.places import locate
+from hnmine.stages.training_input import TrainingInput
 
 KINDS = {
     "positive-among-negatives": "a negative is a positive of the same query somewhere in the file",
@@ -99,6 +104,17 @@ class SeveralFiles:
         """The rows of all files."""
         for file in self.files:
             yield from file.rows(problems)
+
+
+class FormatRows:
+    """The rows of a training file of a known format, read as strictly as its trainer reads them."""
+
+    def __init__(self, training: TrainingInput) -> None:
+        self._input = training
+
+    def rows(self, problems: ProblemLog) -> Iterator[TrainingRow]:
+        """The rows, in order; those that the trainer would refuse or misread go to `problems`."""
+        return map(training_row, self._input.examples(problems))
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,35 +310,43 @@ def _joined(arrays: Sequence[Hashes]) -> Hashes:
     return np.concatenate(arrays) if arrays else np.empty(0, np.uint64)
 
 
-def open_rows(place: Path, collection: Path | None) -> tuple[Rows, Collection | None, int | None]:
+def open_rows(
+    place: Path, collection: Path | None, form: Format | None = None
+) -> tuple[Rows, Collection | None, int | None]:
     """The training rows at `place`, the collection they are known to be of, and the negatives wanted per query.
 
-    `place` is a training file (its ids beside it are read too), decisions, an export, or a run directory.
+    `place` is a training file (its ids beside it are read too), decisions, an export, or a run directory; with `form`
+    a file or directory of that format, read as strictly as its trainer reads it.
     """
     from hnmine.stages.places import collection_of
 
     given = Collection.open(locate(collection, Kind.COLLECTION)) if collection is not None else None
+    if form is not None:
+        return FormatRows(TrainingInput(place, form)), given, None
     if place.is_dir():
         artefact = Artefact.open(locate(place, Kind.DECISIONS, Kind.EXPORT), Kind.DECISIONS, Kind.EXPORT)
         if artefact.kind is Kind.DECISIONS:
             found = collection_of(artefact, collection)
             return DecidedRows(artefact, found), found, int(artefact.plan["options"]["num_negatives"])
-        return SeveralFiles(_exported(artefact)), given, None
-    file = existing_file(str(place))
-    beside = place.with_name(f"{place.stem}.ids{place.suffix}")
+        return _exported(artefact), given, None
+    file, beside = existing_file(str(place)), sibling(place)
     ids = InputFile(path=beside, shown=str(beside)) if beside.is_file() else None
     return TrainingFile(file, ids), given, None
 
 
-def _exported(artefact: Artefact) -> list[TrainingFile]:
+def _exported(artefact: Artefact) -> Rows:
     """The training files of an export with the ids beside them."""
+    form = Format(artefact.plan["options"]["format"])
+    if FORMATS[form].beside or not isinstance(FORMATS[form].encoding, Parquet):
+        file = artefact.plan["file"]
+        return FormatRows(TrainingInput(joined(artefact.path, file) if file else artefact.path, form))
     files = {path.name: path for path in artefact.files("data/")}
     ids = {path.name: path for path in artefact.files("ids/")}
     if not files:  # one file, elsewhere
         written = [artefact.path / name for name in artefact.manifest["files"]]
         files = {path.name: path for path in written if not path.stem.endswith(".ids")}
-        ids = {name: path.with_name(f"{path.stem}.ids{path.suffix}") for name, path in files.items()}
-    return [TrainingFile(_input(path), _input(ids[name])) for name, path in sorted(files.items())]
+        ids = {name: sibling(path) for name, path in files.items()}
+    return SeveralFiles([TrainingFile(_input(path), _input(ids[name])) for name, path in sorted(files.items())])
 
 
 def _input(path: Path) -> InputFile:

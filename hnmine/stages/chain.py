@@ -27,9 +27,10 @@ from hnmine.options import (
     ScoreOptions,
 )
 from hnmine.schema import Kind
-from hnmine.stages.export import Export
+from hnmine.stages.export import Export, check_layout
 from hnmine.stages.filter import Filter
 from hnmine.stages.filter import check as check_rules
+from hnmine.stages.formats import FORMATS
 from hnmine.stages.index_bm25 import IndexBm25
 from hnmine.stages.index_dense import IndexDense
 from hnmine.stages.indexes import NamedIndex, check_name, named_index
@@ -48,9 +49,11 @@ from hnmine.stages.places import (
     refuse_foreign,
     training_places,
 )
+from hnmine.stages.prompts import check_instruction
 from hnmine.stages.rule_inputs import check_collection, check_source
 from hnmine.stages.runs import open_run
 from hnmine.stages.score import Score, score_name
+from hnmine.stages.splits import TRAIN, VALIDATION, split_file
 from hnmine.stages.stage import Outcome, Preview, Stage
 
 INGEST = "ingest"
@@ -92,9 +95,11 @@ class Chain:
         self.data = data
         self.options = options
         self._cache = cache
-        self.directory, file = training_places(output)
-        self.file: Path | None = file or output / "triplets.parquet"
-        if options.export.rows_per_file is not None and file is None:
+        form = FORMATS[options.export.format]
+        self.directory, file = training_places(output, options.export.format)
+        usual = form.encoding.suffixes[0]
+        self.file: Path | None = file or output / ("triplets.parquet" if usual == ".parquet" else f"train{usual}")
+        if file is None and (options.export.rows_per_file is not None or form.beside):
             self.file = None
 
     def dense_name(self) -> str:
@@ -178,6 +183,7 @@ class Chain:
         options, errors = self.options, list[HnmineError]()
         checks: list[Callable[[], object]] = [
             lambda: check_rules(options.filter),
+            lambda: check_layout(options.export),
             self._check_sources,
             self._check_names,
             *(partial(open_run, spec) for spec in options.mine.run),
@@ -191,6 +197,7 @@ class Chain:
         if (existing := find_collection(self.data)) is not None:
             collection = Collection.open(existing)
             checks.append(lambda: check_collection(collection, options.filter, options.mine))
+            checks.append(lambda: check_instruction(collection, options.export.instruction))
         if options.dense is not None and not options.dense.vectors:
             dense = options.dense
             if is_remote(dense.model):
@@ -242,7 +249,7 @@ class Chain:
     def _check_earlier(self, how: Execution) -> None:
         if how.append is None:
             return
-        earlier = training_places(how.append)[0]
+        earlier = training_places(how.append, self.options.export.format)[0]
         if earlier.resolve() == self.directory.resolve():
             raise UsageError(
                 f"--append {how.append} is the output itself: what is finished does not change",
@@ -254,7 +261,7 @@ class Chain:
         """How to carry out a step: blocks are taken over from the same step of the earlier run."""
         if how.append is None or isinstance(stage, Ingest | Filter | Export):
             return replace(how, append=None)
-        earlier = training_places(how.append)[0] / step.path.relative_to(self.directory)
+        earlier = training_places(how.append, self.options.export.format)[0] / step.path.relative_to(self.directory)
         if is_artefact(earlier):
             return replace(how, append=earlier)
         how.progress.say(f"{step.name}: everything is made, for {how.append} has no {earlier.name}")
@@ -265,7 +272,10 @@ class Chain:
             return
         if self.file.exists() and as_path(self.data).exists() and self.file.samefile(as_path(self.data)):
             raise UsageError(f"-o {self.file} is DATA itself", remedy="choose another -o")
-        refuse_foreign(self.file, self.directory / EXPORT, overwrite=how.overwrite)
+        beside = [VALIDATION] if self.options.export.validation is not None else []
+        for split in [TRAIN, *beside]:
+            file = self.file.with_name(split_file(self.file.name, split))
+            refuse_foreign(file, self.directory / EXPORT, overwrite=how.overwrite)
 
     def run(
         self, how: Execution, report: Callable[[str, Outcome], None], *, only: str | None = None
@@ -281,9 +291,12 @@ class Chain:
             stage = step.make()
             if isinstance(stage, Ingest):
                 check_source(stage.source, self.options.filter, self.options.mine)
+                check_instruction(stage.source, self.options.export.instruction)
             outcome = stage.run(step.path, self._following(step, stage, how))
             if isinstance(stage, Ingest):
-                check_collection(Collection.open(step.path), self.options.filter, self.options.mine)
+                collection = Collection.open(step.path)
+                check_collection(collection, self.options.filter, self.options.mine)
+                check_instruction(collection, self.options.export.instruction)
             report(step.name, outcome)
             outcomes.append((step.name, outcome))
         return outcomes

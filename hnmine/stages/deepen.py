@@ -17,6 +17,7 @@ from hnmine.files.candidates import CandidatesTable, ScoreInfo, query_offsets
 from hnmine.files.collection import Collection, rows_of
 from hnmine.files.tables import read_table
 from hnmine.schema import IS_POSITIVE, QUERY_ID, SOURCES, VERDICT, Verdict, score_column
+from hnmine.stages.indexes import TOP_K
 
 Rows = npt.NDArray[np.int64]
 
@@ -106,7 +107,7 @@ class Deepening:
                 expected="a corpus that a search can go deeper into",
                 remedy="loosen the rules",
             )
-        return min(_DEEPER * before, documents) if asked is None else asked
+        return min(_DEEPER * before or TOP_K, documents) if asked is None else asked
 
     def mined(self, start: int, stop: int, mine: Callable[[Rows], tuple[pa.Table, Json]]) -> tuple[pa.Table, Json]:
         """The rows of queries `start` to `stop` (exclusive): those that starved from `mine`, the others as they were.
@@ -134,7 +135,7 @@ def mined_with(plan: Mapping[str, Any]) -> Json | None:
 
 def settings(options: Mapping[str, Any], inputs: Mapping[str, str]) -> Json:
     """What of the options and inputs (fingerprints by name) in a plan of `mine` decides the rows of a query."""
-    kept = ("top_k", "random", "seed", "min_relevance", "clusters", "where", "run")
+    kept = ("top_k", "random", "random_near", "seed", "min_relevance", "clusters", "where", "run")
     indexes = {name.removeprefix(_INDEX): digest for name, digest in inputs.items() if name.startswith(_INDEX)}
     return {**{name: options.get(name) for name in kept}, "indexes": indexes}
 

@@ -34,11 +34,11 @@ class Exclusions:
         keep = np.ones(len(judged.query_rows), np.bool_)
         if self.queries is not None:
             keep &= ~self.queries[judged.query_rows]
-        return _qrels(judged, keep if self.documents is None else keep & ~self.documents[judged.doc_rows])
+        return judged.take(keep if self.documents is None else keep & ~self.documents[judged.doc_rows])
 
     def allowed_documents(self, judged: Qrels) -> Qrels:
         """The judgments of documents that are not excluded; query rows may be numbered in any way."""
-        return judged if self.documents is None else _qrels(judged, ~self.documents[judged.doc_rows])
+        return judged if self.documents is None else judged.take(~self.documents[judged.doc_rows])
 
     def depth(self, k: int) -> int:
         """How deep to search so that k documents are left, unless more than k of the first 2k are excluded."""
@@ -82,10 +82,6 @@ def _facts(listed: Listed, mask: Bools) -> Json:
         "texts": len(listed.keys),
         "found": int(mask.sum()),
     }
-
-
-def _qrels(judged: Qrels, keep: Bools) -> Qrels:
-    return Qrels(query_rows=judged.query_rows[keep], doc_rows=judged.doc_rows[keep], grades=judged.grades[keep])
 
 
 def draw_space(documents: Bools | None, count: int) -> Ints:

@@ -6,41 +6,62 @@ sources, ranks and scores go to a sibling file (`NAME.ids.parquet`, or `ids/`) w
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from hnmine.core.layout import Layout, end_to_end, repeated
-from hnmine.errors import InputError, UsageError
+from hnmine.errors import InputError, ProblemLog, UsageError
 from hnmine.execute.local import Block, Execution
 from hnmine.files.artefact import Artefact, Draft, Json, sum_counts
+from hnmine.files.atomic import write_text
 from hnmine.files.candidates import CandidatesTable
 from hnmine.files.collection import Collection
+from hnmine.files.encodings import Encoding, JsonDocument, Parquet
 from hnmine.files.remote import joined, relative
-from hnmine.files.tables import write_rows, write_table, writing
 from hnmine.hashing import keyed_hashes_of_rows
-from hnmine.options import ExportOptions, Pad, as_plain
+from hnmine.options import ExportOptions, Format, Order, Pad, as_plain
 from hnmine.schema import P_FALSE_NEGATIVE, Kind
+from hnmine.stages.batch_plan import Planned, plan_batches
+from hnmine.stages.batch_plan import check as check_batches
+from hnmine.stages.collisions import Collisions, InFile, find_collisions
+from hnmine.stages.columns import renamed
 from hnmine.stages.formats import FORMATS
-from hnmine.stages.picked import Picked, Words, join, read_picked
+from hnmine.stages.formats.base import (
+    Documents,
+    DocumentsFile,
+    FurtherFile,
+    Queries,
+    QueriesFile,
+    Rows,
+    RowsFile,
+    TrainingFormat,
+)
+from hnmine.stages.mixed import mixed_sibling, mixer_of
+from hnmine.stages.picked import Ints, Picked, Words, join, read_picked
 from hnmine.stages.places import refuse_foreign
+from hnmine.stages.prompts import Prompts
+from hnmine.stages.splits import VALIDATION, Split, Splits, split_file
 from hnmine.stages.stage import Outcome, Stage, block_size, cut, require_made_from
 from hnmine.stages.training_rows import missing_scores, missing_weights, provenance_table, training_table
 
 TEXTS_PER_BLOCK = 131_072
+COLLISIONS = "collisions"
 _KEYED = 65_536
 """Pairs whose ids are Python strings at a time."""
 
 
 class Export(Stage):
-    """Writes one training file (or a directory of shards) in one of sentence-transformers' layouts.
+    """Writes training files in the format of a trainer.
 
-    `file` is the single file to write; without it the artefact's own directory gets `data/` and `ids/`.
+    `index` is where the index is whose vectors are mixed, if its place is not the recorded one. `file` is the single
+    file to write; without it the artefact's own directory gets shards in `data/`, or the format's
+    files under their own names, and `ids/`.
     """
 
     kind = Kind.EXPORT
@@ -48,29 +69,31 @@ class Export(Stage):
     unit = "rows"
 
     def __init__(
-        self, collection: Collection, decisions: Artefact, options: ExportOptions, *, path: Path, file: Path | None
+        self,
+        collection: Collection,
+        decisions: Artefact,
+        options: ExportOptions,
+        *,
+        path: Path,
+        file: Path | None,
+        index: str | None = None,
     ) -> None:
         require_made_from(collection.artefact, decisions)
-        limits = {
-            "--max-positives": options.max_positives,
-            "--negatives": options.negatives,
-            "--rows-per-file": options.rows_per_file,
-        }
-        for flag, value in limits.items():
-            if value is not None and value < 1:
-                raise UsageError(f"{flag} {value}: at least 1")
+        check_layout(options)
+        check_batches(options, collection)
         self.collection = collection
         self.table = CandidatesTable(decisions)
         self.options = options
         self.file = relative(file.absolute(), path.absolute()) if file else None
         wanted = int(decisions.plan["options"]["num_negatives"])
         self.width = min(wanted, options.negatives or wanted)
-        queries, form = self.table.sample(options.limit, options.seed), FORMATS[options.format]
-        if options.pad is not Pad.NONE and not form.is_fixed:
-            raise UsageError(
-                f"--pad {options.pad}: rows of --format {options.format} have no fixed width to be filled up to",
-                expected=f"--format {', '.join(name for name, known in FORMATS.items() if known.is_fixed)}",
-            )
+        self.form = form = FORMATS[options.format]
+        self.has_scores = options.scores or form.needs_scores
+        self.prompts = Prompts(
+            collection, options.instruction, options.document_instruction, in_field=form.has_instruction
+        )
+        self.mixer = mixer_of(decisions, options, index)
+        queries = self.table.sample(options.limit, options.seed)
         parts, layouts, words, self.pairs_left_out = [], [], Words(), 0
         for epoch in self._epochs():
             part = read_picked(
@@ -88,25 +111,78 @@ class Export(Stage):
             parts.append(part)
             layouts.append((part.chosen, layout))
             self.pairs_left_out += left_out
-        self.picked, self.layout = join(parts), end_to_end(layouts)
-        self._check()
-        texts = len(self.layout) + len(self.layout.places)
+        self.picked, layout = join(parts), end_to_end(layouts)
+        self._require_rows(layout)
+        by_epoch = self.is_sharded and len(parts) > 1
+        self._shape = Splits(collection, self.picked, layout, options, by_epoch=by_epoch)
+        self.layout, self.splits = self._shape.layout, self._shape.splits
+        self._require_values()
+        self.collisions, self.planned = self._batches(queries, parts[0].query_rows)
+        if self.planned is not None:
+            self.layout = self.layout.take(self.planned.order)
+        self._names: list[str] | None = None
+        if options.columns:
+            self._names = renamed(self._training(self.layout.between(0, 1)), options.columns)
+        self.further = list(self._further())
+        self._check_ids()
+        texts = len(self.layout) * (1 + options.mixed) + len(self.layout.places)
         usual = max(1_024, TEXTS_PER_BLOCK * len(self.layout) // max(texts, 1))
         self.block_rows = options.rows_per_file or block_size(usual)
 
-    def _check(self) -> None:
-        if not (self.layout.places < 0).any():
-            is_full = FORMATS[self.options.format].is_fixed and self.options.pad is Pad.NONE
+    def _further(self) -> Iterator[Further | Listed]:
+        """The pieces of the format's further files: one each, and one a split where a file has rows of its own.
+
+        And the pairs of each split that must not share a batch.
+        """
+        for number, file in enumerate(self.form.beside):
+            if not isinstance(file, RowsFile):
+                yield Further(file, self, f"{_FURTHER}{number}", None)
+                continue
+            own = file.lay_out(self.picked.chosen, self.width, self._keys(self.picked))
+            layout, splits = self._shape.arrange(own)
+            for split in splits:
+                rows = layout.between(split.start, split.stop)
+                yield Further(file, self, f"{_FURTHER}{number}{_OF_SPLIT}{split.name}", rows)
+
+        if self.collisions is not None:
+            for split in self.splits:
+                pairs = self.collisions.among(split.start, split.stop)
+                yield Listed(self.collection, pairs, f"{COLLISIONS}{_OF_SPLIT}{split.name}")
+
+    def _batches(self, positions: Ints, query_rows: Ints) -> tuple[Collisions | None, Planned | None]:
+        """The pairs that must not share a batch, and the plan of batches, as far as they were asked for.
+
+        `positions` in the decisions are those of the queries that are `query_rows` of the collection (ascending).
+        """
+        options, layout = self.options, self.layout
+        if options.batch_plan is None and not options.collisions:
+            return None, None
+        rows = InFile.of(self.picked.query_rows[layout.query], layout.offsets, self.picked.documents(layout.places))
+        positions = positions[np.searchsorted(query_rows, rows.queries)]
+        collisions = find_collisions(self.collection, self.table, positions, rows)
+        if options.batch_plan is None:
+            return collisions, None
+        split = np.repeat(np.arange(len(self.splits)), [len(split) for split in self.splits])
+        part = split * (self.picked.epochs.max() + 1) + self.picked.epochs[layout.query]
+        return collisions, plan_batches(self.collection, self.table, positions, collisions, part, options)
+
+    def _require_rows(self, layout: Layout) -> None:
+        if not (layout.places < 0).any():
+            is_full = self.form.is_fixed and self.options.pad is Pad.NONE
             least = self.width if is_full else 1
             raise InputError(
                 "there is nothing to export: no query has a positive and enough negatives",
                 expected=f"queries with at least {least} negative(s)",
                 remedy="`hnmine inspect DECISIONS` shows which rule took them; --negatives N narrows n-tuples",
             )
-        missing = missing_scores(self.picked, self.layout) if self.options.scores else 0
+
+    def _require_values(self) -> None:
+        options = self.options
+        compares = self.has_scores or options.difficulty or options.order is Order.EASY_TO_HARD
+        missing = missing_scores(self.picked, self.layout) if compares else 0
         if missing:
             raise InputError(
-                f"--scores: {missing:,} chosen texts have no score under {self.table.artefact.plan['judge_by']}",
+                f"scores: {missing:,} chosen texts have no score under {self.table.artefact.plan['judge_by']}",
                 remedy="filter again with --judge-by a score that every row has",
             )
         missing = missing_weights(self.picked, self.layout) if self.options.weight else 0
@@ -117,6 +193,26 @@ class Export(Stage):
                 remedy="decide again: `hnmine filter CANDIDATES -o DIR` estimates it for every row",
             )
 
+    def _check_ids(self) -> None:
+        """Raise `InputError` for ids that the format's readers would take for something else."""
+        if self.form.ids_without is None:
+            return
+        problems = ProblemLog()
+        is_whole = any(isinstance(file, DocumentsFile) and file.whole for file in self.form.beside)
+        rows = np.unique(self.picked.documents(self.layout.places))
+        doc_ids = self.collection.doc_ids if is_whole else self.collection.doc_ids.take(pa.array(rows))
+        query_ids = self.picked.query_ids.take(pa.array(np.unique(self.layout.query)))
+        for noun, ids in (("document", doc_ids), ("query", query_ids)):
+            found = ids.filter(pc.match_substring_regex(ids, self.form.ids_without))
+            for identity in found.to_pylist():
+                problems.add(f"{noun} id with white space or quotation mark", noun, repr(identity))
+        if problems:
+            raise InputError(
+                f"--format {self.options.format}: ids that its readers would split or change\n{problems.render()}",
+                expected="ids without white space (in columns between tabs: without tabs, line ends, spaces at an end)",
+                remedy="rename them in DATA, or write --format jsonl, which holds any id",
+            )
+
     def _epochs(self) -> list[int]:
         """The epochs whose rows are written, one after the other."""
         picked, asked = int(self.table.artefact.plan["options"]["epochs"]), self.options.epoch
@@ -125,6 +221,12 @@ class Export(Stage):
                 f"--epoch {asked}: the decisions are for {picked} epoch(s)",
                 expected=f"1 to {picked}",
                 remedy="`hnmine filter --epochs N` picks for more",
+            )
+        if asked is None and picked > 1 and not self.form.takes_epochs:
+            raise UsageError(
+                f"the decisions are for {picked} epochs, and --format {self.options.format} holds a query once",
+                expected=f"--epoch 1 to {picked}",
+                remedy="export each epoch to a directory of its own: --epoch 1 -o DIR-1",
             )
         return [asked] if asked is not None else list(range(1, picked + 1))
 
@@ -146,39 +248,71 @@ class Export(Stage):
     def run(self, path: Path, how: Execution) -> Outcome:
         """As every stage; a file that another program wrote is not replaced unless `how.overwrite`."""
         if self.file is not None:
-            refuse_foreign(joined(path, self.file), path, overwrite=how.overwrite)
+            for split in self.splits:
+                refuse_foreign(joined(path, split_file(self.file, split.name)), path, overwrite=how.overwrite)
         return super().run(path, how)
 
     def inputs(self) -> Mapping[str, Artefact]:
-        """The collection and the decisions."""
-        return {"collection": self.collection.artefact, "decisions": self.table.artefact}
+        """The collection, the decisions, and the index whose vectors are mixed."""
+        mixed = {f"index:{self.mixer.name}": self.mixer.index} if self.mixer else {}
+        return {"collection": self.collection.artefact, "decisions": self.table.artefact, **mixed}
 
     def parameters(self) -> Json:
         """The layout, and where the file goes relative to the artefact."""
-        return {"options": as_plain(self.options), "width": self.width, "file": self.file, "block": self.block_rows}
+        splits = [split.name for split in self.splits]
+        named = [name for name, _ in _whole(self.form, None, splits, lists=self.collisions is not None).values()]
+        named += self.form.fixed(splits, "")
+        return {
+            "options": as_plain(self.options),
+            "width": self.width,
+            "file": self.file,
+            "block": self.block_rows,
+            "splits": splits,
+            **({"names": named} if named else {}),
+            **({"mixed": self.mixer.parameters()} if self.mixer else {}),
+        }
 
     def blocks(self) -> Sequence[Block]:
-        """Blocks of rows, about 131,072 texts each; the shards of a directory."""
-        return cut(len(self.layout), self.block_rows, "rows")
+        """Blocks of rows, about 131,072 texts each, split by split; then those of the format's further files."""
+        found = [block for split in self.splits for block in cut(len(split), self.block_rows, split.name)]
+        for further in self.further:
+            found += cut(further.rows, further.block_rows, further.name)
+        return [replace(block, index=index) for index, block in enumerate(found)]
 
     def sizes(self) -> Json:
         """Rows to write, and (query, positive) pairs that have too few negatives for one."""
         return {"rows": len(self.layout), "pairs_left_out": self.pairs_left_out}
 
     def work(self, block: Block, draft: Draft) -> None:
-        """Write the rows of one block, and their provenance."""
-        layout = self._rows_of(block)
-        tables = {"data": self._training(layout), "ids": provenance_table(self.collection, self.picked, layout)}
-        name = f"train-{block.index:05d}-of-{len(self.blocks()):05d}"
-        files = {}
-        for folder, table in tables.items():
-            if self.file is None:
-                part = f"{folder}/{name}.parquet"
-                files[part] = write_table(draft.path / part, table, as_strings=True)
-            else:  # what `close` joins, and nobody else reads: quick to write and to read
-                part = f"{folder}/{name}.arrow"
-                files[part] = write_rows(draft.path / part, table)
+        """Write the rows of one block, and their provenance; or a part of a further file."""
+        piece, _, digits = block.name.rpartition("-")
+        number = int(digits)
+        further = next((further for further in self.further if further.name == piece), None)
+        if further is not None:
+            folder, _, of = piece.partition(_OF_SPLIT)
+            encoding = further.encoding
+            part = f"{folder}/{of or folder}-{digits}{encoding.part_suffix}"
+            rows = encoding.write_part(draft.path / part, further.table(number, block.size))
+            draft.commit(block.name, {part: rows}, {})
+            return
+        split, layout = self._split(piece), self._rows_of(block)
+        ids = provenance_table(self.collection, self.picked, layout, self._batches_of(split, number, len(layout)))
+        tables = {"data": self._written(layout), "ids": ids}
         counts: Json = {"rows": len(layout)}
+        if self.mixer is not None:
+            tables[_MIXED], counts["rows_without_mixture"] = self.mixer.table(self.collection, self.picked, layout)
+        name = f"{split.name}-{number:05d}-of-{len(cut(len(split), self.block_rows)):05d}"
+        files = {}
+        for folder, rows_of_it in tables.items():
+            encoding = self.form.encoding if folder == "data" else Parquet()
+            if self.is_sharded or (folder != "data" and self.file is None):
+                part = f"{folder}/{name}{encoding.suffixes[0]}"
+                files[part] = encoding.write(draft.path / part, rows_of_it)
+            else:  # what `close` joins, and nobody else reads
+                part = f"{folder}/{name}{encoding.part_suffix}"
+                files[part] = encoding.write_part(draft.path / part, rows_of_it)
+        if self.options.validation is not None:
+            counts["validation_rows"] = len(layout) if split.name == VALIDATION else 0
         if self.options.pad is not Pad.NONE:
             counts["repeated"] = int(repeated(layout).sum())
         if block.index == 0:
@@ -186,54 +320,212 @@ class Export(Stage):
                 "pairs_left_out": self.pairs_left_out,
                 "queries": len(np.unique(self.picked.query_rows[self.layout.query])),
             }
+            counts |= {} if self.planned is None else self.planned.counts
+            counts |= {} if self.collisions is None else {"collisions": len(self.collisions)}
         draft.commit(block.name, files, counts)
 
+    def _batches_of(self, split: Split, number: int, rows: int) -> npt.NDArray[np.int32] | None:
+        """The batch of each row of a block, from 0 in each split; None without a plan."""
+        if self.planned is None:
+            return None
+        start = split.start + number * self.block_rows
+        return np.asarray(self.planned.batch[start : start + rows] - self.planned.batch[split.start], np.int32)
+
+    @property
+    def is_sharded(self) -> bool:
+        """Whether each block is a file of its own: the format has one file, and no name was given for it."""
+        return self.file is None and not self.form.beside
+
+    def _split(self, name: str) -> Split:
+        return next(split for split in self.splits if split.name == name)
+
     def _rows_of(self, block: Block) -> Layout:
-        start = block.index * self.block_rows
+        name, _, number = block.name.rpartition("-")
+        start = self._split(name).start + int(number) * self.block_rows
         return self.layout.between(start, start + block.size)
 
     def _training(self, layout: Layout) -> pa.Table:
-        asked = self.options
         return training_table(
             self.collection,
             self.picked,
             layout,
-            asked.format,
+            self.options.format,
             width=self.width,
-            scores=asked.scores,
-            weight=asked.weight,
+            scores=self.has_scores,
+            weight=self.options.weight,
+            difficulty=self.options.difficulty,
+            prompts=self.prompts,
         )
 
+    def _written(self, layout: Layout) -> pa.Table:
+        """The rows with the names that were asked for."""
+        table = self._training(layout)
+        return table if self._names is None else table.rename_columns(self._names)
+
     def stream(self) -> Iterator[str]:
-        """Every row as one line of JSON, in the file's order: what `-o -` writes."""
-        for block in self.blocks():
-            for row in self._training(self._rows_of(block)).to_pylist():
-                yield json.dumps(row, ensure_ascii=False) + "\n"
+        """Every row as one line of text (JSON unless the format has another), in the file's order: `-o -`."""
+        if self.form.beside or isinstance(self.form.encoding, JsonDocument):
+            raise UsageError(
+                f"-o -: --format {self.options.format} is no stream of lines", expected="a file or a directory"
+            )
+        if self.options.validation is not None:
+            raise UsageError("-o -: --validation makes two files", expected="a file or a directory")
+        if self.mixer is not None:
+            raise UsageError("-o -: mixed vectors are a file of their own", expected="a file or a directory")
+        if self.options.collisions:
+            raise UsageError("-o -: --collisions are a file of their own", expected="a file or a directory")
+        for start in range(0, len(self.layout), self.block_rows):
+            rows = self.layout.between(start, start + self.block_rows)
+            yield from self.form.encoding.lines(self._written(rows))
 
     @classmethod
     def close(cls, draft: Draft) -> Artefact:
-        """Join the parts into the single file, if one is wanted, and write the manifest."""
-        if draft.plan["file"] is None:
-            return super().close(draft)
+        """Join the parts into the files that are wanted whole, and write the manifest."""
+        form = FORMATS[Format(draft.plan["options"]["format"])]
         receipts = draft.receipts(draft.plan["blocks"])
-        names = sorted(name for receipt in receipts for name in receipt["files"])
-        final = {"data": draft.plan["file"], "ids": sibling(Path(draft.plan["file"])).as_posix()}
+        parts = {name: rows for receipt in receipts for name, rows in receipt["files"].items()}
+        asked = draft.plan["options"]
+        lists = bool(asked["collisions"] or asked["batch_plan"])
+        whole = _whole(form, draft.plan["file"], draft.plan["splits"], lists=lists)
         files: Json = {}
-        for table, name in final.items():
-            parts = [draft.path / part for part in names if part.startswith(f"{table}/")]
-            rows = _join(parts, draft.path / name)
-            files[name] = draft.describe(name, rows)
-        return draft.close(files=files, counts=sum_counts(r["counts"] for r in receipts))
+        for piece, (name, encoding) in whole.items():
+            own = sorted(part for part in parts if part.startswith(f"{piece}-"))
+            if own:
+                encoding.join([draft.path / part for part in own], draft.path / name)
+                files[name] = draft.describe(name, sum(parts.pop(part)["rows"] for part in own))
+        for name, text in form.fixed(draft.plan["splits"], draft.plan["inputs"]["decisions"]).items():
+            write_text(draft.path / name, text)
+            files[name] = draft.describe(name, 0)
+        return draft.close(files=parts | files, counts=sum_counts(r["counts"] for r in receipts))
 
 
-def sibling(file: Path) -> Path:
-    """Where the ids of a training file go: `triplets.parquet` has `triplets.ids.parquet`."""
-    return file.with_name(f"{file.stem}.ids{file.suffix}")
+_FURTHER = "further"
+_OF_SPLIT = "."
+_MIXED = "mixed"
 
 
-def _join(parts: Sequence[Path], target: Path) -> int:
-    """Write the rows of all parts into one Parquet file, part by part."""
-    with writing(target, as_strings=True) as writer:
-        for part in parts:
-            writer.write(pa.ipc.open_file(pa.memory_map(os.fspath(part))).read_all())
-    return writer.rows
+def _whole(
+    form: TrainingFormat, file: str | None, splits: Sequence[str], *, lists: bool
+) -> dict[str, tuple[str, Encoding]]:
+    """What is joined of parts: how the names of these begin, and the name and encoding of the file.
+
+    With `lists`, the collisions of each split too.
+    """
+    found: dict[str, tuple[str, Encoding]] = {}
+    for split in splits:
+        if file is not None:
+            named = split_file(file, split)
+            found[f"data/{split}"] = (named, form.encoding)
+            found[f"ids/{split}"] = (sibling(Path(named)).as_posix(), Parquet())
+            found[f"{_MIXED}/{split}"] = (mixed_sibling(Path(named)).as_posix(), Parquet())  # if there are any
+        elif form.beside:
+            found[f"data/{split}"] = (split_file(form.name, split), form.encoding)
+        if lists:
+            listed = f"{COLLISIONS}/{split}.parquet"
+            if file is not None:
+                listed = sibling(Path(split_file(file, split)), COLLISIONS).as_posix()
+            found[f"{COLLISIONS}/{split}"] = (listed, Parquet())
+    for number, further in enumerate(form.beside):
+        folder = f"{_FURTHER}{number}"
+        for split in splits if isinstance(further, RowsFile) else [folder]:
+            found[f"{folder}/{split}"] = (split_file(further.name, split), further.encoding)
+    return found
+
+
+def check_layout(options: ExportOptions) -> None:
+    """Raise `UsageError` for options that make no sense, or that the format has no room for, whatever the data."""
+    limits = {
+        "--max-positives": options.max_positives,
+        "--negatives": options.negatives,
+        "--rows-per-file": options.rows_per_file,
+        "--max-rows": options.max_rows,
+    }
+    for flag, value in limits.items():
+        if value is not None and value < 1:
+            raise UsageError(f"{flag} {value}: at least 1")
+    if options.validation is not None and not 0 < options.validation < 1:
+        raise UsageError(f"--validation {options.validation:g}: not a share", expected="between 0 and 1, as 0.05")
+    _require(options.pad is not Pad.NONE, f"--pad {options.pad}", options.format, *_FIXED)
+    _require(options.instruction is not None, "--instruction", options.format, *_TEXTS)
+    _require(options.document_instruction is not None, "--document-instruction", options.format, *_TEXTS)
+    _require(options.difficulty, "--difficulty", options.format, *_FREE)
+    _require(options.scores, "--scores", options.format, *_SCORES)
+    _require(options.weight, "--weight", options.format, *_WEIGHTS)
+    _require(bool(options.columns), "--columns", options.format, *_FREE)
+    _require(options.rows_per_file is not None, "--rows-per-file", options.format, *_SINGLE)
+
+
+_FIXED = "has rows of no fixed width", lambda form: form.is_fixed
+_TEXTS = "has ids and no texts", lambda form: form.has_texts
+_FREE = "has columns that are fixed", lambda form: form.has_free_columns
+_SCORES = "has no place for scores", lambda form: form.takes_scores
+_WEIGHTS = "has no place for weights", lambda form: form.takes_weights
+_SINGLE = "is a directory of files with fixed names", lambda form: not form.beside
+
+
+def _require(is_asked: bool, flag: str, form: Format, lacks: str, has: Callable[[TrainingFormat], bool]) -> None:
+    """Raise `UsageError` for an option that a format has no room for."""
+    if is_asked and not has(FORMATS[form]):
+        able = ", ".join(name for name, known in FORMATS.items() if has(known))
+        raise UsageError(f"{flag}: --format {form} {lacks}", expected=f"--format {able}")
+
+
+class Further:
+    """A further file of a format over what an export picked, or a split of it: its rows, and any of its blocks.
+
+    `name` is that of its blocks. `layout` holds the rows of a `RowsFile`.
+    """
+
+    def __init__(self, file: FurtherFile, export: Export, name: str, layout: Layout | None) -> None:
+        self.file, self.name, self.encoding = file, name, file.encoding
+        self._collection, self._picked = export.collection, export.picked
+        self._layout = layout
+        self._scores, self._prompts = export.has_scores, export.prompts
+        match file:
+            case RowsFile():
+                assert layout is not None
+                self.rows = len(layout)
+            case DocumentsFile(whole=True):
+                self._chosen = None
+                self.rows = len(export.collection.doc_ids)
+            case DocumentsFile():
+                self._chosen = np.unique(export.picked.documents(export.layout.places))
+                self.rows = len(self._chosen)
+            case QueriesFile():
+                self._chosen = np.unique(export.picked.query_rows[export.layout.query])
+                self.rows = len(self._chosen)
+        self.block_rows = block_size(TEXTS_PER_BLOCK // 2)
+
+    def table(self, number: int, size: int) -> pa.Table:
+        """The columns of a block's rows."""
+        start = number * self.block_rows
+        if isinstance(self.file, RowsFile):
+            assert self._layout is not None
+            layout = self._layout.between(start, start + size)
+            rows_of_it = Rows(self._collection, self._picked, layout, scores=self._scores, prompts=self._prompts)
+            return self.file.table(rows_of_it)
+        rows = np.arange(start, start + size) if self._chosen is None else self._chosen[start : start + size]
+        if isinstance(self.file, QueriesFile):
+            return self.file.table(Queries(self._collection, rows, self._prompts))
+        return self.file.table(Documents(self._collection, rows, self._prompts))
+
+
+class Listed:
+    """The pairs of a split that must not share a batch, as a piece of an export: how many, and any block of them."""
+
+    encoding = Parquet()
+
+    def __init__(self, collection: Collection, collisions: Collisions, name: str) -> None:
+        self.name, self.rows = name, len(collisions)
+        self._collection, self._collisions = collection, collisions
+        self.block_rows = block_size(TEXTS_PER_BLOCK)
+
+    def table(self, number: int, size: int) -> pa.Table:
+        """The columns of a block's pairs."""
+        start = number * self.block_rows
+        return self._collisions.table(self._collection, start, start + size)
+
+
+def sibling(file: Path, table: str = "ids") -> Path:
+    """Where the ids, or the collisions, of a training file go: `triplets.jsonl` has `triplets.ids.parquet`."""
+    return file.with_name(f"{file.stem}.{table}.parquet")

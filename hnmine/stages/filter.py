@@ -40,6 +40,7 @@ from hnmine.files.candidates import (
     whole_numbers,
 )
 from hnmine.files.collection import Collection, rows_in_order
+from hnmine.files.judgments import Judgments
 from hnmine.files.tables import part_name, writing
 from hnmine.hashing import keyed_hashes
 from hnmine.options import Existing, FilterOptions, Short, as_plain, nearest
@@ -49,7 +50,9 @@ from hnmine.schema import (
     EPOCH,
     EXISTING_SOURCE,
     FUSED,
+    IMPORTED,
     IS_POSITIVE,
+    NO_RETRIEVERS,
     P_FALSE_NEGATIVE,
     PICK_RANK,
     QUERY_ID,
@@ -122,6 +125,7 @@ class Filter(Stage):
             origins={score.name: score.origin for score in self.table.scores},
             clusters=[name.removeprefix(CLUSTER) for name in self.table.column_names if name.startswith(CLUSTER)],
         )
+        self.labels: Judgments | None = like.labels if like else Judgments(options.labels) if options.labels else None
         self.first_rules = first_rules
         self.chosen = self.table.sample(options.limit, options.seed)
         self.fitted: dict[str, Json] = like.shareable() if like else {}
@@ -133,6 +137,8 @@ class Filter(Stage):
         self.guard = MaxFnProbability(1.0)
         self._fit([self.guard])
         named = replace(options, guide=self.guide.name) if self.guide else options
+        if collection.closed_world and not asks_for_truth(options):
+            named = replace(named, no_margin=True)
         self.in_force = in_force(named, self.scale, estimated=self.guard.is_estimated)
         if self.partial is not None and self.partial != adding:
             require_same_rules(self, self.partial)
@@ -204,7 +210,8 @@ class Filter(Stage):
         named: list[str] | None = None
         if columns is not None:
             order = (QUERY_ID, DOC_ID, RANK) if self._is_reordered else ()
-            wanted = (RELEVANCE, IS_POSITIVE, SOURCES, *columns, *order)
+            labelled = (QUERY_ID, DOC_ID) if self.labels else ()
+            wanted = (RELEVANCE, IS_POSITIVE, SOURCES, *labelled, *columns, *order)
             named = [name for name in self.table.column_names if name.startswith(wanted)]
         for start in range(0, len(chosen), BLOCK):
             block = chosen[start : start + BLOCK]
@@ -218,7 +225,7 @@ class Filter(Stage):
     def parameters(self) -> Json:
         """The rules in force, which score they compare, and how negatives are picked."""
         return {
-            "options": as_plain(self.options),
+            "options": {**as_plain(self.options), "labels": self.labels.digest if self.labels else None},
             "scores": [s.to_plan() for s in self.table.scores],
             "judge_by": self.judge.name if self.judge else None,
             "rank_by": self.rank_by.name if self.rank_by else None,
@@ -253,7 +260,7 @@ class Filter(Stage):
         }
         for score in self.table.scores:
             missing = self.table.null_scores.get(score.name, 0)
-            if score.origin == "reranker" and missing and score not in (self.judge, self.guide):
+            if score.origin in NO_RETRIEVERS and missing and score not in (self.judge, self.guide):
                 notes[f"not judged by {score.name}"] = f"{missing:,} rows have no such score " + (
                     "(score --until made it, for the rules of its plan)"
                     if score.is_partial
@@ -262,6 +269,8 @@ class Filter(Stage):
         return notes
 
     def _why_default(self) -> str:
+        if self.collection.closed_world:
+            return " (the default of a graph: what it does not say is false)"
         if self.in_force.max_fn_probability is not None:
             return " (the default)"
         few = "" if self.guard.is_estimated else f", under {LEAST_QUERIES} queries to estimate by"
@@ -383,6 +392,9 @@ class Filter(Stage):
         relevance = table[RELEVANCE]
         is_judged = np.asarray(relevance.is_valid().to_numpy(), np.bool_)
         grade = relevance.fill_null(0).to_numpy()
+        if self.labels is not None:
+            is_labelled, label = self.labels.look_up(table[QUERY_ID], table[DOC_ID])
+            is_judged, grade = is_judged | is_labelled, np.where(is_labelled, label, grade)
         is_positive = np.asarray(table[IS_POSITIVE].to_numpy(zero_copy_only=False), np.bool_)
         sources = Sources(table[SOURCES])
         existing = sources.name(EXISTING_SOURCE)
@@ -407,9 +419,13 @@ class Filter(Stage):
             clusters=whole_numbers(table, CLUSTER),
             centroid_ranks=whole_numbers(table, CENTROID_RANK),
             has_answer=has_answer(table),
-            partial=frozenset(s.name for s in self.table.scores if s.is_partial),
+            partial=frozenset(s.name for s in self.table.scores if s.is_partial or self._is_of_few(s)),
             columns=self.columns.of(table, rows, offsets),
         )
+
+    def _is_of_few(self, score: ScoreInfo) -> bool:
+        """Whether a file gave it to its own rows alone: that says nothing of the others."""
+        return score.origin == IMPORTED and self.table.null_scores.get(score.name, 0) > 0
 
     def _draw(self, table: pa.Table) -> npt.NDArray[np.uint64]:
         """A keyed random number a row, when something is chosen at random."""
@@ -532,11 +548,11 @@ def _check_pick(options: FilterOptions) -> list[str]:
 
 
 def default_judge(table: CandidatesTable) -> ScoreInfo | None:
-    """The score that rules compare when nobody says: the reranker's if every row has one that needs it, else dense,
-    else BM25.
+    """The score that rules compare when nobody says: the reranker's if every row has one that needs it, else the
+    imported one if every row has it, else dense, else BM25.
     """
-    for score in reversed(table.scores):
-        if score.origin == "reranker" and (score.is_partial or not table.null_scores.get(score.name)):
+    for score in reversed(table.scores):  # rerankers' are behind an imported one
+        if score.origin in NO_RETRIEVERS and (score.is_partial or not table.null_scores.get(score.name)):
             return score
     name = default_rank_by(table.scores)
     return table.score(name) if name else None

@@ -218,14 +218,14 @@ class Forecast:
 
     def candidates(self, indexes: Sequence[Searched], options: MineOptions, runs: int = 0) -> int:
         """The most rows that there can be."""
-        depth = min(options.top_k or TOP_K, self.amount.documents)
-        return self.mined(options) * ((len(indexes) + runs) * depth + options.random + 1)
+        depth = min(TOP_K if options.top_k is None else options.top_k, self.amount.documents)
+        return self.mined(options) * ((len(indexes) + runs) * depth + options.random + options.random_near + 1)
 
     def mine(self, indexes: Sequence[Searched], options: MineOptions, runs: int = 0) -> Estimate | None:
         """Searching, and writing the evidence down; a late-interaction or sparse search is not in it."""
         queries, documents = self.mined(options), self.amount.documents
         operations, seconds = 0.0, 0.0
-        for index in indexes:
+        for index in indexes if options.top_k != 0 else ():
             if index.kind is Kind.BM25_INDEX:
                 own = self.rehearsal.bm25_query
                 seconds += queries * bm25_seconds(own, self.rehearsal.documents, documents)
@@ -308,7 +308,7 @@ def of_stage(stage: Stage | Ingest, folder: Path) -> Estimate | None:
     if isinstance(stage, Mine):
         indexes = [searched(index.artefact) for index in stage.indexes]
         dimension = max((index.dimension for index in indexes if index.kind is Kind.DENSE_INDEX), default=None)
-        rates = forecast(top_k=stage.top_k, dimension=dimension, last="mine")
+        rates = forecast(top_k=stage.top_k or TOP_K, dimension=dimension, last="mine")
         return rates.mine(indexes, stage.options, len(stage.runs))
     if isinstance(stage, Score):
         (pairs,) = (size for name, size in stage.sizes().items() if name.startswith("pairs"))

@@ -68,7 +68,7 @@ class IndexDense(EncodingStage):
                 raise UsageError("--remote-model goes with a URL as --model")
             resolved = resolve_model(options.model, revision=options.revision, backend=options.backend)
             self._encoder = SentenceTransformerEncoder(resolved, options)
-            self._notes = {"model": f"{resolved.name} from {resolved.origin}"}
+            self._notes = {"model": resolved.note}
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_ready": {}}  # another process opens the vectors itself

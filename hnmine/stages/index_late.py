@@ -40,7 +40,7 @@ class IndexLate(EncodingStage):
         self.block = block_size(BLOCK)
         resolved = resolve_model(options.model, revision=options.revision, organization=None, backend=options.backend)
         self._encoder = LateTextEncoder(resolved, options)
-        self._notes: Json = {"model": f"{resolved.name} from {resolved.origin}"}
+        self._notes: Json = {"model": resolved.note}
 
     def inputs(self) -> Mapping[str, Artefact]:
         """The collection."""

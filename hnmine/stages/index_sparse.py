@@ -46,7 +46,7 @@ class IndexSparse(EncodingStage):
             options.model, revision=options.revision, organization="sparse-encoder", backend=options.backend
         )
         self._encoder = SparseTextEncoder(resolved, options)
-        self._notes: Json = {"model": f"{resolved.name} from {resolved.origin}"}
+        self._notes: Json = {"model": resolved.note}
 
     def inputs(self) -> Mapping[str, Artefact]:
         """The collection."""

@@ -12,7 +12,7 @@ from hnmine.errors import InputError, UsageError
 from hnmine.files.artefact import Artefact
 from hnmine.files.collection import Qrels
 from hnmine.files.remote import split_named
-from hnmine.schema import EXISTING_SOURCE, RANDOM_SOURCE, Kind, Scale
+from hnmine.schema import EXISTING_SOURCE, IMPORTED, NEAR_SOURCE, RANDOM_SOURCE, Kind, Scale
 from hnmine.stages.index_bm25 import open_bm25
 from hnmine.stages.index_dense import open_dense
 from hnmine.stages.index_late import open_late
@@ -58,11 +58,15 @@ def check_name(name: str) -> str:
     return name
 
 
+_TAKEN = (RANDOM_SOURCE, NEAR_SOURCE, EXISTING_SOURCE, JUDGED, IMPORTED)
+"""What no index and no run may be called: sources of other kinds are."""
+
+
 def check_names(names: Sequence[str]) -> None:
     """Raise `UsageError` unless every name can name a column, and no other has it."""
     for name in names:
         check_name(name)
-        if names.count(name) > 1 or name in (RANDOM_SOURCE, EXISTING_SOURCE, JUDGED):
+        if names.count(name) > 1 or name in _TAKEN:
             raise UsageError(f"two sources are called {name!r}", remedy="name them: --index NAME=DIR, --run NAME=FILE")
 
 

@@ -36,7 +36,7 @@ from hnmine.files.tables import (
 )
 from hnmine.hashing import keyed_hash, keyed_hashes, text_keys
 from hnmine.options import InputOptions, OnError
-from hnmine.schema import DOC_ID, QUERY_ID, TEXT, TEXT_KEY, TITLE, Kind
+from hnmine.schema import DOC_ID, GRADE, QUERY_ID, SCORE, TEXT, TEXT_KEY, TITLE, Kind
 from hnmine.stages.stage import Outcome, Preview, block_size, machine, now, peak_memory
 
 BLOCK = 65_536
@@ -72,6 +72,8 @@ class Ingest:
             "source": self.source.describe(),
             "fingerprint": self.source.fingerprint(),
             "title_separator": self.options.title_separator,
+            **({"score_scale": str(scale)} if (scale := self.source.score_scale) is not None else {}),
+            **_knowledge(self.source),
             "on_error": str(self.options.on_error),
             "sample": self.options.sample,
             "block": self.block,
@@ -270,21 +272,16 @@ class Ingest:
 
     def _read_existing(self) -> pa.Table:
         """The pairs that the source calls negatives, of the queries that `--sample` keeps."""
-        pairs = list(self.source.negatives(self.problems))
-        if self.options.sample is not None:
-            pairs = [pair for pair in pairs if self._is_in_sample("query", pair[0])]
-        columns = {QUERY_ID: [pair[0] for pair in pairs], DOC_ID: [pair[1] for pair in pairs]}
-        return pa.table({name: pa.array(values, pa.string()) for name, values in columns.items()})
+        pairs = self._sampled(_judgments_of(self.source.negatives(self.problems)))
+        return _scored(pairs.select([QUERY_ID, DOC_ID, SCORE]))
 
     def _read_judgments(self) -> pa.Table:
         """All judgments, and where each stood."""
-        return pa.concat_tables(
-            [_judgments([]), *map(_judgments, chunks(self.source.qrels(self.problems), _JUDGMENTS))],
-        ).unify_dictionaries()
+        return _judgments_of(self.source.qrels(self.problems))
 
     def _check_judgments(self, draft: Draft, judged: pa.Table, sizes: Mapping[str, int]) -> pa.Table:
         """Drop judgments that point nowhere or contradict another, and report them."""
-        table = judged.drop_columns([_FILE, _LINE])
+        table = _scored(judged.drop_columns([_FILE, _LINE]))
         if not self.source.has_queries:
             return table
 
@@ -309,7 +306,7 @@ class Ingest:
         _, first, inverse = np.unique(
             np.where(keep, pair, -1 - np.arange(len(pair))), return_index=True, return_inverse=True
         )
-        grades = table["grade"].to_numpy()
+        grades = table[GRADE].to_numpy()
         repeated = np.flatnonzero(first[inverse] != np.arange(len(pair)))
         for place in repeated:
             if grades[place] != grades[first[inverse[place]]]:
@@ -319,17 +316,18 @@ class Ingest:
                 self.left_out["judgments_repeated"] += 1
         keep[repeated] = False
         kept = table.filter(pa.array(keep)).take(pa.array(np.argsort(query_rows[keep], kind="stable")))
-        if not (kept["grade"].to_numpy() >= 1).any():
+        least = self.source.min_relevance
+        if not (kept[GRADE].to_numpy() >= least).any():
             self._fail_if_any()
             raise InputError(
-                "there are no positives at all: no judgment has a grade of 1 or more",
-                expected="qrels with at least one (query, document) pair of grade 1 or more",
+                f"there are no positives at all: no judgment has a grade of {least} or more",
+                expected=f"qrels with at least one (query, document) pair of grade {least} or more",
                 remedy="look at the file given as qrels and at --split",
             )
         return kept
 
     def _counts(self, qrels: pa.Table, sizes: Mapping[str, int]) -> Json:
-        grades = Counter(qrels["grade"].to_pylist())
+        grades = Counter(qrels[GRADE].to_pylist())
         return {
             "documents": sizes["documents"],
             "queries": sizes["queries"],
@@ -338,6 +336,16 @@ class Ingest:
             "left_out": dict(sorted(self.left_out.items())),
             "skipped": dict(sorted(self.problems.counts.items())),
         }
+
+
+def _knowledge(source: Source) -> Json:
+    """What an input knows of its judgments, where that is not the usual."""
+    least, where = source.min_relevance, source.negatives_where
+    return {
+        **({"min_relevance": least} if least != 1 else {}),
+        **({"closed_world": True} if source.closed_world else {}),
+        **({"negatives_where": where} if where else {}),
+    }
 
 
 class SeenHashes:
@@ -396,12 +404,24 @@ def _query_columns(block: Sequence[Query]) -> pa.Table:
     )
 
 
+def _judgments_of(judgments: Iterable[Judgment]) -> pa.Table:
+    return pa.concat_tables(
+        [_judgments([]), *map(_judgments, chunks(judgments, _JUDGMENTS))],
+    ).unify_dictionaries()
+
+
+def _scored(judgments: pa.Table) -> pa.Table:
+    """The judgments without the column of scores, if none has one."""
+    return judgments if judgments[SCORE].null_count < len(judgments) else judgments.drop_columns([SCORE])
+
+
 def _judgments(block: Sequence[Judgment]) -> pa.Table:
     return pa.table(
         {
             QUERY_ID: pa.array([j.query_id for j in block], pa.string()),
             DOC_ID: pa.array([j.doc_id for j in block], pa.string()),
-            "grade": pa.array([j.grade for j in block], pa.int32()),
+            GRADE: pa.array([j.grade for j in block], pa.int32()),
+            SCORE: pa.array([j.score for j in block], pa.float32()),
             _FILE: pa.array([j.file for j in block], pa.dictionary(pa.int32(), pa.string())),
             _LINE: pa.array([j.line for j in block], pa.int64()),
         }

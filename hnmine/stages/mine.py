@@ -16,15 +16,16 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from hnmine.core.answers import contains, normalised, parse_answers, patterns
+from hnmine.core.neighbourhood import NEAREST, Members
 from hnmine.core.pool import Pairs, Pool, best_first, draw_documents, ranks_of, unite
 from hnmine.engines.arithmetic import numpy_facts
-from hnmine.engines.retriever import Queries, Retriever, Rows
+from hnmine.engines.retriever import Queries, Ragged, Retriever, Rows
 from hnmine.errors import UsageError
 from hnmine.execute.local import Block
 from hnmine.files.artefact import Artefact, Draft, Json
 from hnmine.files.cache import default_cache
 from hnmine.files.candidates import ScoreInfo, keyed_sample, nullable_floats
-from hnmine.files.collection import Collection
+from hnmine.files.collection import Collection, Qrels
 from hnmine.files.remote import as_path
 from hnmine.files.tables import part_name, write_table
 from hnmine.hashing import digest_json, keyed_hash
@@ -34,7 +35,9 @@ from hnmine.schema import (
     DOC_ID,
     EXISTING_SOURCE,
     HAS_ANSWER,
+    IMPORTED,
     IS_POSITIVE,
+    NEAR_SOURCE,
     QUERY_ID,
     RANDOM_SOURCE,
     RELEVANCE,
@@ -98,22 +101,34 @@ class Mine(Stage):
         self.indexes = list(indexes)
         is_slow = any(index.artefact.kind is Kind.LATE_INDEX for index in self.indexes)
         self.block = block_size(LATE_BLOCK if is_slow else BLOCK)
-        if options.top_k is not None and options.top_k < 1:
-            raise UsageError(f"--top-k {options.top_k}: at least 1")
+        if options.top_k is not None and options.top_k < 0:
+            raise UsageError(f"--top-k {options.top_k}: at least 0, which searches nothing")
         if options.random < 0:
             raise UsageError(f"--random {options.random}: at least 0")
+        if options.random_near < 0:
+            raise UsageError(f"--random-near {options.random_near}: at least 0")
         if options.clusters < 0:
             raise UsageError(f"--clusters {options.clusters}: at least 0")
+        if options.random_near and not (options.clusters and self._clustered is not None):
+            raise UsageError(
+                f"--random-near {options.random_near} draws from clusters of a dense index",
+                expected="--clusters N (LEMON takes 15 for 41,000 entities) and a dense index",
+            )
         self.runs: list[RunSource] = read_runs(options.run, collection, cache or default_cache())
         names = [index.name for index in self.indexes] + [run.name for run in self.runs]
-        if not names and not options.random:
-            raise UsageError("nothing to mine from", expected="at least one --index, --run or --random")
+        if not names and not options.random and options.top_k != 0:
+            raise UsageError(
+                "nothing to mine from",
+                expected="at least one --index, --run or --random; or --top-k 0, for what the data itself brings",
+            )
         check_names(names)
         require_made_from(collection.artefact, *(index.artefact for index in self.indexes))
         self.scores = self._score_infos()
         self.rank_by = self._rank_by()
         self.excluded = find_exclusions(collection, options)
-        self.condition = Prefilter(collection, options.where) if options.where is not None else None
+        self.min_relevance = collection.min_relevance if options.min_relevance is None else options.min_relevance
+        self.where = _both(options.where, collection.negatives_where)
+        self.condition = Prefilter(collection, self.where) if self.where is not None else None
         self.top_k = TOP_K if options.top_k is None else options.top_k
         self.deepening = self._deepening()
         self.query_rows = self.deepening.query_rows if self.deepening else self._queries_with_positives()
@@ -133,7 +148,10 @@ class Mine(Stage):
             kind = index.artefact.kind
             scale = SCALES.get(kind) or Scale(index.artefact.plan["scale"])
             infos.append(ScoreInfo(name=index.name, scale=scale, origin=ORIGINS[kind]))
-        return infos + [ScoreInfo(name=run.name, scale=Scale.DOT, origin="run") for run in self.runs]
+        infos += [ScoreInfo(name=run.name, scale=Scale.DOT, origin="run") for run in self.runs]
+        if (own := self.collection.score_scale) is not None:
+            infos.append(ScoreInfo(name=IMPORTED, scale=own, origin=IMPORTED))
+        return infos
 
     def _rank_by(self) -> str | None:
         if self.options.rank_by is not None:
@@ -145,7 +163,8 @@ class Mine(Stage):
 
     def _hits(self, artefact: Artefact) -> Hits:
         if self.condition is not None:
-            raise UsageError("--hits are of the whole corpus: with --where, leave them out")
+            why = "with --where" if self.options.where is not None else "with classes"
+            raise UsageError(f"--hits are of the whole corpus: {why}, leave them out")
         hits = Hits(artefact, self.collection, self.indexes)
         hits.check(self.query_rows, self.excluded.depth(self.top_k))
         return hits
@@ -170,7 +189,7 @@ class Mine(Stage):
 
     def _queries_with_positives(self) -> Rows:
         qrels = self.excluded.allowed(self.collection.qrels)
-        rows = queries_with_positives(qrels, self.options.min_relevance)
+        rows = queries_with_positives(qrels, self.min_relevance)
         if self.options.limit is None:
             return rows
         ids = self.collection.query_ids.take(pa.array(rows))
@@ -187,7 +206,8 @@ class Mine(Stage):
     def searches(self) -> dict[str, tuple[str, float]]:
         """How the indexes that have an approximate search are searched, in words, and its recall."""
         depth = self.excluded.depth(self.top_k)
-        return {index.name: found for index in self.indexes if (found := recall_of(index.artefact, depth))}
+        searched = self.indexes if self.top_k else []
+        return {index.name: found for index in searched if (found := recall_of(index.artefact, depth))}
 
     def inputs(self) -> Mapping[str, Artefact]:
         """The collection and the indexes, by name."""
@@ -201,7 +221,7 @@ class Mine(Stage):
         """Depth, sources, order, and which queries are mined."""
         runs = {run.name: run.digest for run in self.runs}
         options = {**as_plain(self.options), "top_k": self.top_k, "run": runs, "rank_by": self.rank_by}
-        options["deepen_from"] = None
+        options |= {"deepen_from": None, "where": self.where, "min_relevance": self.min_relevance}
         recall = {name: found for name, (_, found) in self.searches.items()}
         for name in ("exclude_queries", "exclude_documents"):
             del options[name]  # the file's hash is below; its place is nobody's business
@@ -222,7 +242,7 @@ class Mine(Stage):
     def sizes(self) -> Json:
         """Queries, and the most candidate rows there can be."""
         sources = len(self.indexes) + len(self.runs)
-        rows = len(self.query_rows) * (sources * self.top_k + self.options.random)
+        rows = len(self.query_rows) * (sources * self.top_k + self.options.random + self.options.random_near)
         return {
             "queries": len(self.query_rows),
             "documents": len(self.collection.documents),
@@ -294,7 +314,7 @@ class Mine(Stage):
         queries = Queries(rows=query_rows, texts=self.collection.query_texts(query_rows))
         documents = len(self.collection.documents)
         judged = self.excluded.allowed_documents(self.collection.qrels.of(query_rows))
-        known = judged.grades >= self.options.min_relevance
+        known = judged.grades >= self.min_relevance
         positives = Pairs(owner=judged.query_rows[known], rows=judged.doc_rows[known])
         allowed = Allowed(self.condition, query_rows, positives)
         judged = allowed.judged(judged)
@@ -302,13 +322,14 @@ class Mine(Stage):
         sources: dict[str, Pairs] = {JUDGED: Pairs(owner=judged.query_rows, rows=judged.doc_rows)}
         source_ranks: dict[str, npt.NDArray[np.int32]] = {}
         found_scores: dict[str, npt.NDArray[np.float32]] = {}
+        existing = Qrels.none()
         if len(self.collection.existing_negatives.query_rows):
             existing = self.excluded.allowed_documents(self.collection.existing_negatives.of(query_rows))
             existing = allowed.judged(existing)
             sources[EXISTING_SOURCE] = Pairs(owner=existing.query_rows, rows=existing.doc_rows)
         for retriever in self.retrievers():
             look = allowed if self._known is None else self._known
-            hits = look.search(retriever, queries, depth)
+            hits = look.search(retriever, queries, depth) if self.top_k else Ragged.none(len(queries))
             found = Pairs.ragged(hits.offsets, hits.rows)
             sources[retriever.name], left, out = self.excluded.first(found, self.top_k)
             found_scores[retriever.name] = hits.scores[left]
@@ -325,12 +346,18 @@ class Mine(Stage):
         query_ids = self.collection.query_ids.take(pa.array(query_rows))
         if self.options.random:
             sources[RANDOM_SOURCE] = self._draw(query_ids.to_pylist(), judged.query_rows, judged.doc_rows, allowed)
+        if self.options.random_near:
+            sources[NEAR_SOURCE] = self._draw_near(query_ids.to_pylist(), judged, positives, allowed)
         pool = unite(sources, len(query_rows), documents)
         scores = {name: np.asarray(pool.gather(name, own, np.nan), np.float32) for name, own in found_scores.items()}
         for retriever in self.retrievers():
             _score_the_rest(retriever, queries, pool, scores[retriever.name])
+        if any(score.origin == IMPORTED for score in self.scores):
+            scores[IMPORTED] = _imported(pool, judged, existing)
         grade, is_judged = _grades(pool, judged.grades)
-        is_positive = is_judged & (grade >= self.options.min_relevance)
+        if self.collection.negatives_where is not None:
+            is_judged[:] = True  # what was let in and is no positive is known to be none
+        is_positive = is_judged & (grade >= self.min_relevance)
         order = self._order(pool, scores)
         columns: dict[str, pa.Array] = {
             QUERY_ID: query_ids.take(pa.array(pool.owner[order])),
@@ -379,11 +406,43 @@ class Mine(Stage):
         owner = np.repeat(np.arange(len(drawn)), [len(d) for d in drawn])
         return Pairs(owner=owner, rows=np.concatenate(drawn) if drawn else np.empty(0, np.int64))
 
+    @property
+    def _clustered(self) -> int | None:
+        """The number of the first dense index, whose clusters --random-near draws from; None if there is none."""
+        return next((n for n, index in enumerate(self.indexes) if index.artefact.kind is Kind.DENSE_INDEX), None)
+
+    def _draw_near(self, query_ids: list[str], judged: Qrels, positives: Pairs, allowed: Allowed) -> Pairs:
+        """Keyed random documents of the clusters around each query's positives, its judged documents excluded."""
+        assert self._clustered is not None
+        index, count = self.retrievers()[self._clustered], self.options.clusters
+        cluster = index.cluster_of_all(count)
+        assert cluster is not None
+        around = index.clusters_around(positives.rows, count, NEAREST)
+        everything = draw_space(self.excluded.documents, len(self.collection.documents))
+        known, taken = (np.searchsorted(o, np.arange(len(query_ids) + 1)) for o in (positives.owner, judged.query_rows))
+        drawn = [np.empty(0, np.int64)] * len(query_ids)
+        for group, free in allowed.spaces(everything):
+            members = Members(cluster, free)
+            for i in group.tolist():
+                drawn[i] = members.draw(
+                    keyed_hash(self.options.seed, NEAR_SOURCE, query_ids[i]),
+                    around[known[i] : known[i + 1]].ravel(),
+                    judged.doc_rows[taken[i] : taken[i + 1]],
+                    self.options.random_near,
+                )
+        owner = np.repeat(np.arange(len(drawn)), [len(d) for d in drawn])
+        return Pairs(owner=owner, rows=np.concatenate(drawn) if drawn else np.empty(0, np.int64))
+
     def _order(self, pool: Pool, scores: Mapping[str, npt.NDArray[np.float32]]) -> Rows:
-        """Rows by (query, rank-by score descending with missing scores last, doc_id)."""
+        """Rows by (query, rank-by score descending with missing scores last, doc_id).
+
+        Without a score to rank by, the data's own come first, in its order: what it judged, then its negatives.
+        """
         ties = self.collection.tie_order[pool.rows]
         if self.rank_by is None:
-            return np.lexsort((ties, pool.owner))
+            own = [name for name in (JUDGED, EXISTING_SOURCE) if name in pool.place]
+            places = [np.where(pool.brought(name), pool.place[name], len(pool.rows)) for name in own]
+            return np.lexsort((ties, *reversed(places), pool.owner))
         values = scores[self.rank_by]
         return best_first(pool.owner, np.where(np.isfinite(values), values, np.float32(-np.inf)), ties)
 
@@ -440,6 +499,8 @@ class Mine(Stage):
             tokens[EXISTING_SOURCE] = EXISTING_SOURCE
         if self.options.random:
             tokens[RANDOM_SOURCE] = RANDOM_SOURCE
+        if self.options.random_near:
+            tokens[NEAR_SOURCE] = NEAR_SOURCE
         if not tokens:
             return pa.array([[]] * len(order), pa.list_(pa.string()))
         brought = np.stack([pool.brought(name)[order] for name in tokens], axis=1)
@@ -463,7 +524,8 @@ class Mine(Stage):
 
 def default_rank_by(scores: Sequence[ScoreInfo]) -> str | None:
     """The score that orders candidates when nobody says: the first dense index's, else the first
-    late-interaction one's, else the first sparse one's, else BM25's, else the first run's.
+    late-interaction one's, else the first sparse one's, else BM25's, else the first run's. Scores that the data brought
+    order nothing: it has an order of its own.
     """
     for origin in ("dense", "late", "sparse", "bm25", "run"):
         for score in scores:
@@ -472,11 +534,27 @@ def default_rank_by(scores: Sequence[ScoreInfo]) -> str | None:
     return None
 
 
+def _both(*conditions: str | None) -> str | None:
+    """The condition that all of these hold; None if there are none."""
+    asked = [condition for condition in conditions if condition is not None]
+    return asked[0] if len(asked) == 1 else " and ".join(f"({one})" for one in asked) or None
+
+
 def _score_the_rest(retriever: Retriever, queries: Queries, pool: Pool, scores: npt.NDArray[np.float32]) -> None:
     """Fill in the scores of the rows that others brought; what the search found has its pair scores already."""
     rest = ~pool.brought(retriever.name)
     offsets = np.concatenate([[0], np.cumsum(rest)])[pool.offsets]
     scores[rest] = retriever.pair_scores(queries, offsets, pool.rows[rest])
+
+
+def _imported(pool: Pool, judged: Qrels, existing: Qrels) -> npt.NDArray[np.float32]:
+    """The scores that the data brought; NaN where it has none."""
+    found = np.full(len(pool.rows), np.nan, np.float32)
+    for name, own in ((EXISTING_SOURCE, existing), (JUDGED, judged)):
+        if own.scores is not None:
+            values = np.asarray(pool.gather(name, own.scores, np.nan), np.float32)
+            found = np.where(np.isfinite(values), values, found)
+    return found
 
 
 def _grades(pool: Pool, grades: npt.NDArray[np.int32]) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.bool_]]:

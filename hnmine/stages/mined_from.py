@@ -64,7 +64,8 @@ def _column(collection: Collection, name: str, rows: Rows) -> pa.Table:
 
 
 def _judgments(judged: Qrels) -> str:
-    return _digest(judged.query_rows, judged.doc_rows, judged.grades)
+    scores = () if judged.scores is None else (judged.scores,)
+    return _digest(judged.query_rows, judged.doc_rows, judged.grades, *scores)
 
 
 def _digest(*arrays: npt.NDArray[np.generic]) -> str:

@@ -11,8 +11,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hnmine.core.layout import Chosen
+from hnmine.core.layout import Chosen, Layout
 from hnmine.core.rules.consistency import Inconsistent
+from hnmine.core.shaping import difficulties
 from hnmine.files.candidates import CandidatesTable, among, floats, ranks
 from hnmine.files.collection import Collection, rows_in_order, rows_of
 from hnmine.schema import (
@@ -92,6 +93,7 @@ class Picked:
     """The positives and negatives of the chosen queries; `chosen` says which query owns which.
 
     A query stands once for each of the epochs asked for, with that epoch's negatives; `epochs` says which it is.
+    `decisions` is the fingerprint of what was read.
     """
 
     query_rows: Ints
@@ -101,6 +103,7 @@ class Picked:
     positives: Texts
     negatives: Texts
     words: Words
+    decisions: str
 
     def documents(self, places: Ints) -> Ints:
         """The document row at each place of a layout."""
@@ -117,6 +120,10 @@ class Picked:
     def weights(self, places: Ints) -> npt.NDArray[np.float32]:
         """The weight at each place of a layout; NaN where nothing was estimated."""
         return _at(places, self.positives.weight, self.negatives.weight)
+
+    def difficulties(self, layout: Layout) -> npt.NDArray[np.float32]:
+        """How hard each row of a layout is under the judge; NaN where a score is missing."""
+        return difficulties(self.chosen, layout, self.positives.score, self.negatives.score)
 
     def sources(self, places: Ints) -> pa.Array:
         """The list of sources at each place of a layout."""
@@ -178,6 +185,7 @@ def join(parts: Sequence[Picked]) -> Picked:
         positives=Texts.joined([part.positives for part in parts]),
         negatives=Texts.joined([part.negatives for part in parts]),
         words=parts[0].words,
+        decisions=parts[0].decisions,
     )
 
 
@@ -245,6 +253,7 @@ def _read(
         positives=Texts.joined(kept[True]),
         negatives=Texts.joined(kept[False]),
         words=words,
+        decisions=decisions.artefact.fingerprint,
     )
 
 

@@ -11,8 +11,9 @@ from hnmine.files.atomic import locked
 from hnmine.files.collection import Collection
 from hnmine.files.remote import as_path, is_there
 from hnmine.hashing import digest_json
-from hnmine.options import InputOptions
+from hnmine.options import Format, InputOptions
 from hnmine.schema import FORMAT_VERSION, Kind
+from hnmine.stages.formats import FORMATS
 from hnmine.stages.ingest import Ingest
 
 COLLECTION = "collection"
@@ -31,23 +32,35 @@ _IN_RUN = {
 """Where a run directory keeps each kind; the first that is finished is meant."""
 
 
-_OTHER_FILES = (".jsonl", ".json", ".csv", ".tsv", ".txt", ".arrow", ".pq")
+_FILES = (".parquet", ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".txt", ".trec", ".arrow", ".pq")
 
 
-def training_places(output: Path) -> tuple[Path, Path | None]:
+def training_places(output: Path, form: Format) -> tuple[Path, Path | None]:
     """(directory of the artefacts, training file): `X.parquet` keeps them in `X.hnmine`; a directory has no such file.
 
-    Raises `UsageError` for a file of another kind, which would otherwise become a directory of that name.
+    Raises `UsageError` for a file of another kind than the format's, which would otherwise become a directory of that
+    name.
     """
-    if output.suffix == ".parquet":
-        return output.with_suffix(".hnmine"), output
-    if output.suffix.lower() in (*_OTHER_FILES, ".parquet"):
+    found = FORMATS[form]
+    suffix = output.suffix.lower()
+    if suffix not in _FILES:
+        return output, None
+    if found.beside:
+        files = ", ".join([found.name, *(further.name for further in found.beside), *found.fixed(["train"], "")])
         raise UsageError(
-            f"-o {output}: a training file is Parquet",
-            expected="FILE.parquet, or a directory",
-            remedy=f"-o {output.with_suffix('.parquet')}; `hnmine export ... -o - > FILE.jsonl` for JSON lines",
+            f"-o {output}: --format {form} is several files ({files})",
+            expected="a directory",
+            remedy=f"-o {output.with_suffix('')}",
         )
-    return output, None
+    if output.suffix not in found.encoding.suffixes:
+        usual = found.encoding.suffixes[0]
+        other = "; `hnmine export ... -o - > FILE.jsonl` for JSON lines" if usual == ".parquet" else ""
+        raise UsageError(
+            f"-o {output}: a training file of --format {form} ends in {' or '.join(found.encoding.suffixes)}",
+            expected=f"FILE{usual}, or a directory",
+            remedy=f"-o {output.with_suffix(usual)}{other}",
+        )
+    return output.with_suffix(".hnmine"), output
 
 
 def is_artefact(path: Path) -> bool:

@@ -92,8 +92,7 @@ class Allowed:
 
     def judged(self, judged: Qrels) -> Qrels:
         """The judgments of documents that are let in; query rows are positions in the block."""
-        keep = self.holds(Pairs(owner=judged.query_rows, rows=judged.doc_rows))
-        return Qrels(query_rows=judged.query_rows[keep], doc_rows=judged.doc_rows[keep], grades=judged.grades[keep])
+        return judged.take(self.holds(Pairs(owner=judged.query_rows, rows=judged.doc_rows)))
 
     def first(self, pairs: Pairs, k: int) -> Ints:
         """The places of the first k pairs of each owner that are let in."""

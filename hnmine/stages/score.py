@@ -122,7 +122,7 @@ class Score(Stage):
         resolved = resolve_model(
             asked.reranker, revision=asked.revision, organization="cross-encoder", backend=asked.backend
         )
-        self._notes["reranker"] = f"{resolved.name} from {resolved.origin}"
+        self._notes["reranker"] = resolved.note
         return CrossEncoderReranker(resolved, asked)
 
     def needs(self) -> Needs:

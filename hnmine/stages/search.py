@@ -9,6 +9,7 @@ the bytes that it makes by searching itself.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -61,11 +62,12 @@ class Search(Stage):
                 )
         documents = len(collection.documents)
         slices = options.slices or -(-documents // SLICE)
-        self.options = options
+        least = collection.min_relevance if options.min_relevance is None else options.min_relevance
+        self.options = options = replace(options, min_relevance=least)
         self.slices = max(1, min(slices, documents))
         is_slow = any(index.artefact.kind is Kind.LATE_INDEX for index in self.indexes)
         self.block = block_size(LATE_BLOCK if is_slow else BLOCK)
-        self.query_rows = queries_with_positives(collection.qrels, options.min_relevance)
+        self.query_rows = queries_with_positives(collection.qrels, least)
         self._retrievers: list[Retriever] | None = None
 
     def __getstate__(self) -> dict[str, Any]:

@@ -13,9 +13,10 @@ from hnmine.core.decide import STEP_REPEATED
 from hnmine.core.layout import Layout, repeated
 from hnmine.files.collection import Collection
 from hnmine.options import Format
-from hnmine.schema import EPOCH, QUERY_ID, SOURCES
+from hnmine.schema import BATCH_ID, DIFFICULTY, EPOCH, QUERY_ID, SOURCES
 from hnmine.stages.formats import FORMATS, Rows
 from hnmine.stages.picked import Picked
+from hnmine.stages.prompts import Prompts
 
 
 def training_table(
@@ -27,28 +28,28 @@ def training_table(
     width: int,
     scores: bool,
     weight: bool = False,
+    difficulty: bool = False,
+    prompts: Prompts | None = None,
 ) -> pa.Table:
     """The rows of `layout` as the trainer reads them: texts in its order, then at most one label column.
 
     The labels are 1 for a positive and 0 for a negative, or the judge's scores where `scores` asks for them. `weight`
-    asks for one more column, behind the others. Columns of texts are dictionaries, each of its own texts.
+    and `difficulty` ask for one more column, behind the others; `prompts` says what stands before texts. Columns of
+    texts are dictionaries, each of its own texts.
     """
-    rows = Rows(
-        queries=collection.query_dictionary(picked.query_rows[layout.query]),
-        documents=collection.document_dictionary(picked.documents(layout.places)),
-        offsets=pa.array(layout.offsets, pa.int32()),
-        labels=pa.array((layout.places >= 0).astype(np.int64)),
-        scores=pa.array(picked.scores(layout.places)) if scores else None,
-        weights=pa.array(picked.weights(layout.places)) if weight else None,
-    )
+    rows = Rows(collection, picked, layout, scores=scores, weight=weight, prompts=prompts)
     table = FORMATS[form].table(rows, width=width)
+    if difficulty:
+        table = table.append_column(DIFFICULTY, rows.difficulty)
     return pa.table({name: _trimmed(_flat(table[name])) for name in table.column_names})
 
 
-def provenance_table(collection: Collection, picked: Picked, layout: Layout) -> pa.Table:
-    """Ids, epochs, labels, scores, ranks, sources, steps of rows of `layout`; lists are in the order of the texts.
+def provenance_table(
+    collection: Collection, picked: Picked, layout: Layout, batches: npt.NDArray[np.int32] | None = None
+) -> pa.Table:
+    """Ids, epochs, difficulties, labels, scores, ranks, sources, steps of rows of `layout`; lists follow the texts.
 
-    The step of a negative that stands in its row once more is `repeated`.
+    The step of a negative that stands in its row once more is `repeated`. `batches` are the rows' batches, if planned.
     """
     score, rank = picked.scores(layout.places), picked.ranks(layout.places)
     columns: dict[str, Any] = {
@@ -62,7 +63,11 @@ def provenance_table(collection: Collection, picked: Picked, layout: Layout) -> 
     offsets = pa.array(layout.offsets, pa.int32())
     lists = {name: pa.ListArray.from_arrays(offsets, _flat(values)) for name, values in columns.items()}
     query_ids = picked.query_ids.take(pa.array(layout.query))
-    return pa.table({QUERY_ID: query_ids, EPOCH: pa.array(picked.epochs[layout.query], pa.int32()), **lists})
+    epochs = pa.array(picked.epochs[layout.query], pa.int32())
+    hard = picked.difficulties(layout)
+    planned = {} if batches is None else {BATCH_ID: pa.array(batches)}
+    difficulty = {DIFFICULTY: pa.array(hard, mask=np.isnan(hard))}
+    return pa.table({QUERY_ID: query_ids, EPOCH: epochs, **planned, **difficulty, **lists})
 
 
 def missing_scores(picked: Picked, layout: Layout) -> int:

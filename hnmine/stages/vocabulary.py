@@ -16,7 +16,7 @@ NUMBERED = ("grades", "negatives_per_query")
 
 def tokens() -> dict[str, Collection[str]]:
     """The tokens of each counter that has only those that occurred, by the counter's name."""
-    reasons = {rule.reason for rule in _rules(Rule) if hasattr(rule, "reason")} | {decide.SHORT_QUERY}
+    reasons = {*rules(), decide.SHORT_QUERY}
     others = {decide.KNOWN_POSITIVE, decide.PICKED, decide.NOT_NEEDED, decide.RANDOM_RESERVE}
     return {
         "verdicts": set(Verdict),
@@ -25,6 +25,11 @@ def tokens() -> dict[str, Collection[str]]:
         "steps": {decide.STEP_NONE, decide.STEP_RANDOM, *(step for _, step in LADDER)},
         "left_out": set(LEFT_OUT),
     }
+
+
+def rules() -> dict[str, type[Rule]]:
+    """Every rule by its reason."""
+    return {rule.reason: rule for rule in _rules(Rule) if hasattr(rule, "reason")}
 
 
 def _rules(kind: type) -> Iterator[Any]:

@@ -8,7 +8,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from hnmine.core.layout import Chosen, Keys, Layout, end_to_end, mix, repeated, row_per_pair
+from hnmine.core.layout import Chosen, Keys, Layout, apart, end_to_end, mix, repeated, row_per_pair, row_per_query
 from hnmine.options import Format
 from hnmine.stages.formats import FORMATS
 
@@ -78,6 +78,28 @@ def test_lists_are_ragged() -> None:
     assert left_out == 1
 
 
+def test_a_row_per_query_holds_all_its_positives_then_its_negatives() -> None:
+    layout, left_out = row_per_query(CHOSEN, None)
+    assert rows(layout) == [(0, (0, 1, -1, -2, -3)), (1, (2, -4))]
+    assert left_out == 1, "query 2 has a positive and no negative; query 3 no positive"
+    one_more = Chosen(positive_offsets=np.array([0, 2, 5]), negative_offsets=np.array([0, 1, 1]))
+    assert row_per_query(one_more, None)[1] == 3, "pairs are counted, not queries"
+
+
+def test_rows_per_query_stand_by_the_key_of_their_first_positive() -> None:
+    for keys, expected in (((3, 1, 4, 2), [0, 1]), ((5, 1, 4, 2), [1, 0])):
+        layout, left_out = row_per_query(CHOSEN, np.array(keys, np.uint64))
+        assert [query for query, _ in rows(layout)] == expected
+        assert Counter(rows(layout)) == Counter(rows(row_per_query(CHOSEN, None)[0]))
+        assert left_out == 1
+
+
+def test_no_row_per_query_without_queries() -> None:
+    empty = Chosen(positive_offsets=np.zeros(1, np.int64), negative_offsets=np.zeros(1, np.int64))
+    layout, left_out = row_per_query(empty, np.empty(0, np.uint64))
+    assert (rows(layout), left_out) == ([], 0)
+
+
 def test_pairs_hold_each_text_once_and_lone_positives_too() -> None:
     layout, left_out = lay_out(CHOSEN, Format.LABELED_PAIR, width=3, keys=None)
     of_first = [(0, (0,)), (0, (1,)), (0, (-1,)), (0, (-2,)), (0, (-3,))]
@@ -108,7 +130,7 @@ def test_the_order_does_not_depend_on_other_queries() -> None:
     assert rows(few) == [row for row in rows(many) if row[0] == 0]
 
 
-@pytest.mark.parametrize("form", list(Format))
+@pytest.mark.parametrize("form", [form for form in Format if form is not Format.BEIR])  # qrels stand by query
 def test_rows_of_a_query_do_not_clump(form: Format) -> None:
     queries, each = 50, 6
     chosen = Chosen(positive_offsets=np.arange(queries + 1) * each, negative_offsets=np.arange(queries + 1) * each)
@@ -155,3 +177,11 @@ def test_end_to_end_shifts_places_into_the_joined_lists() -> None:
         [1, -2, -3],
         [2, -4, -5],
     ]
+
+
+def test_rows_taken_apart_have_one_document_each_in_their_order() -> None:
+    layout, _ = row_per_query(CHOSEN, None)
+    assert rows(layout) == [(0, (0, 1, -1, -2, -3)), (1, (2, -4))]
+    whole = [(0, (0,)), (0, (1,)), (0, (-1,)), (0, (-2,)), (0, (-3,)), (1, (2,)), (1, (-4,))]
+    assert rows(apart(layout)) == whole
+    assert rows(apart(layout, positives_only=True)) == [(0, (0,)), (0, (1,)), (1, (2,))]

@@ -130,3 +130,19 @@ def test_siblings(work: Path, form: str) -> None:
     found = pq.read_table(work / f"{form}.ids.parquet")
     check(documented("ids"), found)
     assert found.num_rows == pq.read_metadata(work / f"{form}.parquet").num_rows
+
+
+def test_batches(work: Path, tmp_path: Path) -> None:
+    options = hnmine.ExportOptions(format="n-tuple", batch_plan="cluster", batch_size=2)
+    hnmine.export(work, tmp_path / "rows.parquet", options=options)
+    check(documented("collisions"), pq.read_table(tmp_path / "rows.collisions.parquet"))
+    ids = documented("ids")
+    check([*ids[:2], ["batch_id", "int32", "no"], *ids[2:]], pq.read_table(tmp_path / "rows.ids.parquet"))
+
+
+def test_mixed(work: Path, tmp_path: Path) -> None:
+    """The run of this page was scored: the index is found through the scores."""
+    hnmine.export(work, tmp_path / "train.parquet", options=hnmine.ExportOptions(mixed=2))
+    found = pq.read_table(tmp_path / "train.mixed.parquet")
+    check(documented("mixed"), found)
+    assert found.num_rows == pq.read_metadata(tmp_path / "train.parquet").num_rows

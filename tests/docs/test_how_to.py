@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 from markdown_blocks import ROOT, blocks
-from test_commands import run_all, shell  # noqa: F401 (a fixture)
+from test_commands import needs_model, run_all, shell  # noqa: F401 (a fixture)
 
 from tests.e2e.harness import contents
 
@@ -66,24 +66,47 @@ def elastic() -> Iterator[str]:
     server.server_close()
 
 
-def test_scripts_are_python() -> None:
-    found = blocks("docs/how-to/external-searchers.md", "python")
-    assert len(found) == 2
+@pytest.mark.parametrize(("page", "count"), [("external-searchers", 2), ("labels", 3)])
+def test_scripts_are_python(page: str, count: int) -> None:
+    found = blocks(f"docs/how-to/{page}.md", "python")
+    assert len(found) == count
     for script in found:
         compile(script, "recipe", "exec")
+
+
+def write_scripts(page: str, place: Path, tools: Path) -> None:
+    """The page's scripts, each under the name in its first line, and a `python` to run them."""
+    python = tools / "python"
+    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    python.chmod(0o755)
+    for script in blocks(page, "python"):
+        name = script.split(":", 1)[0].removeprefix("# ")
+        (place / name).write_text(script)
+
+
+@pytest.mark.slow
+@needs_model
+def test_labels(tmp_path: Path, shell: dict[str, str]) -> None:  # noqa: F811
+    place = tmp_path / "place"
+    place.mkdir()
+    page = "docs/how-to/labels.md"
+    write_scripts(page, place, tmp_path / "tools")
+    run_all(page, place, shell)
+    label = {row["text"]: row["label"] for row in map(json.loads, (place / "packages.jsonl").open())}
+    rows = pq.read_table(place / "packages/triplets.parquet").to_pylist()
+    assert len(rows) > 2_000
+    assert all(label[row["anchor"]] == label[row["positive"]] != label[row["negative"]] for row in rows)
+    (near,) = (place / "near/candidates").glob("*.parquet")
+    assert any("random-near" in sources for sources in pq.read_table(near)["sources"].to_pylist())
+    assert pq.read_metadata(place / "near/triplets.parquet").num_rows > 0
 
 
 @pytest.mark.slow
 def test_external_searchers(tmp_path: Path, shell: dict[str, str], elastic: str) -> None:  # noqa: F811
     place = tmp_path / "place"
     place.mkdir()
-    python = tmp_path / "tools" / "python"
-    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
-    python.chmod(0o755)
     page = "docs/how-to/external-searchers.md"
-    for script in blocks(page, "python"):
-        name = script.split(":", 1)[0].removeprefix("# ")
-        (place / name).write_text(script)
+    write_scripts(page, place, tmp_path / "tools")
     run_all(page, place, shell | {"ELASTIC": elastic})
     run = pq.read_table(place / "elastic.parquet")
     rows = pq.read_table(place / "work/candidates/part-00000.parquet").to_pylist()
@@ -98,6 +121,23 @@ def test_external_searchers(tmp_path: Path, shell: dict[str, str], elastic: str)
         [sys.executable, "-m", "hnmine", *audit], cwd=place, env=shell, capture_output=True, check=True
     )
     assert json.loads(done.stdout)
+
+
+@pytest.mark.slow
+def test_import(tmp_path: Path, shell: dict[str, str]) -> None:  # noqa: F811
+    page = "docs/how-to/import.md"
+    place = tmp_path / "place"
+    place.mkdir()
+    (lines,) = blocks(page, "json")
+    (place / "minedHN.jsonl").write_text(lines)
+    run_all(page, place, shell)
+    better = [json.loads(line) for line in (place / "better.jsonl").read_text().splitlines()]
+    assert better
+    assert all(len(row["neg"]) == len(row["neg_scores"]) > 0 for row in better)
+    known, imported = (
+        sorted(pq.read_table(place / name / "candidates").to_pylist(), key=str) for name in ("known", "imported")
+    )
+    assert [row["doc_id"] for row in known] == [row["doc_id"] for row in imported]
 
 
 @pytest.mark.slow
@@ -122,3 +162,25 @@ def test_cluster(tmp_path: Path, shell: dict[str, str]) -> None:  # noqa: F811
     made = contents(place / "work" / "slurm")
     assert "triplets.parquet" in made
     assert made == contents(place / "work" / "ray") == contents(place / "work" / "hand")
+
+
+@pytest.mark.slow
+def test_hub(tmp_path: Path, shell: dict[str, str]) -> None:  # noqa: F811
+    pytest.importorskip("huggingface_hub")
+    run_all("docs/how-to/hub.md", tmp_path, shell)
+    card = (tmp_path / "card.md").read_text(encoding="utf-8")
+    assert card.startswith("---\n")
+    assert 'load_dataset("me/docstrings", "ids")' in card
+
+
+@pytest.mark.slow
+def test_batches(tmp_path: Path, shell: dict[str, str]) -> None:  # noqa: F811
+    place = tmp_path / "place"
+    place.mkdir()
+    python = tmp_path / "tools" / "python"
+    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    python.chmod(0o755)
+    for script in blocks("docs/how-to/batches.md", "python"):
+        (place / script.split(":", 1)[0].removeprefix("# ")).write_text(script)
+    run_all("docs/how-to/batches.md", place, shell)
+    assert pq.read_schema(place / "clusters.ids.parquet").names[2] == "batch_id"

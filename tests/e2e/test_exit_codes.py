@@ -32,7 +32,7 @@ Call = Callable[..., Done]
         (["ingest", "DATA", "-o", "OUT", "--fail-if", "documents"], "--fail-if"),
         (["ingest", "DATA", "-o", "OUT", "--fail-if", "documents>many"], "--fail-if"),
         (["mine", "DATA", "-o", "OUT"], "--index"),
-        (["mine", "DATA", "--index", "BM25", "-k", "0", "-o", "OUT"], "--top-k 0"),
+        (["mine", "DATA", "--index", "BM25", "-k", "-1", "-o", "OUT"], "--top-k -1"),
         (["mine", "DATA", "--index", "BM25", "--random", "-1", "-o", "OUT"], "--random -1"),
         (["mine", "DATA", "--index", "BM25", "--limit", "-1", "-o", "OUT"], "--limit -1"),
         (["mine", "DATA", "--index", "BM25", "--rank-by", "bm26", "-o", "OUT"], "--rank-by bm26"),

@@ -217,6 +217,22 @@ def test_killed_through_a_failing_network_and_resumed(
     assert sum(proxy.injected.values()) > 4
 
 
+def test_a_model_of_a_store_gives_the_bytes_of_one_on_a_disk(
+    chain: Chain, bucket: Bucket, cli: Cli, cache: Path, tmp_path: Path
+) -> None:
+    bucket.put_tree(chain.encoder, "models/encoder")
+    command = [*chain.command("dense", tmp_path), "--json"]
+    moved = [bucket.url("models/encoder") if word == chain.encoder else word for word in command]
+    assert moved != command
+    done = cli(*moved)
+    assert done.code == 0, done.stderr
+    assert contents(tmp_path / "dense") == contents(chain.path("dense"))
+    gone = [bucket.url("models/nothing") if word == chain.encoder else word for word in command]
+    refused = cli(*gone, "--overwrite")
+    assert refused.code == 5
+    assert "models/nothing holds no model" in refused.stderr
+
+
 def test_only_lost_blocks_are_done_again(chain: Chain, bucket: Bucket, call: Callable[..., Done]) -> None:
     remote = copied(chain, bucket, "ingest", "score")
     first = call(*remote.command("filter", remote.root, "--shard", "0/2", "--json"))

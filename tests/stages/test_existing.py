@@ -164,3 +164,12 @@ def test_they_are_told_where_data_is_ingested_on_the_way(tmp_path: Path) -> None
     how = hnmine.Execution(progress=Listening())
     hnmine.index_bm25(tmp_path / "pairs.csv", tmp_path / "bm25", cache_dir=tmp_path / "cache", how=how)
     assert any("--negative-columns negative)" in message for message in said)
+
+
+def test_a_collection_with_them_can_be_replaced(tmp_path: Path) -> None:
+    for named in ("negative", "other"):
+        (tmp_path / "pairs.csv").write_text(f"anchor,positive,{named}\nfig,a fig,a plum\n")
+        given = hnmine.InputOptions(negative_columns=(named,))
+        how = hnmine.Execution(overwrite=True)
+        hnmine.ingest(tmp_path / "pairs.csv", tmp_path / "c", options=given, how=how)
+    assert len(table(tmp_path / "c" / "negatives")) == 1

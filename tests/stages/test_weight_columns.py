@@ -13,22 +13,29 @@ import pyarrow.parquet as pq
 import pytest
 
 import hnmine
+from hnmine.core.layout import Layout
 from hnmine.hashing import keyed_hash
 from hnmine.options import Format
 from hnmine.stages.formats import FORMATS, Rows
 from hnmine.stages.picked import _weights
 
 
+class Given(Rows):
+    """Rows whose columns are written down."""
+
+    queries = documents = None  # type: ignore[assignment]
+
+    def __init__(self, offsets: list[int], documents: list[str], weights: list[float]) -> None:
+        self.layout = Layout(query=np.arange(len(offsets) - 1), offsets=np.array(offsets), places=np.empty(0, np.int64))
+        self.queries = pa.array([f"q{i}" for i in range(len(offsets) - 1)])
+        self.documents = pa.array(documents)
+        self.labels = pa.array([int(name.startswith("p")) for name in documents])
+        self.scores = None
+        self.weights = pa.array(weights, pa.float32())
+
+
 def rows(offsets: list[int], documents: list[str], weights: list[float]) -> Rows:
-    size = len(offsets) - 1
-    return Rows(
-        queries=pa.array([f"q{i}" for i in range(size)]),
-        documents=pa.array(documents),
-        offsets=pa.array(offsets, pa.int32()),
-        labels=pa.array([int(name.startswith("p")) for name in documents]),
-        scores=None,
-        weights=pa.array(weights, pa.float32()),
-    )
+    return Given(offsets, documents, weights)
 
 
 @pytest.mark.parametrize(
@@ -47,7 +54,7 @@ def rows(offsets: list[int], documents: list[str], weights: list[float]) -> Rows
             {"weights": [[1.0, 0.75, 0.5], [1.0, 0.25]]},
         ),
     ],
-    ids=[*Format],
+    ids=["triplet", "n-tuple", "labeled-pair", "labeled-list"],
 )
 def test_each_format(form: Format, given: Rows, expected: dict[str, list[object]]) -> None:
     table = FORMATS[form].table(given, width=2)

@@ -220,7 +220,7 @@ def test_short_queries_are_padded_with_their_first_negative_and_counted(
     texts = pq.read_table(tmp_path / "t.parquet").to_pylist()
     for row, known in zip(texts, rows, strict=True):
         assert texts_of(row)[1] == [mined.documents[doc_id] for doc_id in known["doc_ids"]]
-    with pytest.raises(UsageError, match=r"--pad repeat: rows of --format triplet .*\n  expected: --format n-tuple"):
+    with pytest.raises(UsageError, match=r"--pad repeat: --format triplet .*\n  expected: --format n-tuple"):
         written(ragged, tmp_path / "x.parquet", pad="repeat")
 
 

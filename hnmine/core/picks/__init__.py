@@ -19,14 +19,14 @@ from hnmine.core.picks.top import Top
 from hnmine.core.picks.uniform import Uniform
 from hnmine.errors import UsageError
 from hnmine.options import Existing, FilterOptions, Pick, nearest
-from hnmine.schema import RANDOM_SOURCE
+from hnmine.schema import NO_RETRIEVERS, RANDOM_SOURCE
 
 
 def build(
     options: FilterOptions, *, rank_by: str | None, origins: Mapping[str, str], clusters: Sequence[str] = ()
 ) -> Picker:
     """The pick in force. `origins` says of every score what made it: `bm25`, `dense`, `sparse`, `late`, `run`,
-    `reranker`; `clusters` are the indexes whose clusters are known.
+    `reranker`, `imported`; `clusters` are the indexes whose clusters are known.
 
     Raises `UsageError` if the candidates lack a score that the pick reads.
     """
@@ -58,7 +58,7 @@ def build(
         return next((name for name in clusters if name == rank_by), clusters[0])
 
     def teachers() -> list[str]:
-        found = [name for name, made_by in origins.items() if made_by != "reranker"]
+        found = [name for name, made_by in origins.items() if made_by not in NO_RETRIEVERS]
         if len(found) < 2:
             raise UsageError(
                 f"--pick {asked}: the candidates are of {len(found)} retriever{'' if len(found) == 1 else 's'}",
@@ -123,7 +123,7 @@ def parse_quota(text: str) -> dict[str, int]:
 
 def _retrievers(quotas: Mapping[str, int], origins: Mapping[str, str]) -> dict[str, tuple[Sequence[str], int]]:
     """The retrievers that count for each source of a quota: the one of that name, or all of that kind."""
-    known = {name: origin for name, origin in origins.items() if origin != "reranker"}
+    known = {name: origin for name, origin in origins.items() if origin not in NO_RETRIEVERS}
     found: dict[str, tuple[Sequence[str], int]] = {}
     problems = []
     for name, count in quotas.items():

@@ -7,7 +7,7 @@ from hnmine.core.rules.base import Rule
 
 
 class JudgedGrade(Rule):
-    """Drops rows judged between 0 and `--min-relevance`: somewhat relevant, so neither positive nor negative."""
+    """Drops rows judged between 0 and `--min-relevance`, or above 0 in `--labels`: relevant, and yet no positive."""
 
     reason = "judged-grade"
     is_guess = False

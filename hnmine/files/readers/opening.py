@@ -7,6 +7,7 @@ import weakref
 from typing import BinaryIO
 
 from hnmine.errors import InputError, UsageError
+from hnmine.files.readers.classes import ClassesSource
 from hnmine.files.readers.directories import open_corpus, open_directory
 from hnmine.files.readers.layout import existing_file, named_files
 from hnmine.files.readers.pairs import LIKELY_COLUMNS, PairsSource
@@ -15,6 +16,7 @@ from hnmine.files.readers.stdlib import StdlibSource
 from hnmine.files.readers.streams import PIPE, STDIN, InputFile, spool
 from hnmine.files.readers.tables import columns
 from hnmine.files.readers.texts import text_columns
+from hnmine.files.readers.triples import open_triples
 from hnmine.files.remote import as_path
 from hnmine.options import InputOptions, nearest
 from hnmine.schema import Side
@@ -26,19 +28,21 @@ def open_source(data: str, options: InputOptions) -> Source:
     """The input that DATA names, found complete: a directory, a file, `-` or a pipe (pairs), or `stdlib`.
 
     A built-in name comes before a file of that name (write `./stdlib` for the file). A file with the anchor and
-    positive columns is a pairs file, one with an id and a text column a corpus alone. Raises `InputError` or
+    positive columns is a pairs file, one with an id and a text column a corpus alone, one whose `--class-column` is
+    named has classes; a directory with the texts of entities has triples. Raises `InputError` or
     `UsageError` with everything that is missing.
     """
     if data in BUILT_IN:
-        for name in ("corpus", "queries", "qrels", "split"):
+        for name in ("corpus", "queries", "qrels", "split", "class_column"):
             if getattr(options, name) is not None:
+                name = name.replace("_", "-")
                 raise UsageError(f"--{name} does not apply to the built-in {data}", remedy=f"leave --{name} out")
         return StdlibSource()
     if data == "-":
         return _open_spooled(sys.stdin.buffer, STDIN, options)
     path = as_path(data)
     if path.is_dir():
-        return open_directory(path, data, options)
+        return open_triples(path, data, options) or open_directory(path, data, options)
     if not path.exists() and (guess := nearest(data, list(BUILT_IN))):
         raise InputError(f"{data}: no such file or directory", remedy=f"did you mean the built-in {guess}?")
     if path.exists() and not path.is_file():
@@ -48,6 +52,8 @@ def open_source(data: str, options: InputOptions) -> Source:
 
 
 def _open_file(file: InputFile, options: InputOptions) -> Source:
+    if options.class_column is not None:
+        return ClassesSource(file, options)
     names = [] if file.plain_name.endswith(".tsv") and _is_id_and_text(file) else columns(file)
     if file.plain_name.endswith(".tsv") and not names:
         return open_corpus(file, options)
@@ -73,11 +79,13 @@ def _open_pairs(file: InputFile, options: InputOptions) -> PairsSource:
     return PairsSource(file, options, named_files(options.corpus) if options.corpus else ())
 
 
-def _open_spooled(stream: BinaryIO, shown: str, options: InputOptions) -> PairsSource:
-    """Pairs from a stream that can be read only once: a copy of it is kept until the source is closed."""
+def _open_spooled(stream: BinaryIO, shown: str, options: InputOptions) -> PairsSource | ClassesSource:
+    """Rows from a stream that can be read only once: a copy of it is kept until the source is closed."""
     copy = spool(stream)
     try:
-        source = _open_pairs(InputFile(path=copy, shown=shown), options)
+        file = InputFile(path=copy, shown=shown)
+        has_classes = options.class_column is not None
+        source = ClassesSource(file, options) if has_classes else _open_pairs(file, options)
     except BaseException:
         copy.unlink(missing_ok=True)
         raise

@@ -29,6 +29,8 @@ LIKELY_COLUMNS = (
     ("positive", "answer", "passage", "document"),
 )
 """Names that other pairs files use; they are proposed in the error, never taken unasked."""
+LIKELY_CLASSES = ("label", "class", "category", "intent", "topic")
+"""As these, of the column with classes in files that are no pairs at all."""
 
 
 _LIKE_A_NEGATIVE = re.compile(r"(hard[_ -]?)?neg(ative)?s?[_ -]?\d*", re.IGNORECASE)
@@ -92,6 +94,9 @@ def check_columns(names: list[str], shown: str, options: InputOptions) -> None:
             missing.append(repr(pattern))
             mistyped = True
             proposed += ["--negative-columns", nearest(pattern, names) or "COLUMN"]
+    label = next((name for name in LIKELY_CLASSES if name in names), None)
+    if defaults.text_column in names and label and not mistyped:
+        proposed += ["(pairs), or --class-column", label, "(texts of classes)"]
     if missing:
         raise (UsageError if mistyped else InputError)(
             f"{shown}: no column {' and no column '.join(missing)}",
@@ -240,7 +245,7 @@ class PairsSource(Source):
                 seen.add(both)
                 yield Judgment(query_id=pair.query_id, doc_id=doc_id, grade=1, file=self.file.shown, line=pair.line)
 
-    def negatives(self, problems: ProblemLog) -> Iterator[tuple[str, str]]:
+    def negatives(self, problems: ProblemLog) -> Iterator[Judgment]:
         """Each (query, negative) of the columns that `--negative-columns` names, once, in file order."""
         if not self._negative_columns:
             return
@@ -252,7 +257,7 @@ class PairsSource(Source):
                 both = digest16(f"{len(pair.query_id)} {pair.query_id}{doc_id}")
                 if both not in seen:
                     seen.add(both)
-                    yield pair.query_id, doc_id
+                    yield Judgment(query_id=pair.query_id, doc_id=doc_id, grade=0, file=self.file.shown, line=pair.line)
 
     def close(self) -> None:
         """Remove the copy of standard input, if there is one."""

@@ -45,13 +45,17 @@ class Query:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judgment:
-    """One line of the qrels: the document's grade for the query (int32; below 1 means judged and not relevant)."""
+    """One line of the qrels: the document's grade for the query (int32; below 1 means judged and not relevant).
+
+    `score` is what the input says of the pair beyond the grade: a teacher's score, on `Source.score_scale`.
+    """
 
     query_id: str
     doc_id: str
     grade: int
     file: str
     line: int
+    score: float | None = None
 
     @property
     def where(self) -> str:

@@ -12,6 +12,7 @@ from hnmine.errors import HnmineError, InputError, ProblemLog, UsageError
 from hnmine.files.readers.records import Document, Judgment, Query
 from hnmine.files.readers.streams import InputFile
 from hnmine.hashing import digest_file, digest_json
+from hnmine.schema import Scale
 
 
 class Source(ABC):
@@ -23,7 +24,9 @@ class Source(ABC):
     """
 
     kind: str
-    """`beir`, `pairs`, `msmarco`, `stdlib` or `corpus`."""
+    """`beir`, `pairs`, `msmarco`, `classes`, `triples`, `stdlib`, `corpus` or `training`."""
+    min_relevance: int = 1
+    """The lowest grade of its qrels that makes a document a positive; lower ones above 0 are no negatives either."""
 
     @property
     @abstractmethod
@@ -50,6 +53,17 @@ class Source(ABC):
     def qrels(self, problems: ProblemLog) -> Iterator[Judgment]:
         """Each judgment, in file order; none for a corpus alone."""
 
+    closed_world: bool = False
+    """Whether what is not judged is by default taken for a negative, unless a rule is asked for that doubts it."""
+
+    @property
+    def negatives_where(self) -> str | None:
+        """The condition that is true of all pairs known to be negatives, for an input that knows this of every pair.
+
+        Only such documents are mined then, and their relevance is 0. None: what is not judged is not known.
+        """
+        return None
+
     def column_names(self, table: Literal["documents", "queries"]) -> list[str] | None:
         """The columns that a table will have in the collection; None if only reading everything can tell."""
         return None
@@ -58,9 +72,17 @@ class Source(ABC):
         """What a person should be told about the input although it is no mistake; mostly nothing."""
         return {}
 
-    def negatives(self, problems: ProblemLog) -> Iterator[tuple[str, str]]:
-        """Each (query id, document id) that the input itself calls a negative, once, in file order; mostly none."""
+    def negatives(self, problems: ProblemLog) -> Iterator[Judgment]:
+        """Each pair that the input itself calls a negative, once, in file order; mostly none.
+
+        The grade is 0 or less, and means nothing: what was judged is in the qrels.
+        """
         return iter(())
+
+    @property
+    def score_scale(self) -> Scale | None:
+        """The scale of the scores that judgments and negatives may have; None if they never have one."""
+        return None
 
     def close(self) -> None:  # noqa: B027 (most sources hold nothing)
         """Give back temporary files; the source cannot be read afterwards."""

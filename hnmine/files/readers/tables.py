@@ -149,11 +149,12 @@ def _jsonl_rows(file: InputFile, problems: ProblemLog) -> Iterator[tuple[int, Ro
         yield number, row
 
 
-def _refuse_constant(name: str) -> NoReturn:
+def refuse_constant(name: str) -> NoReturn:
+    """What a decoder does with NaN and infinities, which Python would let through."""
     raise ValueError(f"{name} is not JSON")
 
 
-_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)  # `json.loads` would make one for every line
+_DECODER = json.JSONDecoder(parse_constant=refuse_constant)  # `json.loads` would make one for every line
 
 
 def _csv_records(file: InputFile, kind: TableFormat, problems: ProblemLog) -> Iterator[tuple[int, list[str]]]:

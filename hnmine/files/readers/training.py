@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hnmine.errors import InputError, ProblemLog
+from hnmine.files.readers.examples import Example, Passage
 from hnmine.files.readers.streams import InputFile
 from hnmine.files.readers.tables import columns, read_rows
 from hnmine.hashing import text_key
@@ -77,6 +78,23 @@ def item(text: object, identity: object = None, score: object = None) -> Item:
         shown=" ".join(words[:200].split()) if words else str(identity),
         is_empty=text is not None and not words.strip(),
     )
+
+
+def training_row(example: Example) -> TrainingRow:
+    """An example as an audit looks at it. If any of its texts has a score, all should have one."""
+    positives, negatives = ([_of_passage(one) for one in side] for side in (example.positives, example.negatives))
+    return TrainingRow(
+        where=example.where,
+        anchor=item(example.query, example.query_id),
+        positives=positives,
+        negatives=negatives,
+        has_scores=any(one.score is not None for one in (*positives, *negatives)),
+    )
+
+
+def _of_passage(passage: Passage) -> Item:
+    title, text = passage.title, passage.text
+    return item(f"{title}\n{text or ''}" if title else text, passage.doc_id, passage.score)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import pyarrow as pa
 
 from hnmine.core.layout import Chosen, Keys, Layout, row_per_negative
+from hnmine.errors import ProblemLog
+from hnmine.files.readers.examples import Example
 from hnmine.stages.formats.base import Rows, TrainingFormat
+from hnmine.stages.formats.text_columns import SENTENCE_TRANSFORMERS, TextColumns
+from hnmine.stages.formats.tuples import read_tuples
 
 
 class Triplet(TrainingFormat):
@@ -13,6 +20,8 @@ class Triplet(TrainingFormat):
 
     With weights `weight`: the negative's.
     """
+
+    has_free_columns = True
 
     def lay_out(self, chosen: Chosen, *, width: int, keys: Keys | None, pad: bool = False) -> tuple[Layout, int]:
         """A row for each (query, positive, negative)."""
@@ -26,3 +35,8 @@ class Triplet(TrainingFormat):
         if rows.weights is not None:
             columns["weight"] = rows.at(1, rows.weights)
         return pa.table(columns)
+
+    def examples(self, place: Path, problems: ProblemLog) -> Iterator[Example]:
+        """One row after the other: see `read_tuples`."""
+        expected = "anchor, positive, negative[, scores]"
+        yield from read_tuples(TextColumns(place, SENTENCE_TRANSFORMERS, expected=expected, fewest=3, most=3), problems)

@@ -1,0 +1,201 @@
+"""What a report says in numbers: where candidates went, how scores are spread, what retrievers agree on, who is reused.
+
+Counts come from the manifest and are of everything. Spreads are of a keyed sample of queries, read once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from hnmine.core.decide import KNOWN_POSITIVE, NOT_NEEDED, PICKED
+from hnmine.files.artefact import Artefact, Json
+from hnmine.files.candidates import CandidatesTable, floats, query_offsets, ranks
+from hnmine.schema import (
+    DOC_ID,
+    P_FALSE_NEGATIVE,
+    QUERY_ID,
+    VERDICT,
+    Verdict,
+    rank_column,
+    score_column,
+)
+
+BINS = 48
+DEPTHS = (1, 5, 10, 50, 100)
+"""How many of the first documents of two retrievers are compared."""
+MOST_HUBS = 12
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+_GROUPS = {
+    "positives": Verdict.POSITIVE,
+    "negatives": Verdict.NEGATIVE,
+    "rejects": Verdict.DROPPED,
+    "reserve": Verdict.RESERVE,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """Counts between edges; what lies outside is counted in the first and the last bin."""
+
+    edges: Floats
+    counts: dict[str, Ints]
+
+
+class Spreads:
+    """What the decided rows of some queries look like, held as columns of numbers."""
+
+    def __init__(self, table: CandidatesTable, queries: Ints) -> None:
+        self._artefact = table.artefact
+        self.scores = [score for score in table.scores if score_column(score.name) in table.column_names]
+        self.retrievers = [name.removeprefix("rank_") for name in table.column_names if name.startswith("rank_")]
+        asked = [QUERY_ID, DOC_ID, VERDICT, P_FALSE_NEGATIVE]
+        asked += [score_column(score.name) for score in self.scores] + [rank_column(name) for name in self.retrievers]
+        self.rows: pa.Table = table.read(queries, [name for name in asked if name in table.column_names])
+        self.offsets = query_offsets(self.rows[QUERY_ID])
+        self.owner = np.repeat(np.arange(len(self.offsets) - 1), np.diff(self.offsets))
+        verdicts = self.rows[VERDICT].to_numpy(zero_copy_only=False)
+        self.group = {name: np.asarray(verdicts == verdict.value) for name, verdict in _GROUPS.items()}
+
+    @property
+    def queries(self) -> int:
+        """How many queries were looked at."""
+        return len(self.offsets) - 1
+
+    def score_histograms(self) -> dict[str, Histogram]:
+        """Under each scorer: how the scores of positives, negatives, rejects and the reserve are spread."""
+        return {
+            score.name: _histogram({n: floats(self.rows, score.name)[kept] for n, kept in self.group.items()})
+            for score in self.scores
+        }
+
+    def margins(self) -> Histogram | None:
+        """By how much the judge puts each negative below the query's lowest positive; None without a judge."""
+        judge = self._artefact.plan["judge_by"]
+        if judge is None:
+            return None
+        score = floats(self.rows, judge)
+        lowest = np.full(self.queries, np.inf)
+        positive = self.group["positives"] & np.isfinite(score)
+        np.minimum.at(lowest, self.owner[positive], score[positive])
+        gap = lowest[self.owner] - score
+        kept = {name: gap[self.group[name]] for name in ("negatives", "rejects")}
+        return _histogram({name: values[np.isfinite(values)] for name, values in kept.items()})
+
+    def picked_ranks(self) -> Histogram | None:
+        """At which rank of `--rank-by` negatives and positives stand; None where nothing is ranked."""
+        rank_by = self._artefact.plan["rank_by"]
+        if rank_by is None or rank_column(rank_by) not in self.rows.column_names:
+            return None
+        rank = ranks(self.rows, rank_by).astype(np.float64)
+        found = {name: rank[self.group[name] & (rank > 0)] for name in ("positives", "negatives")}
+        deepest = max((int(values.max()) for values in found.values() if len(values)), default=0)
+        if not deepest:
+            return None
+        edges = np.unique(np.linspace(0.5, deepest + 0.5, min(deepest, BINS) + 1).round() - 0.5).clip(0.5)
+        edges = np.unique(edges)
+        return Histogram(edges, {n: np.histogram(values, edges)[0].astype(np.int64) for n, values in found.items()})
+
+    def probabilities(self) -> Histogram | None:
+        """The estimated probability of being a false negative: of negatives and of rejects."""
+        if P_FALSE_NEGATIVE not in self.rows.column_names:
+            return None
+        p = np.asarray(self.rows[P_FALSE_NEGATIVE].to_numpy(zero_copy_only=False), np.float64)
+        edges = np.linspace(0, 1, BINS + 1)
+        found = {name: p[self.group[name]] for name in ("negatives", "rejects")}
+        return Histogram(
+            edges, {n: np.histogram(v[np.isfinite(v)], edges)[0].astype(np.int64) for n, v in found.items()}
+        )
+
+    def agreement(self) -> list[Json]:
+        """For each two retrievers and depth k: documents in both first k over those in either (Jaccard), by query."""
+        own = {name: ranks(self.rows, name) for name in self.retrievers}
+        found: list[Json] = []
+        for one, other in combinations(self.retrievers, 2):
+            shared = []
+            for depth in DEPTHS:
+                first = (own[one] > 0) & (own[one] <= depth)
+                second = (own[other] > 0) & (own[other] <= depth)
+                both = np.bincount(self.owner[first & second], minlength=self.queries)
+                either = np.bincount(self.owner[first | second], minlength=self.queries)
+                has = either > 0
+                shared.append(float((both[has] / either[has]).mean()) if has.any() else None)
+            found.append({"retrievers": [one, other], "depths": list(DEPTHS), "jaccard": shared})
+        return found
+
+    def false_negatives(self) -> float | None:
+        """The mean estimated probability that a chosen negative is a false one."""
+        if P_FALSE_NEGATIVE not in self.rows.column_names:
+            return None
+        p = np.asarray(self.rows[P_FALSE_NEGATIVE].to_numpy(zero_copy_only=False), np.float64)[self.group["negatives"]]
+        return float(np.nanmean(p)) if np.isfinite(p).any() else None
+
+    def hubs(self) -> tuple[list[tuple[str, int, int]], Ints]:
+        """(doc_id, queries that it is a negative of, queries that have it as a candidate), most used first; and how
+        many documents are a negative of 1, 2, 3, ... queries.
+        """
+        documents = self.rows[DOC_ID].combine_chunks().dictionary_encode()
+        codes = documents.indices.to_numpy()
+        used = np.bincount(codes[self.group["negatives"]], minlength=len(documents.dictionary))
+        known = np.bincount(codes, minlength=len(documents.dictionary))
+        order = np.argsort(-used, kind="stable")[:MOST_HUBS]
+        ids = documents.dictionary.take(pa.array(order)).to_pylist()
+        rows = [(name, int(used[i]), int(known[i])) for name, i in zip(ids, order.tolist(), strict=True) if used[i] > 1]
+        return rows, np.bincount(used)[1:]
+
+
+def funnel(counts: Json) -> list[tuple[str, int]]:
+    """From all candidates to the chosen: (what is left or taken, rows), rules by how much they took."""
+    reasons = counts["reasons"]
+    taken = {r: n for r, n in reasons.items() if r not in {KNOWN_POSITIVE, PICKED, NOT_NEEDED} and n}
+    rules = sorted(taken.items(), key=lambda item: (-item[1], item[0]))
+    return [
+        ("candidates", int(counts["candidates"])),
+        ("known positives", int(reasons.get(KNOWN_POSITIVE, 0))),
+        *((name, int(n)) for name, n in rules),
+        ("not needed", int(reasons.get(NOT_NEEDED, 0))),
+        ("chosen", int(reasons.get(PICKED, 0))),
+    ]
+
+
+def stages(artefacts: Sequence[Artefact]) -> list[Json]:
+    """Each artefact's kind, name, time and peak of memory, options that were given, and what identifies it."""
+    found: list[Json] = []
+    for artefact in artefacts:
+        record = artefact.run_record()
+        options = artefact.plan.get("options", {})
+        found.append(
+            {
+                "kind": str(artefact.kind),
+                "name": artefact.path.name,
+                "fingerprint": artefact.fingerprint,
+                "seconds": record.get("seconds"),
+                "peak": record.get("peak_memory_bytes"),
+                "finished": record.get("finished"),
+                "hnmine": record.get("hnmine"),
+                "notes": record.get("notes", {}),
+                "options": {k: v for k, v in options.items() if v not in (None, False, [], "")},
+                "plan": {k: v for k, v in artefact.plan.items() if k != "blocks"},
+            }
+        )
+    return found
+
+
+def _histogram(groups: dict[str, Any]) -> Histogram:
+    finite = {name: np.asarray(values, np.float64)[np.isfinite(values)] for name, values in groups.items()}
+    everything = np.concatenate(list(finite.values()))
+    if not len(everything):
+        return Histogram(np.array([0.0, 1.0]), {name: np.zeros(1, np.int64) for name in finite})
+    ends = np.array([np.quantile(values, [0.005, 0.995]) for values in finite.values() if len(values)])
+    low, high = float(ends[:, 0].min()), float(ends[:, 1].max())
+    if low == high:
+        low, high = low - 0.5, high + 0.5
+    edges = np.linspace(low, high, BINS + 1)
+    return Histogram(edges, {n: np.histogram(v.clip(low, high), edges)[0].astype(np.int64) for n, v in finite.items()})

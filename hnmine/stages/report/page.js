@@ -1,0 +1,229 @@
+"use strict";
+// Texts of the data are only ever written as text (textContent, createTextNode), never as HTML.
+(() => {
+  const root = document.documentElement;
+  const kept = {
+    get(key) { try { return localStorage.getItem(key); } catch { return null; } },
+    set(key, value) { try { localStorage.setItem(key, value); } catch { /* a page of a file may have no storage */ } },
+  };
+  const dark = matchMedia("(prefers-color-scheme: dark)");
+  const paint = () => { root.dataset.theme = kept.get("hnmine-theme") || (dark.matches ? "dark" : "light"); };
+  paint();
+  dark.addEventListener("change", paint);
+  document.getElementById("theme").addEventListener("click", () => {
+    const next = root.dataset.theme === "dark" ? "light" : "dark";
+    kept.set("hnmine-theme", next);
+    root.dataset.theme = next;
+  });
+
+  const data = JSON.parse(document.getElementById("data").textContent);
+  const store = "hnmine-labels-" + data.key;
+  const labels = new Map(JSON.parse(kept.get(store) || "[]"));
+  const judge = data.scores.indexOf(data.judge);
+  const element = (id) => document.getElementById(id);
+  const make = (tag, kind, text) => {
+    const made = document.createElement(tag);
+    if (kind) made.className = kind;
+    if (text !== undefined) made.textContent = text;
+    return made;
+  };
+  const key = (query, row) => JSON.stringify([query.id, data.documents[row.d][0]]);
+
+  const items = [];
+  data.queries.forEach((query) => {
+    const positives = query.rows.filter((row) => row.v === "positive");
+    const anchor = Math.min(...positives.map((row) => (judge < 0 || row.s[judge] === null ? Infinity : row.s[judge])));
+    query.rows.forEach((row) => {
+      if (row.v === "positive") return;
+      const score = judge < 0 ? null : row.s[judge];
+      const gap = score === null || anchor === Infinity ? null : anchor - score;
+      const words = [query.id, query.text, ...data.documents[row.d], ...positives.map((p) => data.documents[p.d][1])];
+      items.push({ query, row, gap, order: items.length, words: words.join("\n").toLowerCase() });
+    });
+  });
+  const show = element("show");
+  [...new Set(items.filter((i) => i.row.v === "dropped").map((i) => i.row.r))].sort().forEach((reason) => {
+    const option = make("option", "", "dropped: " + reason);
+    option.value = "reason:" + reason;
+    show.append(option);
+  });
+
+  const least = (value) => (value === null || value === undefined ? Infinity : value);
+  const orders = {
+    p: (a, b) => (b.row.p ?? -1) - (a.row.p ?? -1) || a.order - b.order,
+    gap: (a, b) => least(a.gap) - least(b.gap) || a.order - b.order,
+    order: (a, b) => a.order - b.order,
+    label: (a, b) => labels.has(key(b.query, b.row)) - labels.has(key(a.query, a.row)) || a.order - b.order,
+  };
+  const list = element("list"), spacer = element("spacer"), detail = element("detail");
+  const HEIGHT = 68;
+  let view = [], at = 0;
+
+  const percent = (p) => (p === null || p === undefined ? "" : (100 * p).toFixed(p < 0.0995 ? 1 : 0) + " % false?");
+  const number = (value) => (value === null || value === undefined ? "–" : String(value));
+  const tag = (label) => make("span", "tag " + (label ? "false" : "fine"), label ? "false negative" : "fine");
+
+  function choose() {
+    const wanted = element("search").value.toLowerCase().split(/\s+/).filter(Boolean);
+    const kind = show.value;
+    view = items.filter((item) => {
+      const is = kind.startsWith("reason:") ? item.row.v === "dropped" && item.row.r === kind.slice(7) : item.row.v === kind;
+      return is && wanted.every((word) => item.words.includes(word));
+    });
+    view.sort(orders[element("sort").value]);
+    at = 0;
+    list.scrollTop = 0;
+    spacer.style.height = view.length * HEIGHT + "px";
+    element("told").textContent = view.length.toLocaleString("en") + " triplets shown, of " + data.queries.length.toLocaleString("en") + " queries";
+    draw();
+    open(false);
+  }
+
+  function draw() {
+    const first = Math.max(0, Math.floor(list.scrollTop / HEIGHT) - 4);
+    const last = Math.min(view.length, first + Math.ceil(list.clientHeight / HEIGHT) + 9);
+    const made = [];
+    for (let place = first; place < last; place++) {
+      const { query, row } = view[place];
+      const item = make("div", "item" + (place === at ? " on" : ""));
+      item.style.top = place * HEIGHT + "px";
+      item.id = "item-" + place;
+      item.setAttribute("role", "option");
+      item.setAttribute("aria-selected", String(place === at));
+      item.append(make("p", "q", query.text), make("p", "n", data.documents[row.d][1]));
+      const facts = make("p", "m", [percent(row.p), row.v === "dropped" ? row.r : ""].filter(Boolean).join(" · ") + " ");
+      const label = labels.get(key(query, row));
+      if (label !== undefined) facts.append(tag(label));
+      item.append(facts);
+      item.addEventListener("click", () => { at = place; draw(); open(true); });
+      made.push(item);
+    }
+    spacer.replaceChildren(...made);
+    if (view.length) list.setAttribute("aria-activedescendant", "item-" + at);
+  }
+
+  const word = /[\p{L}\p{N}]+/gu;
+  const wordsOf = (text) => new Set(text.toLowerCase().match(word) || []);
+  const common = (() => { // words of many documents tell nothing when they are shared
+    const counts = new Map();
+    const looked = data.documents.slice(0, 2000);
+    looked.forEach(([, text]) => wordsOf(text).forEach((w) => counts.set(w, (counts.get(w) || 0) + 1)));
+    return new Set([...counts].filter(([, n]) => n > 0.2 * looked.length && looked.length >= 20).map(([w]) => w));
+  })();
+  const telling = (text) => new Set([...wordsOf(text)].filter((w) => !common.has(w)));
+
+  function marked(text, shared) {
+    const made = document.createDocumentFragment();
+    let from = 0;
+    for (const found of text.matchAll(word)) {
+      if (!shared.has(found[0].toLowerCase())) continue;
+      made.append(document.createTextNode(text.slice(from, found.index)), make("mark", "", found[0]));
+      from = found.index + found[0].length;
+    }
+    made.append(document.createTextNode(text.slice(from)));
+    return made;
+  }
+
+  function card(query, row, shared, isOn) {
+    const [id, text] = data.documents[row.d];
+    const made = make("div", "row " + row.v + (isOn ? " on" : ""));
+    const head = make("div", "head");
+    head.append(make("b", "", row.v === "negative" ? "negative" : row.v === "dropped" ? "dropped: " + row.r : "positive"), make("code", "", id));
+    data.scores.forEach((name, i) => head.append(make("span", "", name + " " + number(row.s[i]))));
+    data.ranks.forEach((name, i) => { if (row.k[i] !== null) head.append(make("span", "", "#" + row.k[i] + " " + name)); });
+    if (row.p !== null) head.append(make("span", "", percent(row.p)));
+    if (row.f) head.append(make("span", "", "filled by " + row.f));
+    if (row.o && row.o.length) head.append(make("span", "", "from " + row.o.join(", ")));
+    const body = make("div", "text");
+    body.append(marked(text, shared));
+    made.append(head, body);
+    if (row.v !== "positive") {
+      const buttons = make("div", "buttons");
+      [["false negative", 1], ["fine", 0]].forEach(([words, label]) => {
+        const button = make("button", "", words);
+        button.type = "button";
+        button.setAttribute("aria-pressed", String(labels.get(key(query, row)) === label));
+        button.addEventListener("click", () => say(query, row, labels.get(key(query, row)) === label ? undefined : label));
+        buttons.append(button);
+      });
+      made.append(buttons);
+    }
+    return made;
+  }
+
+  function open(scroll) {
+    if (!view.length) {
+      detail.replaceChildren(make("p", "empty", items.length ? "Nothing matches." : "There are no triplets."));
+      return;
+    }
+    const { query, row } = view[at];
+    const shared = telling(query.text);
+    const made = [make("p", "kind", "query " + query.id), make("p", "query", query.text)];
+    let on = null;
+    query.rows.forEach((own) => {
+      const one = card(query, own, shared, own === row);
+      if (own === row) on = one;
+      made.push(one);
+    });
+    detail.replaceChildren(...made);
+    detail.scrollTop = Math.max(0, on.offsetTop - detail.offsetTop - 140);
+    if (scroll && innerWidth < 800) on.scrollIntoView({ block: "center" });
+  }
+
+  function say(query, row, label) {
+    const own = key(query, row);
+    if (label === undefined) labels.delete(own); else labels.set(own, label);
+    kept.set(store, JSON.stringify([...labels]));
+    count();
+    const before = detail.scrollTop;
+    draw();
+    open(false);
+    detail.scrollTop = before;
+  }
+
+  function count() {
+    const button = element("download");
+    button.disabled = !labels.size;
+    button.textContent = labels.size ? "Download " + labels.size + (labels.size === 1 ? " label" : " labels") : "Download labels";
+  }
+
+  function go(step) {
+    if (!view.length) return;
+    at = Math.min(view.length - 1, Math.max(0, at + step));
+    const top = at * HEIGHT;
+    if (top < list.scrollTop) list.scrollTop = top;
+    if (top + HEIGHT > list.scrollTop + list.clientHeight) list.scrollTop = top + HEIGHT - list.clientHeight;
+    draw();
+    open(false);
+  }
+
+  element("download").addEventListener("click", () => {
+    const lines = ["query-id\tcorpus-id\tscore"];
+    labels.forEach((label, own) => lines.push([...JSON.parse(own), label].join("\t")));
+    const link = make("a");
+    link.href = URL.createObjectURL(new Blob([lines.join("\n") + "\n"], { type: "text/tab-separated-values" }));
+    link.download = "labels.tsv";
+    link.click();
+    URL.revokeObjectURL(link.href);
+  });
+  let waiting = 0;
+  element("search").addEventListener("input", () => { clearTimeout(waiting); waiting = setTimeout(choose, 120); });
+  show.addEventListener("change", choose);
+  element("sort").addEventListener("change", choose);
+  list.addEventListener("scroll", () => requestAnimationFrame(draw));
+  addEventListener("resize", draw);
+  addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    const typing = /^(INPUT|SELECT|TEXTAREA)$/.test(document.activeElement.tagName);
+    if (event.key === "Escape" && typing) { document.activeElement.blur(); return; }
+    if (typing) return;
+    const onList = document.activeElement === list;
+    const step = { j: 1, k: -1, ...(onList ? { ArrowDown: 1, ArrowUp: -1, PageDown: 8, PageUp: -8 } : {}) }[event.key];
+    if (step) { event.preventDefault(); go(step); return; }
+    if (event.key === "/") { event.preventDefault(); element("search").focus(); return; }
+    const label = { f: 1, g: 0, u: undefined };
+    if (event.key in label && view.length) { say(view[at].query, view[at].row, label[event.key]); }
+  });
+  count();
+  choose();
+})();

@@ -1,0 +1,112 @@
+"""A training file of a known format: its files, its examples, and the ids that `export` wrote beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from hnmine.errors import InputError, ProblemLog
+from hnmine.files.readers.examples import Example, Passage
+from hnmine.files.readers.layout import existing_file, files_under
+from hnmine.files.readers.rows import shards
+from hnmine.files.readers.streams import InputFile
+from hnmine.files.readers.tables import read_rows
+from hnmine.options import Format
+from hnmine.stages.export import sibling
+from hnmine.stages.formats import FORMATS
+
+
+class TrainingInput:
+    """A training file, a directory of shards, or the directory of a format of several files."""
+
+    def __init__(self, place: Path, form: Format) -> None:
+        """Raises `InputError` if there is nothing of the format at `place`."""
+        existing_file(str(place))
+        self.place, self.form = place, form
+        self.files: Sequence[InputFile] = _files(place, form)
+        self._ids = _ids_beside(place)
+
+    def examples(self, problems: ProblemLog) -> Iterator[Example]:
+        """Every row, as strictly read as its trainer does; what it would refuse or misread goes to `problems`.
+
+        Where an export has texts alone, its ids and scores are those of the file beside it.
+        """
+        examples = FORMATS[self.form].examples(self.place, problems)
+        first = next(examples, None)
+        if first is None:
+            return
+        if not self._ids or _has_ids(first):
+            yield first
+            yield from examples
+            return
+        ids = (row for file in self._ids for _, row in read_rows(file, problems))
+        yield self._with_ids(first, next(ids, None))
+        for example in examples:
+            yield self._with_ids(example, next(ids, None))
+        if not problems and next(ids, None) is not None:
+            raise self._out_of_step("more rows")
+
+    def _with_ids(self, example: Example, row: Mapping[str, Any] | None) -> Example:
+        if row is None:
+            raise self._out_of_step("fewer rows")
+        if "document" in example.extra:  # a score told nobody on which side it is
+            rest = {name: value for name, value in example.extra.items() if name != "document"}
+            own, other = [example.extra["document"]], list[Passage]()
+            sides = (own, other) if row["labels"] == [1] else (other, own)
+            example = replace(example, extra=rest, positives=sides[0], negatives=sides[1])
+        known: dict[int, list[Passage]] = {1: [], 0: []}
+        for label, doc_id, score in zip(row["labels"], row["doc_ids"], row["scores"], strict=True):
+            known[label].append(Passage(doc_id=doc_id, score=score))
+        if [len(example.positives), len(example.negatives)] != [len(known[1]), len(known[0])]:
+            raise self._out_of_step(f"another number of documents ({example.where})")
+        positives, negatives = _identified(example.positives, known[1]), _identified(example.negatives, known[0])
+        return replace(example, query_id=row["query_id"], positives=positives, negatives=negatives)
+
+    def _out_of_step(self, how: str) -> InputError:
+        return InputError(
+            f"{self._ids[0].shown}: {how} than in {self.place}",
+            expected="the ids that `hnmine export` wrote with this very file",
+            remedy="export again, or remove the file of ids",
+        )
+
+
+def _identified(passages: Sequence[Passage], known: Sequence[Passage]) -> list[Passage]:
+    return [
+        replace(passage, doc_id=own.doc_id, score=own.score if passage.score is None else passage.score)
+        for passage, own in zip(passages, known, strict=True)
+    ]
+
+
+def _has_ids(example: Example) -> bool:
+    passages = (*example.positives, *example.negatives)
+    return example.query_id is not None and all(passage.doc_id is not None for passage in passages)
+
+
+def _files(place: Path, form: Format) -> Sequence[InputFile]:
+    """What is read at a place: what its fingerprint is of."""
+    found = FORMATS[form]
+    if not found.beside:
+        return shards(place, found.encoding.suffixes)
+    if place.is_dir():
+        paths = [path for path in sorted(place.rglob("*")) if path.is_file() and _is_of_format(path.relative_to(place))]
+    else:
+        beside = (place.parent / further.name for further in found.beside)
+        paths = list(dict.fromkeys([place, *(path for path in beside if path.is_file())]))
+    return [InputFile(path=path, shown=str(path)) for path in paths]
+
+
+def _is_of_format(path: Path) -> bool:
+    """Whether a file of a directory is not what makes it an artefact."""
+    hidden = any(part.startswith(".") for part in path.parts)
+    return not hidden and path.parts[0] not in ("ids", "receipts", "plan.json", "manifest.json", "run.json")
+
+
+def _ids_beside(place: Path) -> list[InputFile]:
+    if place.is_dir():
+        folder = place / "ids"
+        found = files_under(folder, str(folder)) if folder.is_dir() else []
+        return [file for file in found if file.name.endswith(".parquet")]
+    beside = sibling(place)
+    return [InputFile(path=beside, shown=str(beside))] if beside.is_file() else []
