@@ -1,7 +1,7 @@
 """Time and memory of the whole job as the corpus grows, each command in a process of its own.
 
     python scripts/bench_scale.py bm25|dense OUT [--documents 10000 100000 1000000 10000000] [--queries 200000] [-k 100]
-        [--json FILE] [--plot FILE.svg]
+        [--ann auto] [--json FILE] [--plot FILE.svg]
 
 `bm25`: synthetic text, drawn with a seed: words of a Zipf-Mandelbrot law, 30 a document on average; a query is six
 different words of its positive. `ingest`, `index bm25` and `mine` run one after the other over each corpus.
@@ -249,7 +249,7 @@ def write_vectors(folder: Path, documents: int, queries: int, *, words: int) -> 
         judged.writelines(f"q{query:08d}\td{row:08d}\t1\n" for query, row in enumerate(positives.tolist()))
 
 
-def dense_stages(place: Path, work: Path, k: int, negatives: int) -> dict[str, list[object]]:
+def dense_stages(place: Path, work: Path, k: int, negatives: int, ann: str = "auto") -> dict[str, list[object]]:
     """The commands from the files in `place` to a training file below `work`."""
     collection, index, candidates, decisions = (
         work / name for name in ("collection", "index", "candidates", "decisions")
@@ -257,20 +257,20 @@ def dense_stages(place: Path, work: Path, k: int, negatives: int) -> dict[str, l
     ready = ["--vectors", place / "documents.npy", "--query-vectors", place / "queries.npy"]
     return {
         "ingest": ["ingest", place / "data", "-o", collection],
-        "index": ["index", "dense", collection, "-o", index, *ready],
+        "index": ["index", "dense", collection, "-o", index, *ready, "--ann", ann],
         "mine": ["mine", collection, "--index", index, "--top-k", k, "-o", candidates],
         "filter": ["filter", candidates, "-o", decisions, "--no-margin", "-n", negatives],
         "export": ["export", decisions, "-o", work / "triplets.parquet"],
     }
 
 
-def dense(out: Path, documents: int, queries: int, k: int, *, keep: bool) -> dict[str, Any]:
+def dense(out: Path, documents: int, queries: int, k: int, *, ann: str, keep: bool) -> dict[str, Any]:
     """What the commands take over one corpus; `mine` of 1 % of the queries, too, whose difference is the search."""
     place = out.absolute() / f"dense-{documents}-{queries}"
     try:
         if not (place / "data" / "qrels" / "train.tsv").exists():
             write_vectors(place, documents, queries, words=8)
-        lines = dense_stages(place, place, k, 5)
+        lines = dense_stages(place, place, k, 5, ann)
         spent = {name: command(*lines[name]) for name in ("ingest", "index")}
         few = max(queries // 100, 1)
         spent["mine few"] = command(*lines["mine"][:-1], place / "few", "--limit", few)
@@ -319,14 +319,18 @@ def main() -> None:
     parser.add_argument("--documents", type=int, nargs="+", default=[10_000, 100_000, 1_000_000, 10_000_000])
     parser.add_argument("--queries", type=int, default=200_000, help="For bm25 at most one a document.")
     parser.add_argument("-k", type=int, default=100)
+    parser.add_argument("--ann", default="auto", help="How `dense` searches, as for `hnmine index dense`.")
     parser.add_argument("--keep", action="store_true", help="Leave data and artefacts in OUT.")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--plot", type=Path)
     given = parser.parse_args()
     results = []
     for documents in given.documents:
-        measure = bm25 if given.what == "bm25" else dense
-        results.append(measure(given.out, documents, given.queries, given.k, keep=given.keep))
+        place, queries, k = given.out, given.queries, given.k
+        if given.what == "bm25":
+            results.append(bm25(place, documents, queries, k, keep=given.keep))
+        else:
+            results.append(dense(place, documents, queries, k, ann=given.ann, keep=given.keep))
         print(json.dumps(results[-1]), file=sys.stderr, flush=True)
     report = {"machine": machine(), "k": given.k, given.what: results}
     text = json.dumps(report, indent=1)
