@@ -135,7 +135,8 @@ def test_import(tmp_path: Path, shell: dict[str, str]) -> None:  # noqa: F811
     assert better
     assert all(len(row["neg"]) == len(row["neg_scores"]) > 0 for row in better)
     known, imported = (
-        sorted(pq.read_table(place / name / "candidates").to_pylist(), key=str) for name in ("known", "imported")
+        sorted(pq.read_table(place / name / "candidates" / "part-00000.parquet").to_pylist(), key=str)
+        for name in ("known", "imported")
     )
     assert [row["doc_id"] for row in known] == [row["doc_id"] for row in imported]
 
