@@ -135,10 +135,16 @@ def test_import(tmp_path: Path, shell: dict[str, str]) -> None:  # noqa: F811
     assert better
     assert all(len(row["neg"]) == len(row["neg_scores"]) > 0 for row in better)
     known, imported = (
-        sorted(pq.read_table(place / name / "candidates" / "part-00000.parquet").to_pylist(), key=str)
+        set(pq.read_table(place / name / "candidates" / "part-00000.parquet")["doc_id"].to_pylist())
         for name in ("known", "imported")
     )
-    assert [row["doc_id"] for row in known] == [row["doc_id"] for row in imported]
+    texts = {
+        row["doc_id"]: row["text"]
+        for row in pq.read_table(place / "imported/collection/documents/part-00000.parquet").to_pylist()
+    }
+    assert known < imported
+    copies = [texts[name] for name in imported - known]  # looked up by what they say, they are the corpus' own document
+    assert copies == ["photosynthesis turns light, water and carbon dioxide into sugar"]
 
 
 @pytest.mark.slow
