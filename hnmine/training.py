@@ -30,7 +30,7 @@ from hnmine.errors import InputError, UsageError
 from hnmine.files.remote import as_path
 from hnmine.files.tables import read_table
 from hnmine.schema import BATCH_ID, DOC_ID, QUERY_ID
-from hnmine.stages.export import COLLISIONS, sibling
+from hnmine.stages.export_files import COLLISIONS, sibling
 
 Ints = npt.NDArray[np.int64]
 DOC_IDS = "doc_ids"

@@ -29,7 +29,7 @@ from hnmine.files.remote import joined
 from hnmine.options import AuditOptions, Format
 from hnmine.schema import DOC_ID, PICK_RANK, QUERY_ID, TEXT_KEY, VERDICT, Kind, Verdict
 from hnmine.stages.audit_reference import Reference
-from hnmine.stages.export import sibling
+from hnmine.stages.export_files import sibling
 from hnmine.stages.formats import FORMATS
 from hnmine.stages.places import locate
 from hnmine.stages.training_input import TrainingInput

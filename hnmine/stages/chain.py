@@ -27,7 +27,8 @@ from hnmine.options import (
     ScoreOptions,
 )
 from hnmine.schema import Kind
-from hnmine.stages.export import Export, check_layout
+from hnmine.stages.export import Export
+from hnmine.stages.export_checks import check_layout
 from hnmine.stages.filter import Filter
 from hnmine.stages.filter import check as check_rules
 from hnmine.stages.formats import FORMATS

@@ -6,8 +6,9 @@ sources, ranks and scores go to a sibling file (`NAME.ids.parquet`, or `ids/`) w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from hnmine.files.artefact import Artefact, Draft, Json, sum_counts
 from hnmine.files.atomic import write_text
 from hnmine.files.candidates import CandidatesTable
 from hnmine.files.collection import Collection
-from hnmine.files.encodings import Encoding, JsonDocument, Parquet
+from hnmine.files.encodings import JsonDocument, Parquet
 from hnmine.files.remote import joined, relative
 from hnmine.hashing import keyed_hashes_of_rows
 from hnmine.options import ExportOptions, Format, Order, Pad, as_plain
@@ -31,18 +32,23 @@ from hnmine.stages.batch_plan import Planned, plan_batches
 from hnmine.stages.batch_plan import check as check_batches
 from hnmine.stages.collisions import Collisions, InFile, find_collisions
 from hnmine.stages.columns import renamed
+from hnmine.stages.export_checks import check_layout
+from hnmine.stages.export_files import (
+    COLLISIONS,
+    FURTHER,
+    MIXED,
+    OF_SPLIT,
+    TEXTS_PER_BLOCK,
+    Further,
+    Listed,
+    whole_files,
+)
 from hnmine.stages.formats import FORMATS
 from hnmine.stages.formats.base import (
-    Documents,
     DocumentsFile,
-    FurtherFile,
-    Queries,
-    QueriesFile,
-    Rows,
     RowsFile,
-    TrainingFormat,
 )
-from hnmine.stages.mixed import mixed_sibling, mixer_of
+from hnmine.stages.mixed import mixer_of
 from hnmine.stages.picked import Ints, Picked, Words, join, read_picked
 from hnmine.stages.places import refuse_foreign
 from hnmine.stages.prompts import Prompts
@@ -50,8 +56,6 @@ from hnmine.stages.splits import VALIDATION, Split, Splits, split_file
 from hnmine.stages.stage import Outcome, Stage, block_size, cut, require_made_from
 from hnmine.stages.training_rows import missing_scores, missing_weights, provenance_table, training_table
 
-TEXTS_PER_BLOCK = 131_072
-COLLISIONS = "collisions"
 _KEYED = 65_536
 """Pairs whose ids are Python strings at a time."""
 
@@ -134,20 +138,28 @@ class Export(Stage):
 
         And the pairs of each split that must not share a batch.
         """
+        piece = partial(
+            Further,
+            collection=self.collection,
+            picked=self.picked,
+            of=self.layout,
+            scores=self.has_scores,
+            prompts=self.prompts,
+        )
         for number, file in enumerate(self.form.beside):
             if not isinstance(file, RowsFile):
-                yield Further(file, self, f"{_FURTHER}{number}", None)
+                yield piece(file, f"{FURTHER}{number}", None)
                 continue
             own = file.lay_out(self.picked.chosen, self.width, self._keys(self.picked))
             layout, splits = self._shape.arrange(own)
             for split in splits:
                 rows = layout.between(split.start, split.stop)
-                yield Further(file, self, f"{_FURTHER}{number}{_OF_SPLIT}{split.name}", rows)
+                yield piece(file, f"{FURTHER}{number}{OF_SPLIT}{split.name}", rows)
 
         if self.collisions is not None:
             for split in self.splits:
                 pairs = self.collisions.among(split.start, split.stop)
-                yield Listed(self.collection, pairs, f"{COLLISIONS}{_OF_SPLIT}{split.name}")
+                yield Listed(self.collection, pairs, f"{COLLISIONS}{OF_SPLIT}{split.name}")
 
     def _batches(self, positions: Ints, query_rows: Ints) -> tuple[Collisions | None, Planned | None]:
         """The pairs that must not share a batch, and the plan of batches, as far as they were asked for.
@@ -260,7 +272,7 @@ class Export(Stage):
     def parameters(self) -> Json:
         """The layout, and where the file goes relative to the artefact."""
         splits = [split.name for split in self.splits]
-        named = [name for name, _ in _whole(self.form, None, splits, lists=self.collisions is not None).values()]
+        named = [name for name, _ in whole_files(self.form, None, splits, lists=self.collisions is not None).values()]
         named += self.form.fixed(splits, "")
         return {
             "options": as_plain(self.options),
@@ -289,7 +301,7 @@ class Export(Stage):
         number = int(digits)
         further = next((further for further in self.further if further.name == piece), None)
         if further is not None:
-            folder, _, of = piece.partition(_OF_SPLIT)
+            folder, _, of = piece.partition(OF_SPLIT)
             encoding = further.encoding
             part = f"{folder}/{of or folder}-{digits}{encoding.part_suffix}"
             rows = encoding.write_part(draft.path / part, further.table(number, block.size))
@@ -300,7 +312,7 @@ class Export(Stage):
         tables = {"data": self._written(layout), "ids": ids}
         counts: Json = {"rows": len(layout)}
         if self.mixer is not None:
-            tables[_MIXED], counts["rows_without_mixture"] = self.mixer.table(self.collection, self.picked, layout)
+            tables[MIXED], counts["rows_without_mixture"] = self.mixer.table(self.collection, self.picked, layout)
         name = f"{split.name}-{number:05d}-of-{len(cut(len(split), self.block_rows)):05d}"
         files = {}
         for folder, rows_of_it in tables.items():
@@ -386,7 +398,7 @@ class Export(Stage):
         parts = {name: rows for receipt in receipts for name, rows in receipt["files"].items()}
         asked = draft.plan["options"]
         lists = bool(asked["collisions"] or asked["batch_plan"])
-        whole = _whole(form, draft.plan["file"], draft.plan["splits"], lists=lists)
+        whole = whole_files(form, draft.plan["file"], draft.plan["splits"], lists=lists)
         files: Json = {}
         for piece, (name, encoding) in whole.items():
             own = sorted(part for part in parts if part.startswith(f"{piece}-"))
@@ -397,135 +409,3 @@ class Export(Stage):
             write_text(draft.path / name, text)
             files[name] = draft.describe(name, 0)
         return draft.close(files=parts | files, counts=sum_counts(r["counts"] for r in receipts))
-
-
-_FURTHER = "further"
-_OF_SPLIT = "."
-_MIXED = "mixed"
-
-
-def _whole(
-    form: TrainingFormat, file: str | None, splits: Sequence[str], *, lists: bool
-) -> dict[str, tuple[str, Encoding]]:
-    """What is joined of parts: how the names of these begin, and the name and encoding of the file.
-
-    With `lists`, the collisions of each split too.
-    """
-    found: dict[str, tuple[str, Encoding]] = {}
-    for split in splits:
-        if file is not None:
-            named = split_file(file, split)
-            found[f"data/{split}"] = (named, form.encoding)
-            found[f"ids/{split}"] = (sibling(Path(named)).as_posix(), Parquet())
-            found[f"{_MIXED}/{split}"] = (mixed_sibling(Path(named)).as_posix(), Parquet())  # if there are any
-        elif form.beside:
-            found[f"data/{split}"] = (split_file(form.name, split), form.encoding)
-        if lists:
-            listed = f"{COLLISIONS}/{split}.parquet"
-            if file is not None:
-                listed = sibling(Path(split_file(file, split)), COLLISIONS).as_posix()
-            found[f"{COLLISIONS}/{split}"] = (listed, Parquet())
-    for number, further in enumerate(form.beside):
-        folder = f"{_FURTHER}{number}"
-        for split in splits if isinstance(further, RowsFile) else [folder]:
-            found[f"{folder}/{split}"] = (split_file(further.name, split), further.encoding)
-    return found
-
-
-def check_layout(options: ExportOptions) -> None:
-    """Raise `UsageError` for options that make no sense, or that the format has no room for, whatever the data."""
-    limits = {
-        "--max-positives": options.max_positives,
-        "--negatives": options.negatives,
-        "--rows-per-file": options.rows_per_file,
-        "--max-rows": options.max_rows,
-    }
-    for flag, value in limits.items():
-        if value is not None and value < 1:
-            raise UsageError(f"{flag} {value}: at least 1")
-    if options.validation is not None and not 0 < options.validation < 1:
-        raise UsageError(f"--validation {options.validation:g}: not a share", expected="between 0 and 1, as 0.05")
-    _require(options.pad is not Pad.NONE, f"--pad {options.pad}", options.format, *_FIXED)
-    _require(options.instruction is not None, "--instruction", options.format, *_TEXTS)
-    _require(options.document_instruction is not None, "--document-instruction", options.format, *_TEXTS)
-    _require(options.difficulty, "--difficulty", options.format, *_FREE)
-    _require(options.scores, "--scores", options.format, *_SCORES)
-    _require(options.weight, "--weight", options.format, *_WEIGHTS)
-    _require(bool(options.columns), "--columns", options.format, *_FREE)
-    _require(options.rows_per_file is not None, "--rows-per-file", options.format, *_SINGLE)
-
-
-_FIXED = "has rows of no fixed width", lambda form: form.is_fixed
-_TEXTS = "has ids and no texts", lambda form: form.has_texts
-_FREE = "has columns that are fixed", lambda form: form.has_free_columns
-_SCORES = "has no place for scores", lambda form: form.takes_scores
-_WEIGHTS = "has no place for weights", lambda form: form.takes_weights
-_SINGLE = "is a directory of files with fixed names", lambda form: not form.beside
-
-
-def _require(is_asked: bool, flag: str, form: Format, lacks: str, has: Callable[[TrainingFormat], bool]) -> None:
-    """Raise `UsageError` for an option that a format has no room for."""
-    if is_asked and not has(FORMATS[form]):
-        able = ", ".join(name for name, known in FORMATS.items() if has(known))
-        raise UsageError(f"{flag}: --format {form} {lacks}", expected=f"--format {able}")
-
-
-class Further:
-    """A further file of a format over what an export picked, or a split of it: its rows, and any of its blocks.
-
-    `name` is that of its blocks. `layout` holds the rows of a `RowsFile`.
-    """
-
-    def __init__(self, file: FurtherFile, export: Export, name: str, layout: Layout | None) -> None:
-        self.file, self.name, self.encoding = file, name, file.encoding
-        self._collection, self._picked = export.collection, export.picked
-        self._layout = layout
-        self._scores, self._prompts = export.has_scores, export.prompts
-        match file:
-            case RowsFile():
-                assert layout is not None
-                self.rows = len(layout)
-            case DocumentsFile(whole=True):
-                self._chosen = None
-                self.rows = len(export.collection.doc_ids)
-            case DocumentsFile():
-                self._chosen = np.unique(export.picked.documents(export.layout.places))
-                self.rows = len(self._chosen)
-            case QueriesFile():
-                self._chosen = np.unique(export.picked.query_rows[export.layout.query])
-                self.rows = len(self._chosen)
-        self.block_rows = block_size(TEXTS_PER_BLOCK // 2)
-
-    def table(self, number: int, size: int) -> pa.Table:
-        """The columns of a block's rows."""
-        start = number * self.block_rows
-        if isinstance(self.file, RowsFile):
-            assert self._layout is not None
-            layout = self._layout.between(start, start + size)
-            rows_of_it = Rows(self._collection, self._picked, layout, scores=self._scores, prompts=self._prompts)
-            return self.file.table(rows_of_it)
-        rows = np.arange(start, start + size) if self._chosen is None else self._chosen[start : start + size]
-        if isinstance(self.file, QueriesFile):
-            return self.file.table(Queries(self._collection, rows, self._prompts))
-        return self.file.table(Documents(self._collection, rows, self._prompts))
-
-
-class Listed:
-    """The pairs of a split that must not share a batch, as a piece of an export: how many, and any block of them."""
-
-    encoding = Parquet()
-
-    def __init__(self, collection: Collection, collisions: Collisions, name: str) -> None:
-        self.name, self.rows = name, len(collisions)
-        self._collection, self._collisions = collection, collisions
-        self.block_rows = block_size(TEXTS_PER_BLOCK)
-
-    def table(self, number: int, size: int) -> pa.Table:
-        """The columns of a block's pairs."""
-        start = number * self.block_rows
-        return self._collisions.table(self._collection, start, start + size)
-
-
-def sibling(file: Path, table: str = "ids") -> Path:
-    """Where the ids, or the collisions, of a training file go: `triplets.jsonl` has `triplets.ids.parquet`."""
-    return file.with_name(f"{file.stem}.{table}.parquet")

@@ -21,7 +21,7 @@ from hnmine.files.encodings import Encoding, JsonDocument, JsonLines, Parquet, S
 from hnmine.files.hub import CARD, LocalFile
 from hnmine.files.remote import joined
 from hnmine.options import Format
-from hnmine.stages.export import COLLISIONS, sibling
+from hnmine.stages.export_files import COLLISIONS, sibling
 from hnmine.stages.formats import FORMATS
 from hnmine.stages.formats.base import RowsFile, TrainingFormat
 from hnmine.stages.mixed import mixed_sibling

@@ -14,7 +14,7 @@ from hnmine.files.readers.rows import shards
 from hnmine.files.readers.streams import InputFile
 from hnmine.files.readers.tables import read_rows
 from hnmine.options import Format
-from hnmine.stages.export import sibling
+from hnmine.stages.export_files import sibling
 from hnmine.stages.formats import FORMATS
 
 
