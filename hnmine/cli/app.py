@@ -512,7 +512,12 @@ def filter_(
 @with_flags((opt.ExportOptions, "Layout"), PUSH, COMMON, SHARD, EXECUTOR, ESTIMATE)
 def export(
     decisions: Annotated[Path, typer.Argument(metavar="DECISIONS", help="Decisions, or a run directory.")],
-    output: Annotated[str, typer.Option("--output", "-o", help="FILE.parquet, a directory of shards, or - (JSONL).")],
+    output: Annotated[
+        str,
+        typer.Option(
+            "--output", "-o", help="FILE (.parquet, .jsonl, ... as the format has it), a directory, or - (a pipe)."
+        ),
+    ],
     given: Given,
     collection: CollectionDir = None,
     index: Annotated[
@@ -527,6 +532,7 @@ def export(
     \b
       hnmine export scifact -o triplets.parquet
       hnmine export scifact --format n-tuple -o tuples.parquet
+      hnmine export scifact --format flagembedding -o train.jsonl
       hnmine export scifact -o - | head -1
       hnmine export scifact -o tuples --format n-tuple --push me/scifact-negatives
     """
