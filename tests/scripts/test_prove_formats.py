@@ -118,6 +118,7 @@ def test_a_trainer_with_requirements_has_an_interpreter_of_its_own(tmp_path: Pat
 
 
 @pytest.mark.slow
+@pytest.mark.installs
 def test_sentence_transformers_trains_on_every_format_of_its_own(tmp_path: Path) -> None:
     """Every cell: the script has compared the rows that reached the loss with the file."""
     pytest.importorskip("sentence_transformers", minversion="6")
