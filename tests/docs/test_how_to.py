@@ -148,6 +148,12 @@ def test_import(tmp_path: Path, shell: dict[str, str]) -> None:  # noqa: F811
 
 
 @pytest.mark.slow
+def test_report(tmp_path: Path, shell: dict[str, str]) -> None:  # noqa: F811
+    run_all("docs/how-to/report.md", tmp_path, shell)
+    assert (tmp_path / "mined" / "report.html").stat().st_size > 100_000
+
+
+@pytest.mark.slow
 def test_cluster(tmp_path: Path, shell: dict[str, str]) -> None:  # noqa: F811
     """With a Slurm of one file and a kubectl that believes everything; Ray is Ray."""
     pytest.importorskip("ray")
