@@ -60,6 +60,7 @@ def options(tiny_encoder: Path, tiny_cross_encoder: Path) -> hnmine.RunOptions:
     )
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 def test_a_run_takes_about_what_it_was_said_to_take(data: Path, options: hnmine.RunOptions, tmp_path: Path) -> None:
     chain = Chain(str(data), tmp_path / "run", options)
