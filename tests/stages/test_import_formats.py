@@ -197,3 +197,21 @@ def test_audit_takes_the_file_and_refuses_it_spoilt(run: Path, form: Format, tmp
         hnmine.audit(place, options=options)
     assert caught.value.exit_code == 3
     assert str(file) in caught.value.render()
+
+
+@pytest.mark.parametrize(
+    ("given", "written"),
+    [(["symmetric_sts"] * 2, ["symmetric_sts"] * 2), (["my own"] * 2, [None] * 2), ([None] * 2, [None] * 2)],
+)
+def test_the_task_of_an_imported_file_is_kept(
+    given: list[str | None], written: list[str | None], tmp_path: Path
+) -> None:
+    rows = [{"query": f"q{i}", "pos": [f"p{i}"], "neg": [f"n{i}"], "type": kind} for i, kind in enumerate(given)]
+    lines = [json.dumps({key: value for key, value in row.items() if value is not None}) for row in rows]
+    (tmp_path / "old.jsonl").write_text("\n".join(lines) + "\n")
+    options = hnmine.ImportOptions(format=hnmine.Format.FLAGEMBEDDING)
+    hnmine.import_training(tmp_path / "old.jsonl", tmp_path / "run", options=options)
+    form = hnmine.ExportOptions(format=hnmine.Format.FLAGEMBEDDING)
+    hnmine.export(tmp_path / "run", tmp_path / "new.jsonl", options=form)
+    found = [json.loads(line).get("type") for line in (tmp_path / "new.jsonl").read_text().splitlines()]
+    assert found == written

@@ -192,3 +192,14 @@ def test_a_graph_has_no_margin_unless_one_is_asked_for(graph: Path, tmp_path: Pa
     assert "max-fn-probability" in reasons["asked"]
     plan = Artefact.open(tmp_path / "default").plan
     assert plan["in_force"] == {"relative_margin": None, "absolute_margin": None, "max_fn_probability": None}
+
+
+def test_flagembedding_is_told_that_the_task_is_no_retrieval(classes: Path, tmp_path: Path) -> None:
+    hnmine.mine(classes, tmp_path / "candidates", options=hnmine.MineOptions(top_k=10))
+    place = {"collection": classes / "collection"}
+    hnmine.filter(tmp_path / "candidates", tmp_path / "d", options=hnmine.FilterOptions(num_negatives=2), **place)
+    form = hnmine.ExportOptions(format=hnmine.Format.FLAGEMBEDDING)
+    hnmine.export(tmp_path / "d", tmp_path / "train.jsonl", options=form, **place)
+    lines = (tmp_path / "train.jsonl").read_text().splitlines()
+    assert len(lines) == TEXTS - 1
+    assert {json.loads(line)["type"] for line in lines} == {"symmetric_class"}

@@ -23,6 +23,10 @@ from hnmine.schema import ANSWERS, TEXT, TITLE
 from hnmine.stages.picked import Ints, Picked
 from hnmine.stages.prompts import Prompts
 
+TASK = "type"
+TASKS = ("symmetric_class", "symmetric_sts", "symmetric_clustering", "only_1neg")
+"""FlagEmbedding's words for tasks that are trained otherwise than retrieval."""
+
 
 class Documents:
     """Some documents of a collection, column by column, each read when it is asked for.
@@ -90,6 +94,17 @@ class Queries:
     def instructions(self) -> pa.Array | None:
         """The instruction of each query, null where it has none; None unless they were asked for."""
         return self._prompts.instructions(self.rows) if self._prompts else None
+
+    @cached_property
+    def task(self) -> str | None:
+        """What the queries are for, where it is no retrieval: the metadata column `type`, if all queries of the
+        collection have the same one of `TASKS`; `symmetric_class` for texts with classes; else None.
+        """
+        if TASK in self._collection.column_names("queries"):
+            said = pc.unique(self._collection.column("queries", TASK)).to_pylist()
+            if len(said) == 1 and said[0] in TASKS:
+                return str(said[0])
+        return "symmetric_class" if self._collection.artefact.plan["source"]["kind"] == "classes" else None
 
     @cached_property
     def answers(self) -> pa.Array:

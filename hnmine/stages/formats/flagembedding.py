@@ -40,7 +40,8 @@ class FlagEmbedding(TrainingFormat):
     """A row for each query: its positives, of which the trainer draws one, and its negatives.
 
     With scores `pos_scores` and `neg_scores`, which it distils; with an instruction `prompt`, which embedders read, and
-    `query_prompt`, which rerankers read. No `type`: every value of it is for other tasks than retrieval.
+    `query_prompt`, which rerankers read. A `type` only where the task is no retrieval: texts with classes, and files
+    that had one when they were imported.
     """
 
     encoding = _Lines()
@@ -52,7 +53,7 @@ class FlagEmbedding(TrainingFormat):
         return row_per_query(chosen, keys)
 
     def table(self, rows: Rows, *, width: int) -> pa.Table:
-        """query, pos (list), neg (list)[, pos_scores, neg_scores (lists)][, prompt, query_prompt]."""
+        """query, pos (list), neg (list)[, pos_scores, neg_scores (lists)][, prompt, query_prompt][, type]."""
         columns = {"query": rows.queries}
         for name, is_positive in _SIDES.items():
             columns[name] = rows.lists_of(rows.documents, positive=is_positive)
@@ -61,6 +62,8 @@ class FlagEmbedding(TrainingFormat):
                 columns[name] = rows.lists_of(rows.scores, positive=is_positive)
         if rows.instructions is not None:  # in every row: a null is put before the query as "None"
             columns["prompt"] = columns["query_prompt"] = pc.fill_null(rows.instructions, "")
+        if rows.of_queries.task is not None:
+            columns["type"] = pa.repeat(rows.of_queries.task, len(rows.queries))
         return pa.table(columns)
 
     def examples(self, place: Path, problems: ProblemLog) -> Iterator[Example]:
