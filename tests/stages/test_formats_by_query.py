@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
@@ -438,6 +439,7 @@ def test_an_instruction_stands_in_every_row_as_a_text() -> None:
         queries = documents = pa.array(["a", "b"])
         scores = None
         instructions = pa.array(["find", None])
+        of_queries = SimpleNamespace(task=None)
 
         def lists_of(self, values: pa.Array, *, positive: bool) -> pa.Array:
             return pa.array([[value] for value in values.to_pylist()])
