@@ -150,6 +150,11 @@ def write_array_parts(path: Path, shape: tuple[int, int], dtype: npt.DTypeLike, 
     return shape[0]
 
 
+def flat(values: pa.Array | pa.ChunkedArray) -> pa.Array:
+    """The values as one array."""
+    return values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
+
+
 def read_table(paths: Sequence[Path], columns: Sequence[str] | None = None) -> pa.Table:
     """Read Parquet parts in order as one table."""
     fetch(paths)

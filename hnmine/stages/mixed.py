@@ -22,6 +22,7 @@ from hnmine.errors import ArtefactError, UsageError
 from hnmine.files.artefact import Artefact, Json
 from hnmine.files.collection import Collection
 from hnmine.files.remote import split_named
+from hnmine.files.tables import flat
 from hnmine.hashing import keyed_hashes_of_rows
 from hnmine.options import ExportOptions
 from hnmine.schema import QUERY_ID, Kind
@@ -75,7 +76,7 @@ class Mixer:
             "shares": pa.array(found.share),
             "vectors": vectors,
         }
-        lists = {name: pa.ListArray.from_arrays(ends, _flat(values)) for name, values in columns.items()}
+        lists = {name: pa.ListArray.from_arrays(ends, flat(values)) for name, values in columns.items()}
         query_ids = picked.query_ids.take(pa.array(layout.query))
         return pa.table({QUERY_ID: query_ids, **lists}), int((counts == 0).sum())
 
@@ -151,7 +152,3 @@ def _pieces(size: int, step: int) -> Iterator[slice]:
 def mixed_sibling(file: Path) -> Path:
     """Where the mixtures of a training file go: `triplets.jsonl` has `triplets.mixed.parquet`."""
     return file.with_name(f"{file.stem}.mixed.parquet")
-
-
-def _flat(values: Any) -> pa.Array:
-    return values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from hnmine.core.decide import STEP_REPEATED
 from hnmine.core.layout import Layout, repeated
 from hnmine.files.collection import Collection
+from hnmine.files.tables import flat
 from hnmine.options import Format
 from hnmine.schema import BATCH_ID, DIFFICULTY, EPOCH, QUERY_ID, SOURCES
 from hnmine.stages.formats import FORMATS, Rows
@@ -41,7 +42,7 @@ def training_table(
     table = FORMATS[form].table(rows, width=width)
     if difficulty:
         table = table.append_column(DIFFICULTY, rows.difficulty)
-    return pa.table({name: _trimmed(_flat(table[name])) for name in table.column_names})
+    return pa.table({name: _trimmed(flat(table[name])) for name in table.column_names})
 
 
 def provenance_table(
@@ -61,7 +62,7 @@ def provenance_table(
         "steps": pc.if_else(pa.array(repeated(layout)), STEP_REPEATED, picked.steps(layout.places)),
     }
     offsets = pa.array(layout.offsets, pa.int32())
-    lists = {name: pa.ListArray.from_arrays(offsets, _flat(values)) for name, values in columns.items()}
+    lists = {name: pa.ListArray.from_arrays(offsets, flat(values)) for name, values in columns.items()}
     query_ids = picked.query_ids.take(pa.array(layout.query))
     epochs = pa.array(picked.epochs[layout.query], pa.int32())
     hard = picked.difficulties(layout)
@@ -93,7 +94,3 @@ def _trimmed(column: pa.Array) -> pa.Array:
         return column
     place = np.cumsum(is_used, dtype=np.int32) - 1
     return pa.DictionaryArray.from_arrays(pa.array(place[codes], pa.int32()), column.dictionary.filter(is_used))
-
-
-def _flat(values: Any) -> pa.Array:
-    return values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values

@@ -88,7 +88,7 @@ def test_hubs_are_the_documents_of_most_queries(run: Path, spreads: facts.Spread
     used: dict[str, int] = {}
     for row in decided(run):
         used[row["doc_id"]] = used.get(row["doc_id"], 0) + (row["verdict"] == "negative")
-    rows, reuse = spreads.hubs()
+    rows, reuse = spreads.hubs
     assert [(name, count) for name, count, _ in rows] == [(name, used[name]) for name, _, _ in rows]
     assert rows[0][1] == max(used.values())
     assert {n: int(c) for n, c in enumerate(reuse, 1) if c} == {

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.training.proofs import cells_of
+
 EXPECTED = {
     "flagembedding": {
         "flagembedding": ["embedder", "embedder, same_dataset_within_batch True", "reranker"],
@@ -37,24 +34,7 @@ EXPECTED = {
 @pytest.mark.installs
 @pytest.mark.parametrize("trainer", EXPECTED)
 def test_the_trainer_reads_what_was_written_and_learns(trainer: str, tmp_path: Path) -> None:
-    """`HNMINE_TRAINERS` names the folder of the environments, which are made if they are not there."""
-    cache = Path(os.environ.get("HNMINE_TRAINERS", Path.home() / ".cache" / "hnmine-trainers"))
-    told = tmp_path / "cells.json"
-    command = [sys.executable, "scripts/prove_formats.py", tmp_path, "--environments", cache, "--only", trainer]
-    done = subprocess.run(
-        [*map(str, command), "--json", str(told)],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert told.exists(), done.stderr
-    cells = json.loads(told.read_text(encoding="utf-8"))["cells"]
-    for cell in cells:
-        if "cannot be made here" in cell["note"] or "not installed" in cell["note"]:
-            pytest.skip(cell["note"])
-    assert done.returncode == 0, done.stdout
+    cells = cells_of(trainer, tmp_path)
     found: dict[str, list[str]] = {}
     for cell in cells:
         found.setdefault(cell["format"], []).append(cell["trainer"])

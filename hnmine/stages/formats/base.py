@@ -19,6 +19,7 @@ from hnmine.errors import ProblemLog
 from hnmine.files.collection import Collection, once_each
 from hnmine.files.encodings import Encoding, Parquet
 from hnmine.files.readers.examples import Example
+from hnmine.files.tables import flat
 from hnmine.schema import ANSWERS, TEXT, TITLE
 from hnmine.stages.picked import Ints, Picked
 from hnmine.stages.prompts import Prompts
@@ -41,7 +42,7 @@ class Documents:
     @cached_property
     def ids(self) -> pa.Array:
         """The document ids, as the user wrote them."""
-        return _flat(self._collection.doc_ids.take(pa.array(self.rows)))
+        return flat(self._collection.doc_ids.take(pa.array(self.rows)))
 
     @cached_property
     def texts(self) -> pa.Array:
@@ -77,7 +78,7 @@ class Queries:
     @cached_property
     def ids(self) -> pa.Array:
         """The query ids, as the user wrote them."""
-        return _flat(self._collection.query_ids.take(pa.array(self.rows)))
+        return flat(self._collection.query_ids.take(pa.array(self.rows)))
 
     @cached_property
     def texts(self) -> pa.Array:
@@ -264,7 +265,7 @@ class Rows:
         kept = (self.layout.places >= 0) == positive
         counts = np.bincount(self.owners[kept], minlength=len(self.layout))
         offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
-        return pa.ListArray.from_arrays(pa.array(offsets), _flat(values.filter(pa.array(kept))))
+        return pa.ListArray.from_arrays(pa.array(offsets), flat(values.filter(pa.array(kept))))
 
 
 LayOut = Callable[[Chosen, int, Keys | None], Layout]
@@ -366,8 +367,4 @@ class TrainingFormat(ABC):
 
 def _after(prompts: str | pa.Array, texts: pa.Array | pa.ChunkedArray) -> pa.Array:
     """Each text behind its prompt, or behind the one that all have."""
-    return pc.binary_join_element_wise(prompts, _flat(texts), "")
-
-
-def _flat(values: pa.Array | pa.ChunkedArray) -> pa.Array:
-    return values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
+    return pc.binary_join_element_wise(prompts, flat(texts), "")

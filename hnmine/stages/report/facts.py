@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations
 from typing import Any
 
@@ -99,15 +100,13 @@ class Spreads:
         deepest = max((int(values.max()) for values in found.values() if len(values)), default=0)
         if not deepest:
             return None
-        edges = np.unique(np.linspace(0.5, deepest + 0.5, min(deepest, BINS) + 1).round() - 0.5).clip(0.5)
-        edges = np.unique(edges)
+        edges = np.unique(np.linspace(0, deepest, min(deepest, BINS) + 1).round()) + 0.5  # between whole ranks
         return Histogram(edges, {n: np.histogram(values, edges)[0].astype(np.int64) for n, values in found.items()})
 
     def probabilities(self) -> Histogram | None:
         """The estimated probability of being a false negative: of negatives and of rejects."""
-        if P_FALSE_NEGATIVE not in self.rows.column_names:
+        if (p := self._false_negative()) is None:
             return None
-        p = np.asarray(self.rows[P_FALSE_NEGATIVE].to_numpy(zero_copy_only=False), np.float64)
         edges = np.linspace(0, 1, BINS + 1)
         found = {name: p[self.group[name]] for name in ("negatives", "rejects")}
         return Histogram(
@@ -130,13 +129,20 @@ class Spreads:
             found.append({"retrievers": [one, other], "depths": list(DEPTHS), "jaccard": shared})
         return found
 
-    def false_negatives(self) -> float | None:
-        """The mean estimated probability that a chosen negative is a false one."""
+    def _false_negative(self) -> Floats | None:
+        """`p_false_negative` of every row, NaN where it has none; None where the decisions have no such column."""
         if P_FALSE_NEGATIVE not in self.rows.column_names:
             return None
-        p = np.asarray(self.rows[P_FALSE_NEGATIVE].to_numpy(zero_copy_only=False), np.float64)[self.group["negatives"]]
-        return float(np.nanmean(p)) if np.isfinite(p).any() else None
+        return np.asarray(self.rows[P_FALSE_NEGATIVE].to_numpy(zero_copy_only=False), np.float64)
 
+    def false_negatives(self) -> float | None:
+        """The mean estimated probability that a chosen negative is a false one."""
+        if (p := self._false_negative()) is None:
+            return None
+        own = p[self.group["negatives"]]
+        return float(np.nanmean(own)) if np.isfinite(own).any() else None
+
+    @cached_property
     def hubs(self) -> tuple[list[tuple[str, int, int]], Ints]:
         """(doc_id, queries that it is a negative of, queries that have it as a candidate), most used first; and how
         many documents are a negative of 1, 2, 3, ... queries.

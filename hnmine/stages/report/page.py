@@ -102,7 +102,6 @@ class Report:
             style=style,
             script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
             data=_inert({**triplets(self.collection, self.table, shown), "key": self.decisions.fingerprint[:16]}),
-            reasons=sorted(self.decisions.counts["reasons"]),
         )
 
     def _artefacts(self) -> list[Path]:
@@ -112,7 +111,7 @@ class Report:
         return (self.place if not is_artefact(self.place) else self.place.absolute().parent).absolute().name
 
     def _hubs(self) -> list[Json]:
-        rows, _ = self._spreads.hubs()
+        rows, _ = self._spreads.hubs
         texts = self.collection.document_texts(rows_of(self.collection.doc_ids, _strings([name for name, *_ in rows])))
         return [
             {"id": name, "used": used, "known": known, "text": " ".join(text.split())[:160]}
@@ -179,7 +178,7 @@ class Report:
             words = f"{counts['queries_short']:,} of {counts['queries']:,} queries have fewer negatives than asked for."
             drawing = figures.draw_counts(per_query, "negatives of a query", "queries", name="yield")
             found.append(_figure("Yield", words, "yield", drawing))
-        _, reuse = spreads.hubs()
+        _, reuse = spreads.hubs
         found.append(
             _figure(
                 "Reuse of documents",
