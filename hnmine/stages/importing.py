@@ -9,11 +9,12 @@ to it that is done to what was mined.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
-from hnmine.errors import UsageError
+from hnmine.errors import HnmineError, UsageError
 from hnmine.execute.local import Execution
 from hnmine.files.artefact import MANIFEST, Artefact
 from hnmine.files.collection import Collection
@@ -78,10 +79,17 @@ class Import:
         cannot be told; then nothing is left behind.
         """
         outcomes = []
-        for step in self.steps():
-            outcome = step.make().run(step.path, how)
-            report(step.name, outcome)
-            outcomes.append((step.name, outcome))
+        was_there = self.directory.exists()
+        try:
+            for step in self.steps():
+                outcome = step.make().run(step.path, how)
+                report(step.name, outcome)
+                outcomes.append((step.name, outcome))
+        except HnmineError:
+            if not was_there:
+                with suppress(OSError):  # it holds what was finished
+                    self.directory.rmdir()
+            raise
         return outcomes
 
     def preview(self) -> list[tuple[str, Path, Preview | None]]:

@@ -419,3 +419,16 @@ def test_the_scale_is_one_of_the_known_ones() -> None:
     assert ImportOptions(score_scale="bm25").score_scale is Scale.BM25
     with pytest.raises(UsageError, match="score_scale = 'percent'"):
         ImportOptions(score_scale="percent")
+
+
+@pytest.mark.parametrize("was_there", [False, True])
+def test_a_refused_file_leaves_nothing_behind(was_there: bool, tmp_path: Path) -> None:
+    (tmp_path / "bad.jsonl").write_text('{"query": "a", "pos": "p", "neg": []}\n')
+    if was_there:
+        (tmp_path / "run").mkdir()
+    with pytest.raises(InputError, match=r"bad.jsonl:1: pos: 'p'"):
+        hnmine.import_training(
+            tmp_path / "bad.jsonl", tmp_path / "run", options=hnmine.ImportOptions(format=Format.FLAGEMBEDDING)
+        )
+    assert (tmp_path / "run").exists() == was_there
+    assert not was_there or not list((tmp_path / "run").iterdir())
