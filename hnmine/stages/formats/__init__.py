@@ -16,7 +16,8 @@ from hnmine.stages.formats.ms_swift import MsSwift, MsSwiftReranker
 from hnmine.stages.formats.msmarco import MsMarco
 from hnmine.stages.formats.n_tuple import NTuple
 from hnmine.stages.formats.nemo import Nemo
-from hnmine.stages.formats.pylate import PyLate, PyLateDistillation
+from hnmine.stages.formats.pylate import PyLate
+from hnmine.stages.formats.pylate_kd import PyLateDistillation
 from hnmine.stages.formats.tevatron import Tevatron
 from hnmine.stages.formats.tevatron_v2 import TevatronV2
 from hnmine.stages.formats.trec import Trec
