@@ -134,8 +134,6 @@ def stoppable(given: Given) -> tuple[Execution, Terminal]:
 
 def cache(given: Given) -> Path:
     """The cache directory of a call; a throw-away one for --dry-run, which writes nothing."""
-    from hnmine.files.cache import default_cache
-
     if given.dry_run:
         import atexit
         import tempfile
@@ -143,6 +141,13 @@ def cache(given: Given) -> Path:
         folder = tempfile.TemporaryDirectory(prefix="hnmine-")
         atexit.register(folder.cleanup)
         return Path(folder.name)
+    return lasting_cache(given)
+
+
+def lasting_cache(given: Given) -> Path:
+    """The cache directory of a call, for --dry-run too: to look at what is there."""
+    from hnmine.files.cache import default_cache
+
     return Path(given.cache_dir) if given.cache_dir else default_cache()
 
 
@@ -447,20 +452,57 @@ def mine(
 
 
 @app.command()
-@with_flags((opt.ScoreOptions, "Reranker"), INPUT, COMMON, SHARD, EXECUTOR, ESTIMATE, APPEND, MODEL)
-def score(data: Data, candidates: Candidates, output: Output, given: Given, rules: Rules = None) -> None:
-    """Score candidates with a cross-encoder: all of them, or only as many as it takes.
+@with_flags(
+    (opt.ScoreOptions, "Reranker"), (opt.JudgeOptions, "Judge"), INPUT, COMMON, SHARD, EXECUTOR, ESTIMATE, APPEND, MODEL
+)
+def score(
+    data: Data,
+    candidates: Candidates,
+    output: Output,
+    given: Given,
+    rules: Rules = None,
+    judge_export: Annotated[
+        Path | None,
+        typer.Option("--judge-export", help="Ask nobody: write the requests that are left as an OpenAI batch (JSONL)."),
+    ] = None,
+) -> None:
+    """Score candidates with a cross-encoder, or have language models grade those in doubt.
 
     \b
       hnmine score scifact scifact/candidates -o scifact/scored --reranker models/mine
       hnmine score scifact scifact/candidates -o scifact/scored --reranker models/mine --until 7 --rules rules.toml
+      hnmine score scifact scifact/candidates -o scifact/judged --judge http://localhost:8000/v1
+      hnmine score scifact scifact/candidates -o scifact/judged --judge gpt-4o-mini --judge gpt-4o --dry-run
     """
     from hnmine import api
     from hnmine.cli.config import rules_of
 
+    how, terminal = stoppable(given)
+    if given.judge:
+        _only_judges(given, rules)
+        judging = api.prepare_judge(
+            data,
+            candidates,
+            options=given.record(opt.JudgeOptions),
+            input=given.record(opt.InputOptions),
+            cache=cache(given),
+            answers=lasting_cache(given),
+            how=how,
+        )
+        if judge_export is None:
+            carry_out("score", judging, output, given, how, terminal)
+        else:
+            count = judging.export(judge_export)
+            terminal.say(f"{count:,} requests in {judge_export}; their results: the same command with --judge-import")
+            if given.json:
+                print_json({"requests": count, "path": str(judge_export)})
+        return
+    if alone := [name for name in opt.JudgeOptions.__annotations__ if name in given.explicit]:
+        raise UsageError(f"--{alone[0].replace('_', '-')} goes with --judge")
+    if judge_export is not None:
+        raise UsageError("--judge-export goes with --judge")
     if rules is not None and given.until is None:
         raise UsageError("--rules says until when to score: it goes with --until N")
-    how, terminal = stoppable(given)
     stage = api.prepare_score(
         data,
         candidates,
@@ -471,6 +513,15 @@ def score(data: Data, candidates: Candidates, output: Output, given: Given, rule
         how=how,
     )
     carry_out("score", stage, output, given, how, terminal)
+
+
+def _only_judges(given: Given, rules: str | None) -> None:
+    """Raise `UsageError` for an option of rerankers beside --judge."""
+    own = {*opt.option_fields(opt.ScoreOptions), "strict_plan", "append"} - set(opt.option_fields(opt.JudgeOptions))
+    wrong = sorted(own & given.explicit) + ["rules"] * (rules is not None)
+    if wrong:
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in wrong)
+        raise UsageError(f"{flags}: of rerankers, and --judge asks language models", remedy="score twice, -o of each")
 
 
 CollectionDir = Annotated[
@@ -781,6 +832,33 @@ def _width() -> int:
     import shutil
 
     return shutil.get_terminal_size((100, 24)).columns
+
+
+@app.command("prompts")
+@with_flags(COMMON)
+def prompts_(
+    given: Given,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Print this prompt's file.")] = None,
+) -> None:
+    """Prompts for language models, one line each; with NAME its file, to copy and change for --prompt.
+
+    \b
+      hnmine prompts
+      hnmine prompts relevance > mine.toml
+    """
+    from hnmine import prompts
+
+    execution(given)
+    if name is not None:
+        print(prompts.text(name), end="")
+        return
+    found = {known: prompts.summary(known) for known in prompts.names()}
+    if given.json:
+        print_json(found)
+        return
+    width = max(len(known) for known in found)
+    for known, line in found.items():
+        print(f"{known:<{width}}  {line}")
 
 
 @app.command("presets")
