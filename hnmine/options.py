@@ -445,6 +445,32 @@ class ScoreOptions(ModelOptions):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class JudgeOptions(SampleOptions):
+    """`score --judge`."""
+
+    judge: tuple[str, ...] = option(
+        (),
+        "Ask a language model at an OpenAI-compatible server, instead of a reranker: [NAME=]URL#MODEL, or "
+        "[NAME=]MODEL at OPENAI_BASE_URL (key: OPENAI_API_KEY). A second one sees what the first called relevant.",
+    )
+    prompt: str = option("relevance", "Prompt: a TOML file, or a name that `hnmine prompts` lists.")
+    judge_window: str = option(
+        "0.01:1",
+        "LOW:HIGH, ask about candidates whose estimated probability of being a false negative is in this range.",
+    )
+    price_input: tuple[float, ...] = option((), "What a million tokens of requests cost; one price for each judge.")
+    price_output: tuple[float, ...] = option((), "What a million tokens of answers cost; one price for each judge.")
+    budget: float | None = option(
+        None, "The most that all answers of this output may cost; what it does not pay for is not asked."
+    )
+    requests_per_minute: int | None = option(None, "Requests a minute of all processes of this cache directory.")
+    tokens_per_minute: int | None = option(None, "Tokens a minute, of requests and the longest answers together.")
+    judge_import: str | None = option(
+        None, "Ask nobody: take these results of an OpenAI batch (JSONL), and the answers that are there already."
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FilterOptions(SampleOptions):
     """`filter`."""
 

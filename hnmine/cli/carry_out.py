@@ -73,8 +73,6 @@ def stoppable(given: Given) -> tuple[Execution, Terminal]:
 
 def cache(given: Given) -> Path:
     """The cache directory of a call; a throw-away one for --dry-run, which writes nothing."""
-    from hnmine.files.cache import default_cache
-
     if given.dry_run:
         import atexit
         import tempfile
@@ -82,6 +80,13 @@ def cache(given: Given) -> Path:
         folder = tempfile.TemporaryDirectory(prefix="hnmine-")
         atexit.register(folder.cleanup)
         return Path(folder.name)
+    return lasting_cache(given)
+
+
+def lasting_cache(given: Given) -> Path:
+    """The cache directory of a call, for --dry-run too: to look at what is there."""
+    from hnmine.files.cache import default_cache
+
     return Path(given.cache_dir) if given.cache_dir else default_cache()
 
 
