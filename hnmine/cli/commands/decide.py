@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from hnmine import options as opt
+from hnmine.cli import completion
 from hnmine.cli.arguments import (
     COMMON,
     ESTIMATE,
@@ -57,7 +58,10 @@ def filter_(
 @app.command()
 @with_flags((opt.ExportOptions, "Layout"), PUSH, COMMON, SHARD, EXECUTOR, ESTIMATE)
 def export(
-    decisions: Annotated[Path, typer.Argument(metavar="DECISIONS", help="Decisions, or a run directory.")],
+    decisions: Annotated[
+        Path,
+        typer.Argument(metavar="DECISIONS", help="Decisions, or a run directory.", autocompletion=completion.decisions),
+    ],
     output: Annotated[
         str,
         typer.Option(
@@ -69,7 +73,10 @@ def export(
     index: Annotated[
         str | None,
         typer.Option(
-            "--index", metavar="<str>", help="Index whose vectors --mixed mixes [default: what was mined with]."
+            "--index",
+            metavar="<str>",
+            help="Index whose vectors --mixed mixes [default: what was mined with].",
+            autocompletion=completion.indexes,
         ),
     ] = None,
 ) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from hnmine import options as opt
+from hnmine.cli import completion
 from hnmine.cli.arguments import COMMON, Candidates, CollectionDir
 from hnmine.cli.carry_out import execution
 from hnmine.cli.flags import Given, with_flags
@@ -18,7 +19,12 @@ from hnmine.cli.terminal import check_conditions, fail_if, print_json
 @app.command()
 @with_flags(COMMON)
 def inspect(
-    path: Annotated[Path, typer.Argument(metavar="ARTEFACT", help="Any artefact, or a run directory.")],
+    path: Annotated[
+        Path,
+        typer.Argument(
+            metavar="ARTEFACT", help="Any artefact, or a run directory.", autocompletion=completion.any_artefact
+        ),
+    ],
     given: Given,
     query: Annotated[
         str | None, typer.Option("--query", help="Show this query's candidates with their verdicts.")
@@ -112,7 +118,9 @@ def sweep(
 @app.command()
 @with_flags((opt.ReportOptions, "Report"), COMMON)
 def report(
-    path: Annotated[Path, typer.Argument(metavar="DIR", help="A run directory, or decisions.")],
+    path: Annotated[
+        Path, typer.Argument(metavar="DIR", help="A run directory, or decisions.", autocompletion=completion.decisions)
+    ],
     given: Given,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="FILE.html [default: report.html in the run directory].")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from hnmine.cli import show
+from hnmine.cli import completion, show
 from hnmine.cli.arguments import COMMON
 from hnmine.cli.carry_out import cache, execution
 from hnmine.cli.flags import Given, with_flags
@@ -19,7 +19,14 @@ from hnmine.errors import ArtefactError
 @app.command()
 @with_flags(COMMON)
 def merge(
-    path: Annotated[Path, typer.Argument(metavar="ARTEFACT", help="An artefact whose blocks were done as shards.")],
+    path: Annotated[
+        Path,
+        typer.Argument(
+            metavar="ARTEFACT",
+            help="An artefact whose blocks were done as shards.",
+            autocompletion=completion.any_artefact,
+        ),
+    ],
     given: Given,
 ) -> None:
     """Close an artefact that several shards worked on.
@@ -70,7 +77,10 @@ def prompts_(
 @with_flags(COMMON)
 def presets_(
     given: Given,
-    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Print this preset's file.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="NAME", help="Print this preset's file.", autocompletion=completion.preset_names),
+    ] = None,
 ) -> None:
     """Published recipes, one line each; with NAME its file, to read or to copy as a --config.
 
@@ -102,7 +112,11 @@ def doctor(
     given: Given,
     paths: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="[ARTEFACT]...", help="Hash every file of these, run directories too."),
+        typer.Argument(
+            metavar="[ARTEFACT]...",
+            help="Hash every file of these, run directories too.",
+            autocompletion=completion.any_artefact,
+        ),
     ] = None,
 ) -> None:
     """What works on this machine, what does not, and what to install. With artefacts: whether their bytes are sound.

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from hnmine import options as opt
+from hnmine.cli import completion
 from hnmine.cli.arguments import (
     APPEND,
     COMMON,
@@ -59,7 +60,10 @@ def mine(
     given: Given,
     index: Indexes = [],  # noqa: B006
     hits: Annotated[
-        Path | None, typer.Option("--hits", help="What `search` found: nothing is searched that it has.")
+        Path | None,
+        typer.Option(
+            "--hits", help="What `search` found: nothing is searched that it has.", autocompletion=completion.hits
+        ),
     ] = None,
 ) -> None:
     """Mine candidates with all the evidence about them.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hnmine import options as opt
-from hnmine.cli import show
+from hnmine.cli import completion, show
 from hnmine.cli.arguments import (
     APPEND,
     CHAIN,
@@ -55,7 +55,9 @@ def run(
     only: Annotated[
         str | None,
         typer.Option(
-            "--only", help="This step alone: ingest, bm25, dense, mine, score, filter or export; --shard goes with it."
+            "--only",
+            help="This step alone: ingest, bm25, dense, mine, score, filter or export; --shard goes with it.",
+            autocompletion=completion.steps,
         ),
     ] = None,
 ) -> None:
