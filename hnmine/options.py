@@ -11,7 +11,7 @@ import numbers
 import os
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, TypeVar
@@ -702,11 +702,20 @@ def option_fields(kind: type) -> dict[str, dataclasses.Field[Any]]:
 
 
 def nearest(word: str, known: list[str]) -> str | None:
-    """The known word closest to a mistyped one, or None."""
+    """The known word closest to a mistyped one, whatever their capitals, or None."""
     import difflib
 
-    found = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
-    return found[0] if found else None
+    spelled: dict[str, str] = {}
+    for name in known:
+        spelled.setdefault(name.casefold(), name)
+    found = difflib.get_close_matches(word.casefold(), spelled, n=1, cutoff=0.6)
+    return spelled[found[0]] if found else None
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """`; did you mean 'name'?` of the known word closest to a mistyped one; nothing if none is close."""
+    guess = nearest(word, list(known))
+    return f"; did you mean {guess!r}?" if guess else ""
 
 
 def as_plain(options: Any) -> dict[str, Any]:
