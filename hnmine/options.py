@@ -150,6 +150,14 @@ class Existing(StrEnum):
     KEEP = "keep"
 
 
+class Relabel(StrEnum):
+    """What `filter` does with candidates that somebody calls relevant though they are no known positives."""
+
+    OFF = "off"
+    DROP = "drop"
+    POSITIVE = "positive"
+
+
 class Format(StrEnum):
     """The layouts of a training file."""
 
@@ -561,6 +569,13 @@ class FilterOptions(SampleOptions):
         "Judgments of your own of candidates, as qrels (what the report downloads): grade 0 is known not to be "
         "relevant, whatever a rule guesses; any other is dropped.",
     )
+    relabel: Relabel | None = option(
+        None,
+        "What --labels, a judge or else a reranker calls relevant: drop it, make it a positive, or hear nobody "
+        "[default: drop where a judge was asked].",
+    )
+    relabel_above: float = option(0.9, "A reranker calls relevant what it gives more than this probability.")
+    max_fn_per_query: int = option(7, "Drop all of a query of which more than N candidates are called relevant.")
     max_reuse: int = option(
         0, "A document stays a candidate of at most C queries, a keyed draw of those it survived in."
     )

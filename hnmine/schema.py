@@ -78,6 +78,9 @@ HAS_ANSWER = "has_answer"
 ANSWERS = "answers"
 """The queries' metadata column with the strings that answer them."""
 P_FALSE_NEGATIVE = "p_false_negative"
+CALLED_BY = "called_relevant_by"
+"""Who calls a row relevant that no qrels know as a positive: the column that says so (`grade_NAME`, `score_NAME`), or
+`labels`; null if nobody."""
 
 RANDOM_SOURCE = "random"
 NEAR_SOURCE = "random-near"
