@@ -466,6 +466,9 @@ class JudgeOptions(SampleOptions):
         "0.01:1",
         "LOW:HIGH, ask about candidates whose estimated probability of being a false negative is in this range.",
     )
+    judge_top: int = option(
+        25, "At most N candidates of each query, the most probable false negatives; 25 are one request."
+    )
     price_input: tuple[float, ...] = option((), "What a million tokens of requests cost; one price for each judge.")
     price_output: tuple[float, ...] = option((), "What a million tokens of answers cost; one price for each judge.")
     budget: float | None = option(
