@@ -16,7 +16,6 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from hnmine.core.decide import KNOWN_POSITIVE
 from hnmine.core.pool import Pairs, Pool, unite
 from hnmine.errors import UsageError
 from hnmine.files.artefact import Artefact, Json
@@ -26,7 +25,7 @@ from hnmine.files.remote import as_path
 from hnmine.schema import (
     DOC_ID,
     RANDOM_SOURCE,
-    REASON,
+    RELEVANCE,
     SOURCES,
     VERDICT,
     Kind,
@@ -38,7 +37,7 @@ from hnmine.stages.stage import require_made_from
 Rows = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 _VERDICTS = [verdict.value for verdict in Verdict]
-_COLUMNS = (DOC_ID, VERDICT, REASON, SOURCES)
+_COLUMNS = (DOC_ID, VERDICT, RELEVANCE, SOURCES)
 
 
 class Previous:
@@ -62,6 +61,12 @@ class Previous:
     def _query_rows(self) -> Rows:
         """The collection's row of each query, ascending."""
         return rows_in_order(self._collection.query_ids, pa.array(self._table.query_ids, pa.string()))
+
+    @property
+    def _min_relevance(self) -> int:
+        """The lowest grade of a positive in the earlier round."""
+        mined: Json = self.artefact.plan.get("mined") or {}
+        return int(mined.get("min_relevance", self._collection.min_relevance))
 
     def check(self, query_rows: Rows) -> None:
         """Raise `UsageError` if the earlier round knew none of the queries that are mined now."""
@@ -88,7 +93,8 @@ class Previous:
         keep = np.arange(len(rows)) if excluded is None else np.flatnonzero(~excluded[rows])
         # Random rows fill up what is short, and are drawn anew.
         is_brought = chosen & ~Sources(table[SOURCES]).are(RANDOM_SOURCE)
-        is_made = among(table[VERDICT], Verdict.POSITIVE.value) & ~among(table[REASON], KNOWN_POSITIVE)
+        known = table[RELEVANCE].fill_null(self._min_relevance - 1).to_numpy() >= self._min_relevance
+        is_made = among(table[VERDICT], Verdict.POSITIVE.value) & ~known
         return Round(
             pairs=Pairs(owner=np.repeat(owner, np.diff(offsets))[keep], rows=rows[keep]),
             verdict=codes[verdicts.indices.to_numpy()][keep],
@@ -107,7 +113,7 @@ class Round:
     is_brought: Bools
     """Negatives and reserve, which are candidates again."""
     is_made_positive: Bools
-    """Positives that no judgment of the collection names."""
+    """Positives that the collection's judgments do not name."""
     queries: int
 
     def brought(self) -> Pairs:

@@ -7,15 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 import hnmine
 from hnmine.cli import show
 from hnmine.errors import ArtefactError, UsageError
-from hnmine.files.artefact import Artefact, pretty_json
-from hnmine.hashing import digest_file
+from hnmine.files.artefact import Artefact
 from hnmine.stages.inspect import query, render
 
 OLD, NEW = {"q1": 0, "q2": 90}, {"q1": 40, "q2": 100}
@@ -164,14 +162,17 @@ def test_without_a_search_an_easy_negative_is_replaced_from_the_reserve(root: Pa
 
 
 def test_what_was_made_a_positive_stays_one(root: Path, tmp_path: Path) -> None:
-    relabelled = rewritten(
-        root / "first", tmp_path / "relabelled", "q1", "d010", verdict="positive", reason="relabelled"
-    )
+    labels = tmp_path / "labels.qrels"
+    labels.write_text("q1 0 d010 1\n", encoding="utf-8")
+    relabelled = tmp_path / "relabelled"
+    decide(root / "one", relabelled, labels=str(labels), relabel="positive")
     found = mine(root, tmp_path / "two", "new", top_k=3, previous=str(relabelled))
-    kinds = {row["doc_id"]: (row["is_positive"], row["relevance"]) for row in found["q1"]}
-    assert kinds["d010"] == (True, None)
-    assert kinds["d000"] == (True, 1)
-    assert [d for d, (is_positive, _) in kinds.items() if is_positive] == ["d010", "d000"]
+    kinds = {row["doc_id"]: (row["is_positive"], row["relevance"], row["previous"]) for row in found["q1"]}
+    assert kinds["d010"] == (True, None, "positive")
+    assert [d for d, (is_positive, _, _) in kinds.items() if is_positive] == ["d010", "d000"]
+    decide(tmp_path / "two", tmp_path / "second")
+    third = mine(root, tmp_path / "third", "new", top_k=3, previous=str(tmp_path / "second"))
+    assert [row["doc_id"] for row in third["q1"] if row["is_positive"]] == ["d010", "d000"], "in later rounds too"
     narrowed = mine(
         root, tmp_path / "three", "new", top_k=3, previous=str(relabelled), where="document.doc_id > 'd015'"
     )
@@ -181,25 +182,6 @@ def test_what_was_made_a_positive_stays_one(root: Path, tmp_path: Path) -> None:
     listed.write_text("d010\nd080\n", encoding="utf-8")
     without = mine(root, tmp_path / "four", "new", top_k=3, previous=str(relabelled), exclude_documents=str(listed))
     assert not {"d010", "d080"} & {row["doc_id"] for rows in without.values() for row in rows}
-
-
-def rewritten(decisions: Path, output: Path, query_id: str, doc_id: str, **values: str) -> Path:
-    """The decisions again, with other values in one row."""
-    output.mkdir()
-    rows = pq.read_table(decisions / "part-00000.parquet").to_pylist()
-    for row in rows:
-        if (row["query_id"], row["doc_id"]) == (query_id, doc_id):
-            row.update(values)
-    schema = pq.read_schema(decisions / "part-00000.parquet")
-    pq.write_table(pa.Table.from_pylist(rows, schema), output / "part-00000.parquet")
-    manifest = json.loads((decisions / "manifest.json").read_text())
-    part = manifest["files"]["part-00000.parquet"]
-    part["sha256"] = digest_file(output / "part-00000.parquet")
-    if "bytes" in part:
-        part["bytes"] = (output / "part-00000.parquet").stat().st_size
-    (output / "plan.json").write_bytes((decisions / "plan.json").read_bytes())
-    (output / "manifest.json").write_text(pretty_json(manifest))
-    return output
 
 
 def test_random_rows_are_drawn_anew(root: Path, tmp_path: Path) -> None:

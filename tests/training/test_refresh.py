@@ -124,8 +124,8 @@ def test_what_cannot_be_done_again_is_refused(run: Path, tmp_path: Path) -> None
     hnmine.filter(tmp_path / "mined", tmp_path / "d", options=hnmine.FilterOptions(num_negatives=1, no_margin=True))
     with pytest.raises(UsageError, match="was mined with lists of exclusions"):
         RefreshNegatives(tmp_path / "d", every=1)
-    labels = tmp_path / "labels.jsonl"
-    labels.write_text('{"query_id": "q0", "doc_id": "doc 80", "relevance": 0}\n', encoding="utf-8")
+    labels = tmp_path / "labels.tsv"
+    labels.write_text("query-id\tcorpus-id\tscore\nq0\tdoc 80\t0\n", encoding="utf-8")
     rules = hnmine.FilterOptions(num_negatives=1, no_margin=True, labels=str(labels))
     hnmine.filter(run, tmp_path / "labelled", options=rules)
     with pytest.raises(UsageError, match="was decided with --labels"):
