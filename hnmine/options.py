@@ -331,6 +331,16 @@ class DenseOptions(TextModelOptions):
     )
     vectors: str | None = option(None, "Ready-made document vectors (.npy, .parquet) instead of a model.")
     query_vectors: str | None = option(None, "Ready-made query vectors; goes with --vectors.")
+    keep_documents: str | None = option(
+        None,
+        "Dense index, or run directory, whose document vectors are kept: only the queries are encoded, with a newer "
+        "--model (ADORE).",
+    )
+    compensate_drift: bool = option(
+        False,
+        "With --keep-documents: take the mean way that queries moved between the two models off every query (QDC), for "
+        "a model whose document side was trained too.",
+    )
     name: str | None = option(None, "Name of the index in columns and options [default: its directory's name].")
 
 
@@ -428,6 +438,11 @@ class MineOptions(SampleOptions):
     )
     deepen_from: str | None = option(
         None, "Decisions: mine again, with a larger --top-k, only the queries that got too few negatives there."
+    )
+    previous: str | None = option(
+        None,
+        "Decisions of an earlier round: its negatives and reserve are candidates again, what it made positives stays "
+        "positive, and `filter` tells what changed. With --top-k 0 nothing else is searched for.",
     )
 
 
