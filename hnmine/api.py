@@ -32,6 +32,7 @@ from hnmine.options import (
     Format,
     ImportOptions,
     InputOptions,
+    JudgeOptions,
     LateOptions,
     MineOptions,
     Options,
@@ -56,6 +57,7 @@ from hnmine.stages.index_late import IndexLate
 from hnmine.stages.index_sparse import IndexSparse
 from hnmine.stages.indexes import NamedIndex, named_index
 from hnmine.stages.ingest import Ingest
+from hnmine.stages.judge import Judge
 from hnmine.stages.mine import Mine
 from hnmine.stages.places import (
     collection_of,
@@ -328,6 +330,42 @@ def score(
         input=input or InputOptions(),
         cache=_cache(cache_dir),
         how=how,
+    )
+    return stage.run(as_path(output), how)
+
+
+def prepare_judge(
+    data: Place,
+    candidates: Place,
+    *,
+    options: JudgeOptions,
+    input: InputOptions,
+    cache: Path,
+    answers: Path,
+    how: Execution,
+) -> Judge:
+    """The stage that has language models grade candidates; `answers` is the cache that keeps what they say."""
+    collection = open_collection(str(data), input, cache, how)
+    return Judge(collection, open_artefact(as_path(candidates), Kind.CANDIDATES), options, answers)
+
+
+def judge(
+    data: Place,
+    candidates: Place,
+    output: Place,
+    *,
+    options: JudgeOptions,
+    input: InputOptions | None = None,
+    cache_dir: Place | None = None,
+    how: Execution | None = None,
+) -> Outcome:
+    """Have language models grade the candidates in doubt (`score --judge`): a column of evidence for each judge.
+
+    Answers are kept in the cache as soon as they are there, and never asked for twice.
+    """
+    how, cache = how or Execution(), _cache(cache_dir)
+    stage = prepare_judge(
+        data, candidates, options=options, input=input or InputOptions(), cache=cache, answers=cache, how=how
     )
     return stage.run(as_path(output), how)
 

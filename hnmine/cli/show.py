@@ -68,6 +68,9 @@ def _decisions(counts: Mapping[str, Any]) -> list[str]:
     ]
     if counts.get("spared"):
         found.append(f"spared, known not to be relevant, though against them: {_inline(counts['spared'])}")
+    if called := counts.get("called_relevant"):
+        new = counts["reasons"].get("relabelled", 0)
+        found.append(f"called relevant: {_inline(called)}" + (f"; {new:,} of them are positives now" if new else ""))
     for name, spread in counts["judge_scores"].items():
         if spread:
             found.append(
@@ -79,7 +82,7 @@ def _decisions(counts: Mapping[str, Any]) -> list[str]:
     return found
 
 
-_NOT_DROPS = {"known-positive", "picked", "not-needed", "random-reserve"}
+_NOT_DROPS = {"known-positive", "relabelled", "picked", "not-needed", "random-reserve"}
 
 
 def _inline(values: Mapping[str, Any]) -> str:

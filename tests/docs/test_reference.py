@@ -59,6 +59,7 @@ def test_every_rule_is_on_the_page_in_the_order_in_which_rules_decide() -> None:
         max_agreement=1,
         skip_fused=1,
         max_fn_probability=0.5,
+        relabel="drop",
         max_reuse=1,
     )
     first = RankWindow.reason  # asked for by the drop-in alone, before the rules of the options
@@ -108,6 +109,7 @@ def test_every_preset_is_on_the_page_as_its_file_says_it() -> None:
     "token",
     [
         decide.KNOWN_POSITIVE,
+        decide.RELABELLED,
         decide.PICKED,
         decide.NOT_NEEDED,
         decide.RANDOM_RESERVE,
