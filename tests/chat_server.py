@@ -41,6 +41,7 @@ class Quiet(ThreadingHTTPServer):
     """A client that does not wait for its answer is no news."""
 
     daemon_threads = True
+    request_queue_size = 128
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         pass

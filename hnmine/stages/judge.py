@@ -231,7 +231,7 @@ class Judge(Stage):
         budget = Budget(self._share(block))
         scored, counts = table, dict[str, Json]()
         for chat, prices, answering in zip(self.chats, self.prices, judges, strict=True):
-            tally = Counter[str]({"asked": int(asked.sum())})
+            tally = Counter[str]({"candidates": int(asked.sum()), "unanswered": 0})
             grades = np.full(table.num_rows, -1, np.int64)
             cost, left = 0.0, asked
             for turn in range(TURNS):
@@ -240,7 +240,7 @@ class Judge(Stage):
                 left = np.zeros(table.num_rows, np.bool_)
                 for rows, request, answer in zip(pieces, requests, answering.answers(requests, budget), strict=True):
                     if answer is None:
-                        tally["not_asked"] += len(rows) if turn == 0 else 0
+                        tally["unanswered"] += len(rows) if turn == 0 else 0
                         continue
                     said = grades_of(answer.content, len(rows))
                     grades[rows] = [-1 if grade is None else grade for grade in said]
@@ -249,9 +249,9 @@ class Judge(Stage):
                     tally["requests"] += 1
                     tally["input_tokens"] += answer.input_tokens or 0
                     tally["output_tokens"] += answer.output_tokens or 0
-            tally["no_grade"] = int((asked & (grades < 0)).sum()) - tally["not_asked"]
-            given = {str(grade): int((grades == grade).sum()) for grade in range(len(GRADES))}
-            counts[chat.name] = {**tally, "grades": given, "cost": cost}
+            tally["no_grade"] = int((asked & (grades < 0)).sum()) - tally["unanswered"]
+            given = {f"grade_{grade}": int((grades == grade).sum()) for grade in range(len(GRADES))}
+            counts[f"judge_{chat.name}"] = {**tally, **given, **({"cost": cost} if prices != Prices() else {})}
             column = pa.array(grades.astype(np.int32), pa.int32(), mask=grades < 0)
             scored = scored.append_column(grade_column(chat.name), column)
             asked = grades >= RELEVANT_GRADE
@@ -260,8 +260,17 @@ class Judge(Stage):
             "queries": texts.count,
             "candidates": table.num_rows,
             "null_scores": nulls,
-            "judges": counts,
+            **counts,
         }
+
+    @classmethod
+    def summarise(cls, draft: Draft, counts: Json) -> Json:
+        """Money to a millionth."""
+        for judge in draft.plan["judges"]:
+            own = counts.get(f"judge_{judge['name']}", {})
+            if "cost" in own:
+                own["cost"] = round(own["cost"], 6)
+        return counts
 
     def _share(self, block: Block) -> float | None:
         """The block's share of the budget, by its candidates in doubt: no block depends on how others went."""
