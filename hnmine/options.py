@@ -133,6 +133,21 @@ class Pick(StrEnum):
     INTRA_TEACHER = "intra-teacher"
 
 
+class Write(StrEnum):
+    """What `generate` writes."""
+
+    NEGATIVES = "negatives"
+    QUERIES = "queries"
+
+
+class By(StrEnum):
+    """What writes the texts of `generate`."""
+
+    PERTURB = "perturb"
+    ICT = "ict"
+    LLM = "llm"
+
+
 class Short(StrEnum):
     """What happens to a query with fewer survivors than `--num-negatives`."""
 
@@ -445,6 +460,28 @@ class ScoreOptions(ModelOptions):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GenerateOptions(SampleOptions):
+    """`generate`."""
+
+    by: By | None = option(
+        None,
+        "Who writes: perturb (negatives: a positive with other word order, negation, numbers), ict (queries: a "
+        "sentence out of the document), llm (either) [default: perturb; ict for queries].",
+    )
+    write: Write = option(Write.NEGATIVES, "Negatives for queries that have a positive, or queries for documents.")
+    texts: int | None = option(
+        None,
+        "Negatives a query [default: 4], or queries a document [default: 1].",
+        flags=("--texts", "-n"),
+    )
+    change: tuple[str, ...] = option(
+        (), "perturb: swap, shuffle, negation, number; repeatable, in order of preference [default: all]."
+    )
+    language: str = option("auto", "perturb: language of the negation, as for index bm25.")
+    limit: int | None = option(None, "Write for a keyed sample of N queries, or N documents.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FilterOptions(SampleOptions):
     """`filter`."""
 
@@ -668,6 +705,15 @@ class PushOptions(Options):
     license: str | None = option(
         None, "--push: the licence that the card names, as the Hub calls it, such as cc-by-4.0."
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DownsampleOptions(SampleOptions):
+    """`downsample`."""
+
+    top_k: int = option(250, "Documents of each retriever and query that are kept.", flags=("--top-k", "-k"))
+    run: tuple[str, ...] = option((), "Run(s) to pool: FILE or NAME=FILE, as for mine.")
+    system: tuple[str, ...] = option((), "Run(s) that are measured and do not feed the pool: FILE or NAME=FILE.")
 
 
 def option_fields(kind: type) -> dict[str, dataclasses.Field[Any]]:

@@ -215,11 +215,13 @@ def _preview_stage(
     preview = stage.preview(path) if isinstance(stage, Ingest) else stage.preview(path, how.append)
     show.preview(name, preview, path, terminal)
     estimate = None
-    if preview.left:
+    takes_estimates = "price_per_hour" in given.values
+    if preview.left and takes_estimates:
         with tempfile.TemporaryDirectory(prefix="hnmine-") as folder:
             estimate = forecast.of_stage(stage, Path(folder))
         estimate = estimate.times(preview.left) if estimate is not None else None
-    show.estimate(estimate, given.price_per_hour, terminal, is_done=not preview.left)
+    if takes_estimates:
+        show.estimate(estimate, given.price_per_hour, terminal, is_done=not preview.left)
     told: dict[str, Any] = {}
     if estimate is not None:
         told["estimate"] = estimate.to_json(given.price_per_hour)
@@ -297,6 +299,43 @@ def import_(
         print_json({name: outcome.summary() for name, outcome in outcomes})
     counts = {name: outcome.counts for name, outcome in outcomes}
     fail_if(check_conditions(tuple(given.fail_if)), {**counts, **counts["filter"]})
+
+
+@app.command()
+@with_flags((opt.GenerateOptions, "What is written"), INPUT, COMMON, SHARD, EXECUTOR)
+def generate(data: Data, output: Output, given: Given) -> None:
+    """Write negatives, or queries, that no corpus holds.
+
+    The output has a collection with them, and is DATA for every other command.
+
+    \b
+      hnmine generate beir/scifact -o written
+      hnmine generate beir/scifact -o written --change number --change negation -n 2
+      hnmine generate corpus.jsonl -o asked --write queries
+    """
+    from hnmine import api
+
+    how, terminal = stoppable(given)
+    generation = api.prepare_generate(
+        data,
+        output,
+        options=given.record(opt.GenerateOptions),
+        input=given.record(opt.InputOptions),
+        cache=cache(given),
+        how=how,
+    )
+    if given.dry_run:
+        previews = generation.preview()
+        for name, path, found in previews:
+            show.preview(name, found, path, terminal)
+        if given.json:
+            print_json({name: found.summary() if found else {"path": str(path)} for name, path, found in previews})
+        return
+    outcomes = generation.run(how, lambda name, outcome: show.outcome(name, outcome, terminal))
+    if given.json:
+        print_json({name: outcome.summary() for name, outcome in outcomes})
+    counts = {name: outcome.counts for name, outcome in outcomes}
+    fail_if(check_conditions(tuple(given.fail_if)), {**counts, **counts["generate"]})
 
 
 @index.command("bm25")
@@ -931,6 +970,39 @@ def audit(
         for line in render(report):
             print(line)
     fail_if(check_conditions(tuple(given.fail_if)), report)
+
+
+@app.command()
+@with_flags((opt.DownsampleOptions, "Pool"), INPUT, COMMON, SHARD, EXECUTOR)
+def downsample(
+    data: Data,
+    output: Output,
+    given: Given,
+    candidates: Annotated[
+        list[Path],
+        typer.Option("--candidates", help="Candidates whose retrievers feed the pool, or a run directory; repeatable."),
+    ] = [],  # noqa: B006
+) -> None:
+    """A small corpus to evaluate with: what is judged, and the first k of several retrievers.
+
+    Writes a BEIR directory, and says what systems are worth in it, and in the whole corpus.
+
+    \b
+      hnmine downsample beir/scifact --candidates scifact -k 100 -o scifact-small
+      hnmine downsample trecdl --run bm25=BM25.trec --run splade=SPLADE.trec --system llama=LLAMA.trec -o small
+    """
+    from hnmine import api
+
+    how, terminal = stoppable(given)
+    stage = api.prepare_downsample(
+        data,
+        candidates,
+        options=given.record(opt.DownsampleOptions),
+        input=given.record(opt.InputOptions),
+        cache=cache(given),
+        how=how,
+    )
+    carry_out("downsample", stage, output, given, how, terminal)
 
 
 @app.command()

@@ -9,8 +9,8 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 ORDER = (
-    *("run", "plan", "ingest", "import", "index", "search", "mine", "score", "filter", "export", "merge"),
-    *("inspect", "sweep", "audit", "report"),
+    *("run", "plan", "ingest", "import", "generate", "index", "search", "mine", "score", "filter", "export", "merge"),
+    *("inspect", "sweep", "audit", "report", "downsample"),
     *("presets", "doctor"),
 )
 """The commands as the work goes; others follow in the order of the code."""
