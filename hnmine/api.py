@@ -34,6 +34,7 @@ from hnmine.options import (
     GenerateOptions,
     ImportOptions,
     InputOptions,
+    JudgeOptions,
     LateOptions,
     MineOptions,
     Options,
@@ -61,6 +62,7 @@ from hnmine.stages.index_late import IndexLate
 from hnmine.stages.index_sparse import IndexSparse
 from hnmine.stages.indexes import NamedIndex, named_index
 from hnmine.stages.ingest import Ingest
+from hnmine.stages.judge import Judge
 from hnmine.stages.mine import Mine
 from hnmine.stages.places import (
     collection_of,
@@ -106,10 +108,17 @@ def import_training(
 
 
 def prepare_generate(
-    data: Place, output: Place, *, options: GenerateOptions, input: InputOptions, cache: Path, how: Execution
+    data: Place,
+    output: Place,
+    *,
+    options: GenerateOptions,
+    input: InputOptions,
+    cache: Path,
+    answers: Path,
+    how: Execution,
 ) -> Generation:
-    """The steps that write texts for DATA and make a collection with them."""
-    return Generation(open_collection(str(data), input, cache, how), as_path(output), options)
+    """The steps that write texts for DATA and make a collection with them; answers of models are kept in `answers`."""
+    return Generation(open_collection(str(data), input, cache, how), as_path(output), options, answers)
 
 
 def generate(
@@ -134,6 +143,7 @@ def generate(
         options=options or GenerateOptions(),
         input=input or InputOptions(),
         cache=_cache(cache_dir),
+        answers=_cache(cache_dir),
         how=how,
     )
     return found.run(how, report or (lambda name, outcome: None))
@@ -367,6 +377,42 @@ def score(
         input=input or InputOptions(),
         cache=_cache(cache_dir),
         how=how,
+    )
+    return stage.run(as_path(output), how)
+
+
+def prepare_judge(
+    data: Place,
+    candidates: Place,
+    *,
+    options: JudgeOptions,
+    input: InputOptions,
+    cache: Path,
+    answers: Path,
+    how: Execution,
+) -> Judge:
+    """The stage that has language models grade candidates; `answers` is the cache that keeps what they say."""
+    collection = open_collection(str(data), input, cache, how)
+    return Judge(collection, open_artefact(as_path(candidates), Kind.CANDIDATES), options, answers)
+
+
+def judge(
+    data: Place,
+    candidates: Place,
+    output: Place,
+    *,
+    options: JudgeOptions,
+    input: InputOptions | None = None,
+    cache_dir: Place | None = None,
+    how: Execution | None = None,
+) -> Outcome:
+    """Have language models grade the candidates in doubt (`score --judge`): a column of evidence for each judge.
+
+    Answers are kept in the cache as soon as they are there, and never asked for twice.
+    """
+    how, cache = how or Execution(), _cache(cache_dir)
+    stage = prepare_judge(
+        data, candidates, options=options, input=input or InputOptions(), cache=cache, answers=cache, how=how
     )
     return stage.run(as_path(output), how)
 

@@ -11,7 +11,7 @@ import numbers
 import os
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, TypeVar
@@ -479,6 +479,47 @@ class GenerateOptions(SampleOptions):
     )
     language: str = option("auto", "perturb: language of the negation, as for index bm25.")
     limit: int | None = option(None, "Write for a keyed sample of N queries, or N documents.")
+    model: str | None = option(
+        None, "llm: URL#MODEL, or MODEL at OPENAI_BASE_URL, any OpenAI-compatible server (key: OPENAI_API_KEY)."
+    )
+    prompt: str | None = option(
+        None,
+        "llm: a TOML file, or a name that `hnmine prompts` lists, such as negatives-from-query, which shows the model "
+        "no positive [default: negatives, or queries].",
+    )
+    price_input: float | None = option(None, "llm: what a million tokens of requests cost.")
+    price_output: float | None = option(None, "llm: what a million tokens of answers cost.")
+    budget: float | None = option(
+        None, "llm: the most that all answers of this output may cost; what it does not pay for is not asked."
+    )
+    requests_per_minute: int | None = option(None, "llm: requests a minute of all processes of this cache directory.")
+    tokens_per_minute: int | None = option(None, "llm: tokens a minute, of requests and the longest answers together.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgeOptions(SampleOptions):
+    """`score --judge`."""
+
+    judge: tuple[str, ...] = option(
+        (),
+        "Ask a language model at an OpenAI-compatible server, instead of a reranker: [NAME=]URL#MODEL, or "
+        "[NAME=]MODEL at OPENAI_BASE_URL (key: OPENAI_API_KEY). A second one sees what the first called relevant.",
+    )
+    prompt: str = option("relevance", "Prompt: a TOML file, or a name that `hnmine prompts` lists.")
+    judge_window: str = option(
+        "0.01:1",
+        "LOW:HIGH, ask about candidates whose estimated probability of being a false negative is in this range.",
+    )
+    price_input: tuple[float, ...] = option((), "What a million tokens of requests cost; one price for each judge.")
+    price_output: tuple[float, ...] = option((), "What a million tokens of answers cost; one price for each judge.")
+    budget: float | None = option(
+        None, "The most that all answers of this output may cost; what it does not pay for is not asked."
+    )
+    requests_per_minute: int | None = option(None, "Requests a minute of all processes of this cache directory.")
+    tokens_per_minute: int | None = option(None, "Tokens a minute, of requests and the longest answers together.")
+    judge_import: str | None = option(
+        None, "Ask nobody: take these results of an OpenAI batch (JSONL), and the answers that are there already."
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -722,11 +763,20 @@ def option_fields(kind: type) -> dict[str, dataclasses.Field[Any]]:
 
 
 def nearest(word: str, known: list[str]) -> str | None:
-    """The known word closest to a mistyped one, or None."""
+    """The known word closest to a mistyped one, whatever their capitals, or None."""
     import difflib
 
-    found = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
-    return found[0] if found else None
+    spelled: dict[str, str] = {}
+    for name in known:
+        spelled.setdefault(name.casefold(), name)
+    found = difflib.get_close_matches(word.casefold(), spelled, n=1, cutoff=0.6)
+    return spelled[found[0]] if found else None
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """`; did you mean 'name'?` of the known word closest to a mistyped one; nothing if none is close."""
+    guess = nearest(word, list(known))
+    return f"; did you mean {guess!r}?" if guess else ""
 
 
 def as_plain(options: Any) -> dict[str, Any]:

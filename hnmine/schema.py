@@ -99,6 +99,11 @@ RERANKER = "reranker"
 NO_RETRIEVERS = frozenset({RERANKER, IMPORTED})
 """Origins of scores by which nothing was searched."""
 
+GRADES = ("not relevant", "related", "relevant", "answers the query fully")
+"""What a judge says of a candidate, by its grade; null is no say: not asked, or no answer."""
+RELEVANT_GRADE = 2
+"""The lowest of them that calls a candidate relevant."""
+
 FUSED = "fused"
 """What `--rank-by` calls the order fused from all retrievers' ranks."""
 
@@ -116,6 +121,11 @@ def score_column(name: str) -> str:
 def scored_column(name: str) -> str:
     """The candidates column that says whether a row was scored by the reranker called `name`, if not all were."""
     return f"scored_{name}"
+
+
+def grade_column(name: str) -> str:
+    """The candidates column (int32, null) with the grades that the judge called `name` gave, of `GRADES`."""
+    return f"grade_{name}"
 
 
 def sim_positive_column(name: str) -> str:

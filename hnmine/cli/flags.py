@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import typer
 
+from hnmine.cli import completion
 from hnmine.cli.guard import guarded
 from hnmine.options import from_mapping, option, option_fields
 
@@ -103,6 +104,7 @@ def parameter(name: str, hint: Any, field: dataclasses.Field[Any], panel: str) -
         show_default=_shown(default),
         show_envvar=False,
         metavar=metavar,
+        autocompletion=completion.OF_OPTIONS.get(name),
     )
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=info, annotation=hint)
 

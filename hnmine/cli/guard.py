@@ -33,12 +33,17 @@ def guarded(function: Callable[..., None]) -> Callable[..., None]:
             print("interrupted; finished blocks are saved: run the same command again", file=sys.stderr)
             raise typer.Exit(INTERRUPTED) from None
         except HnmineError as error:
-            print(f"hnmine: {error.render()}", file=sys.stderr)
+            tell(error)
             raise typer.Exit(error.exit_code) from None
         except OSError as error:
             stop_for_storage(error)
 
     return call
+
+
+def tell(error: HnmineError) -> None:
+    """What is wrong, what was expected and what to do, on standard error."""
+    print(f"hnmine: {error.render()}", file=sys.stderr)
 
 
 def reader_gone() -> NoReturn:
@@ -58,7 +63,7 @@ def stop_for_storage(error: OSError) -> NoReturn:
         with storage_errors(Path(str(error.filename or "output"))):
             raise error
     except StorageError as named:
-        print(f"hnmine: {named.render()}", file=sys.stderr)
+        tell(named)
         discard_output()
         raise typer.Exit(named.exit_code) from None
 

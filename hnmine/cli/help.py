@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
+
+from hnmine.cli.guard import tell
+from hnmine.cli.usage import PARSER_ERROR, explain, is_help
 
 ORDER = (
     *("run", "plan", "ingest", "import", "generate", "index", "search", "mine", "score", "filter", "export", "merge"),
@@ -58,7 +62,24 @@ class GroupedCommand(TyperCommand):
 
 
 class OrderedGroup(TyperGroup):
-    """A group whose help lists the commands in the order of the work."""
+    """A group whose help lists the commands in the order of the work, and whose wrong turns are answered."""
+
+    def main(self, args: Sequence[str] | None = None, *rest: Any, standalone_mode: bool = True, **extra: Any) -> Any:
+        """Run a command line; one that cannot be read is answered in hnmine's own words, exit 2."""
+        arguments = list(sys.argv[1:] if args is None else args)
+        if arguments[:1] == ["help"]:  # as of git, cargo, docker
+            arguments = [*arguments[1:], "--help"]
+        if not standalone_mode:
+            return super().main(arguments, *rest, standalone_mode=False, **extra)
+        try:
+            code = super().main(arguments, *rest, standalone_mode=False, **extra)
+        except PARSER_ERROR as error:
+            if is_help(error):
+                error.show()  # type: ignore[attr-defined]
+            else:
+                tell(explain(error, self, arguments))
+            sys.exit(error.exit_code)  # type: ignore[attr-defined]
+        sys.exit(code if isinstance(code, int) else 0)
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Options without their variables, then the commands."""

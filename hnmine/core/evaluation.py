@@ -29,7 +29,7 @@ def ndcg(owner: Ints, gains: Floats, judged_owner: Ints, judged_gains: Floats, q
 def _discounted(owner: Ints, gains: Floats, queries: int) -> Floats:
     place = np.arange(len(owner)) - np.searchsorted(owner, owner, side="left")
     weights = np.where(place < DEPTH, np.maximum(gains, 0.0) / np.log2(place + 2.0), 0.0)
-    return np.bincount(owner, weights=weights, minlength=queries)
+    return np.asarray(np.bincount(owner, weights=weights, minlength=queries), np.float64)
 
 
 def kendall_tau(first: Sequence[float], second: Sequence[float]) -> float | None:

@@ -227,6 +227,7 @@ class Filter(Stage):
         return {
             "options": {**as_plain(self.options), "labels": self.labels.digest if self.labels else None},
             "scores": [s.to_plan() for s in self.table.scores],
+            **self.table.judges_to_plan(),
             "judge_by": self.judge.name if self.judge else None,
             "rank_by": self.rank_by.name if self.rank_by else None,
             "in_force": {

@@ -30,8 +30,8 @@ from hnmine.stages.writing import Asked, NegativeWriter, Passage, QueryWriter, W
 
 DOCUMENT_PREFIX, QUERY_PREFIX = "written-", "asked-"
 """Of the ids of what was written, which are hashes of the texts."""
-TEXTS = 4
-"""Negatives of a query, when nobody says: one by each change."""
+_SAMPLED = 100
+"""Queries, or documents, by whose requests an estimate goes."""
 
 _NEGATIVES = pa.schema(
     {
@@ -69,6 +69,7 @@ class _Generate(Stage):
         self.collection = collection
         self.options = options
         self.by = str(options.by)
+        self.number = number_of(options)
         self.writer: Any = writer
         self.block = block_size(writer.block)
         ids = collection.doc_ids if options.write is Write.QUERIES else collection.query_ids
@@ -90,6 +91,17 @@ class _Generate(Stage):
         """Blocks of as many queries, or documents, as the writer likes."""
         return cut(len(self.rows), self.block, "written")
 
+    def sizes(self) -> Json:
+        """Queries or documents, the most texts there can be, and what a model would take."""
+        sample = np.unique(np.linspace(0, len(self.rows), min(_SAMPLED, len(self.rows)), endpoint=False).astype(int))
+        costs = self.writer.costs(self._tasks(self.rows[sample]), len(self.rows) / max(len(sample), 1))
+        return {self.unit: len(self.rows), "texts_at_most": len(self.rows) * self.number, **costs}
+
+    def notes(self) -> Json:
+        """The writer's."""
+        found: Json = self.writer.notes()
+        return found
+
     def work(self, block: Block, draft: Draft) -> None:
         """Write the texts of one block."""
         start = block.index * self.block
@@ -103,12 +115,19 @@ class _Generate(Stage):
         draft.commit(block.name, {name: rows}, numbers | {"by": dict(by), "refused": dict(refused)})
 
     @abstractmethod
+    def _tasks(self, rows: Rows) -> Sequence[Any]:
+        """What the writer is handed of the queries, or documents, in the given rows."""
+
+    @abstractmethod
     def _written(self, rows: Rows, counts: Counter[str], refused: Counter[str]) -> Iterator[dict[str, Any]]:
         """A row of the table for each text; why others are refused, and what else there is to count."""
 
     def _is_known(self, key: int) -> bool:
         place = int(np.searchsorted(self._known, np.uint64(key)))
         return place < len(self._known) and int(self._known[place]) == key
+
+    def _share(self, rows: Rows) -> float:
+        return len(rows) / len(self.rows)
 
     def _passages(self, rows: Rows) -> list[Passage]:
         found = self.collection.documents.take(rows, [DOC_ID, TITLE, TEXT]).to_pylist()
@@ -124,15 +143,10 @@ class GenerateNegatives(_Generate):
     def __init__(self, collection: Collection, options: GenerateOptions, writer: NegativeWriter) -> None:
         rows = queries_with_positives(collection.qrels, collection.min_relevance)
         super().__init__(collection, options, writer, rows)
-        self.number = TEXTS if options.texts is None else options.texts
-
-    def sizes(self) -> Json:
-        """Queries, and the most texts there can be."""
-        return {"queries": len(self.rows), "texts_at_most": len(self.rows) * self.number}
 
     def _written(self, rows: Rows, counts: Counter[str], refused: Counter[str]) -> Iterator[dict[str, Any]]:
-        asked = self._asked(rows)
-        for one, texts in zip(asked, self.writer.write(asked), strict=True):
+        asked = self._tasks(rows)
+        for one, texts in zip(asked, self.writer.write(asked, self._share(rows)), strict=True):
             if texts is None:
                 counts["queries_not_asked"] += 1
                 continue
@@ -151,7 +165,7 @@ class GenerateNegatives(_Generate):
                 yield self._row(one, text, key)
             counts["queries_short"] += written < self.number
 
-    def _asked(self, rows: Rows) -> list[Asked]:
+    def _tasks(self, rows: Rows) -> list[Asked]:
         """The queries with their positives, the best grade first, of equal ones in a keyed order."""
         judged = self.collection.qrels.of(rows)
         judged = judged.take(judged.grades >= self.collection.min_relevance)
@@ -187,15 +201,13 @@ class GenerateQueries(_Generate):
 
     def __init__(self, collection: Collection, options: GenerateOptions, writer: QueryWriter) -> None:
         super().__init__(collection, options, writer, np.arange(len(collection.documents)))
-        self.number = options.texts or 1
 
-    def sizes(self) -> Json:
-        """Documents, and the most queries there can be."""
-        return {"documents": len(self.rows), "texts_at_most": len(self.rows) * self.number}
+    def _tasks(self, rows: Rows) -> list[Passage]:
+        return self._passages(rows)
 
     def _written(self, rows: Rows, counts: Counter[str], refused: Counter[str]) -> Iterator[dict[str, Any]]:
-        passages = self._passages(rows)
-        for passage, found in zip(passages, self.writer.write(passages), strict=True):
+        passages = self._tasks(rows)
+        for passage, found in zip(passages, self.writer.write(passages, self._share(rows)), strict=True):
             if found is None:
                 counts["documents_not_asked"] += 1
                 continue
@@ -218,6 +230,13 @@ class GenerateQueries(_Generate):
                     TEXT_KEY: key,
                 }
             counts["documents_without_query"] += not written
+
+
+def number_of(options: GenerateOptions) -> int:
+    """How many texts a query, or a document, gets: by default a negative of each change, or one query."""
+    if options.texts is not None:
+        return options.texts
+    return 1 if options.write is Write.QUERIES else 4
 
 
 def _key(title: str, text: str) -> int:

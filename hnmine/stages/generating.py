@@ -15,18 +15,24 @@ from hnmine.files.remote import is_there
 from hnmine.options import By, GenerateOptions, InputOptions, Write
 from hnmine.schema import Kind
 from hnmine.stages.chain import INGEST, Step
-from hnmine.stages.generate import GenerateNegatives, GenerateQueries, require_any
+from hnmine.stages.generate import GenerateNegatives, GenerateQueries, number_of, require_any
 from hnmine.stages.ingest import Ingest
+from hnmine.stages.llm_writers import LlmNegatives, LlmQueries
 from hnmine.stages.places import COLLECTION, GENERATED
 from hnmine.stages.stage import Outcome, Preview
 from hnmine.stages.writing import Cloze, Perturber
+
+_OF_MODELS = (
+    *("model", "prompt", "price_input", "price_output", "budget"),
+    *("requests_per_minute", "tokens_per_minute"),
+)
 
 
 class Generation:
     """The steps that make a directory with the texts (`generated`) and the collection that has them."""
 
-    def __init__(self, collection: Collection, directory: Path, options: GenerateOptions) -> None:
-        """Raises `UsageError` for options that do not go together."""
+    def __init__(self, collection: Collection, directory: Path, options: GenerateOptions, answers: Path) -> None:
+        """`answers` is where those of a model are kept. Raises `UsageError` for options that do not go together."""
         is_asking = options.write is Write.QUERIES
         by = options.by or (By.ICT if is_asking else By.PERTURB)
         if by is By.PERTURB and is_asking:
@@ -37,10 +43,13 @@ class Generation:
             )
         if by is not By.PERTURB and (options.change or options.language != "auto"):
             raise UsageError(f"--change and --language are for --by perturb, not for {by}")
+        alone = [name for name in _OF_MODELS if getattr(options, name) is not None]
+        if by is not By.LLM and alone:
+            raise UsageError(f"--{alone[0].replace('_', '-')} goes with --by llm, not with {by}")
         if options.texts is not None and options.texts < 1:
             raise UsageError(f"--texts {options.texts}: at least 1")
         self.directory = directory
-        self.stage = _stage(collection, replace(options, by=by))
+        self.stage = _stage(collection, replace(options, by=by), answers)
 
     def steps(self) -> Iterator[Step]:
         """Write, then ingest; the second needs the artefact of the first."""
@@ -80,7 +89,10 @@ class Generation:
         return found
 
 
-def _stage(collection: Collection, options: GenerateOptions) -> GenerateNegatives | GenerateQueries:
+def _stage(collection: Collection, options: GenerateOptions, answers: Path) -> GenerateNegatives | GenerateQueries:
+    number = number_of(options)
     if options.write is Write.QUERIES:
-        return GenerateQueries(collection, options, Cloze(options))
-    return GenerateNegatives(collection, options, Perturber(collection, options))
+        asking = LlmQueries(collection, options, answers, number) if options.by is By.LLM else None
+        return GenerateQueries(collection, options, asking or Cloze(options.seed, number))
+    writing = LlmNegatives(collection, options, answers, number) if options.by is By.LLM else None
+    return GenerateNegatives(collection, options, writing or Perturber(collection, options))

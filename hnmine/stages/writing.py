@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from hnmine.core.cloze import cloze
 from hnmine.core.perturb import CHANGES
@@ -29,6 +29,10 @@ class Passage:
     doc_id: str
     title: str
     text: str
+
+    def whole(self, separator: str) -> str:
+        """Title, separator and text; just the one that is there when the other is empty."""
+        return separator.join(part for part in (self.title, self.text) if part)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,40 +62,46 @@ class Questions:
     rest: str | None = None
 
 
-class NegativeWriter(ABC):
+class Writer(ABC):
+    """What all writers tell of themselves."""
+
+    block: ClassVar[int]
+    """Queries, or documents, a block."""
+
+    @abstractmethod
+    def facts(self) -> Json:
+        """All that decides what is written beside the options, for the plan."""
+
+    def counts(self) -> Json:
+        """What the last `write` came to beside its texts, for the manifest."""
+        return {}
+
+    def costs(self, asked: Sequence[Any], scale: float) -> Json:
+        """What it takes to write for `scale` times as many as these, for `--dry-run`."""
+        return {}
+
+    def notes(self) -> Json:
+        """What a person should be told."""
+        return {}
+
+
+class NegativeWriter(Writer):
     """Writes negatives. The caller refuses what is none, and takes as many as it wants."""
 
-    block: ClassVar[int]
-
     @abstractmethod
-    def facts(self) -> Json:
-        """All that decides what is written, for the plan."""
+    def write(self, asked: Sequence[Asked], share: float) -> Iterator[Iterator[Written] | None]:
+        """For each query texts in the order in which they are to be taken; None where nobody was asked.
 
-    @abstractmethod
-    def write(self, asked: Sequence[Asked]) -> Iterator[Iterator[Written] | None]:
-        """For each query texts in the order in which they are to be taken; None where the writer was not asked."""
-
-    def counts(self) -> Json:
-        """What the last `write` came to beside its texts, for the manifest."""
-        return {}
+        `share` is the part of all queries that these are, and of a budget that they may use.
+        """
 
 
-class QueryWriter(ABC):
+class QueryWriter(Writer):
     """Writes queries that a document answers."""
 
-    block: ClassVar[int]
-
     @abstractmethod
-    def facts(self) -> Json:
-        """All that decides what is written, for the plan."""
-
-    @abstractmethod
-    def write(self, passages: Sequence[Passage]) -> Iterator[Questions | None]:
-        """For each document its queries; None where the writer was not asked."""
-
-    def counts(self) -> Json:
-        """What the last `write` came to beside its texts, for the manifest."""
-        return {}
+    def write(self, passages: Sequence[Passage], share: float) -> Iterator[Questions | None]:
+        """For each document its queries; None where nobody was asked. `share` as for `NegativeWriter`."""
 
 
 class Perturber(NegativeWriter):
@@ -119,7 +129,7 @@ class Perturber(NegativeWriter):
         """Changes in their order, and the language of the negation."""
         return {"changes": list(self.changes), "language": self.language}
 
-    def write(self, asked: Sequence[Asked]) -> Iterator[Iterator[Written]]:
+    def write(self, asked: Sequence[Asked], share: float) -> Iterator[Iterator[Written]]:
         """Each change of the first positive, then of the next."""
         return map(self._texts, asked)
 
@@ -140,15 +150,15 @@ class Cloze(QueryWriter):
 
     block = COMPUTED
 
-    def __init__(self, options: GenerateOptions) -> None:
-        self.seed = options.seed
-        self.number = options.texts or 1
+    def __init__(self, seed: int, number: int) -> None:
+        self.seed = seed
+        self.number = number
 
     def facts(self) -> Json:
         """Nothing but the options decides."""
         return {}
 
-    def write(self, passages: Sequence[Passage]) -> Iterator[Questions]:
+    def write(self, passages: Sequence[Passage], share: float) -> Iterator[Questions]:
         """Keyed draws of each document's sentences."""
         for one in passages:
             queries, rest = cloze(one.text, self.number, partial(keyed_hash, self.seed, "ict", one.doc_id))

@@ -85,20 +85,53 @@ def test_options_of_run_stand_in_groups() -> None:
 @pytest.mark.parametrize(
     ("line", "wanted"),
     [
-        ("rnu stdlib", "'run'"),
-        ("index bm52 x -o y", "'bm25'"),
-        ("run stdlib -o x --num-negative 3", "--num-negatives"),
-        ("run stdlib -o x --short rlax", "'relax'"),
+        ("rnu stdlib", "no command 'rnu'; did you mean 'run'?"),
+        ("rnu stdlib", "try: hnmine run stdlib"),
+        ("index bm52 x -o y", "try: hnmine index bm25 x -o y"),
+        ("bm25 x -o y", "try: hnmine index bm25 x -o y"),
+        ("stdlib -o y", "try: hnmine run stdlib -o y"),
+        ("index stdlib -o y", "try: hnmine index bm25 stdlib -o y"),
+        ("version", "try: hnmine --version"),
+        ("help rnu", "did you mean 'run'?"),
+        ("run stdlib -o x --num-negative 3", "run has no option --num-negative; did you mean --num-negatives?"),
+        ("run stdlib -o x --num_negatives 3", "did you mean --num-negatives?"),
+        ("filter x -o y --top-k 3", "filter has no option --top-k; it is one of search, mine, run, plan"),
+        ("run stdlib -o x --short rlax", "--short rlax: no such choice; did you mean 'relax'?"),
+        ("run stdlib -o x --short=rlax", "expected: one of keep, drop, relax, random"),
+        ("run stdlib -o x --format FlagEmbeding", "did you mean 'flagembedding'?"),
+        ("run stdlib -o x -n five", "--num-negatives five: not a whole number"),
+        ("run stdlib -o x --relative-margin 5%", "try: --relative-margin 0.05"),
+        ("run stdlib -o x --relative-margin much", "--relative-margin much: not a number"),
         ("run stdlib", "-o OUTPUT missing"),
+        ("run stdlib -o", "-o: OUTPUT missing"),
+        ("run stdlib y", "try: -o y, if that is where the output goes"),
+        ("run stdlib y -o z", "run takes DATA alone: what is y?"),
+        ("mine stdlib", "expected: such as hnmine mine "),
+        ("export", "DECISIONS missing"),
         ("mine stdlib -o x --shard 5/5", "--shard 5/5"),
     ],
 )
-def test_typos_are_answered_with_the_nearest_word(line: str, wanted: str, tmp_path: Path, monkeypatch: Any) -> None:
+def test_what_cannot_be_read_is_answered_with_what_to_do(
+    line: str, wanted: str, tmp_path: Path, monkeypatch: Any
+) -> None:
     monkeypatch.chdir(tmp_path)
     done = call(*line.split())
     assert done.exit_code == 2
     assert wanted in done.output
+    assert done.output.startswith("hnmine: ")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_wrong_value_of_a_variable_is_shown() -> None:
+    done = CliRunner().invoke(
+        app, ["run", "stdlib", "-o", "x"], prog_name="hnmine", env={"HNMINE_RUN_FORMAT": "tripel"}
+    )
+    assert (done.exit_code, "--format tripel: no such choice; did you mean 'triplet'?" in done.output) == (2, True)
+
+
+def test_help_is_a_command_too() -> None:
+    assert call("help").output == call("--help").output
+    assert call("help", "index", "dense").output == call("index", "dense", "--help").output
 
 
 def collection(place: Path) -> Path:

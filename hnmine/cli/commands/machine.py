@@ -1,0 +1,141 @@
+"""Everything around the work: `merge`, `presets`, `doctor`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hnmine.cli import completion, show
+from hnmine.cli.arguments import COMMON
+from hnmine.cli.carry_out import cache, execution
+from hnmine.cli.flags import Given, with_flags
+from hnmine.cli.root import app
+from hnmine.cli.terminal import check_conditions, fail_if, print_json
+from hnmine.errors import ArtefactError
+
+
+@app.command()
+@with_flags(COMMON)
+def merge(
+    path: Annotated[
+        Path,
+        typer.Argument(
+            metavar="ARTEFACT",
+            help="An artefact whose blocks were done as shards.",
+            autocompletion=completion.any_artefact,
+        ),
+    ],
+    given: Given,
+) -> None:
+    """Close an artefact that several shards worked on.
+
+    \b
+      hnmine merge scifact/candidates
+    """
+    from hnmine import api
+
+    _, terminal = execution(given)
+    artefact = api.merge(path)
+    terminal.say(f"merged: {path}")
+    for line in show.lines(str(artefact.kind), artefact.counts):
+        terminal.say(f"  {line}")
+    if given.json:
+        print_json({"kind": str(artefact.kind), "path": str(path), "counts": artefact.counts})
+    fail_if(check_conditions(tuple(given.fail_if)), artefact.counts)
+
+
+@app.command("prompts")
+@with_flags(COMMON)
+def prompts_(
+    given: Given,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Print this prompt's file.")] = None,
+) -> None:
+    """Prompts for language models, one line each; with NAME its file, to copy and change for --prompt.
+
+    \b
+      hnmine prompts
+      hnmine prompts relevance > mine.toml
+    """
+    from hnmine import prompts
+
+    execution(given)
+    if name is not None:
+        print(prompts.text(name), end="")
+        return
+    found = {known: prompts.summary(known) for known in prompts.names()}
+    if given.json:
+        print_json(found)
+        return
+    width = max(len(known) for known in found)
+    for known, line in found.items():
+        print(f"{known:<{width}}  {line}")
+
+
+@app.command("presets")
+@with_flags(COMMON)
+def presets_(
+    given: Given,
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="NAME", help="Print this preset's file.", autocompletion=completion.preset_names),
+    ] = None,
+) -> None:
+    """Published recipes, one line each; with NAME its file, to read or to copy as a --config.
+
+    \b
+      hnmine presets
+      hnmine presets simans
+    """
+    from hnmine import presets
+
+    execution(given)
+    if name is not None:
+        if given.json:
+            print_json(presets.read(name))
+        else:
+            print(presets.text(name), end="")
+        return
+    found = {known: presets.summary(known) for known in presets.names()}
+    if given.json:
+        print_json(found)
+        return
+    width = max(len(known) for known in found)
+    for known, line in found.items():
+        print(f"{known:<{width}}  {line}")
+
+
+@app.command()
+@with_flags(COMMON)
+def doctor(
+    given: Given,
+    paths: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="[ARTEFACT]...",
+            help="Hash every file of these, run directories too.",
+            autocompletion=completion.any_artefact,
+        ),
+    ] = None,
+) -> None:
+    """What works on this machine, what does not, and what to install. With artefacts: whether their bytes are sound.
+
+    Other commands hash a file that has not changed since only once; this one hashes all of them.
+
+    \b
+      hnmine doctor
+      hnmine doctor scifact/collection runs/first
+    """
+    from hnmine.stages.doctor import examine, examine_files
+
+    execution(given)
+    findings = examine_files(paths) if paths else examine(cache(given))
+    if given.json:
+        print_json([{"name": f.name, "ok": f.ok, "text": f.text} for f in findings])
+    else:
+        for finding in findings:
+            print(f"{'ok ' if finding.ok else '-- '} {finding.name}: {finding.text}")
+    damaged = [finding.name for finding in findings if not finding.ok]
+    if paths and damaged:
+        raise ArtefactError(f"not sound: {', '.join(damaged)}", remedy="make them again with --overwrite")
