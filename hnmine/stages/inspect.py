@@ -20,6 +20,7 @@ from hnmine.files.candidates import CandidatesTable, floats, keyed_draws, names_
 from hnmine.files.collection import rows_of
 from hnmine.options import nearest
 from hnmine.schema import (
+    CALLED_BY,
     DOC_ID,
     FUSED,
     IS_POSITIVE,
@@ -204,7 +205,7 @@ def _render_query(found: Json, width: int) -> Iterator[str]:
 def _facts(row: dict[str, Any]) -> Iterator[str]:
     if VERDICT in row:
         verdict = row[VERDICT] + (f" {row[PICK_RANK]}" if row[PICK_RANK] else "")
-        yield f"{verdict:<11} {row[REASON]:<22}"
+        yield f"{verdict:<11} {row[REASON]:<22}" + (f" by {row[CALLED_BY]}" if row.get(CALLED_BY) else "")
     else:
         yield "positive   " if row["is_positive"] else "candidate  "
     yield f"[{row[DOC_ID]}]"
