@@ -555,7 +555,7 @@ def merge(path: Place) -> Artefact:
         Kind.SPARSE_INDEX: IndexSparse,
         Kind.LATE_INDEX: IndexLate,
         Kind.HITS: Search,
-        Kind.CANDIDATES: Score if "reranker" in draft.plan else Mine,
+        Kind.CANDIDATES: Score if "reranker" in draft.plan else Judge if "prompt" in draft.plan else Mine,
         Kind.DECISIONS: Filter,
         Kind.EXPORT: Export,
     }

@@ -22,6 +22,7 @@ from hnmine.options import nearest
 from hnmine.schema import (
     DOC_ID,
     FUSED,
+    GRADES,
     IS_POSITIVE,
     P_FALSE_NEGATIVE,
     PICK_RANK,
@@ -30,6 +31,7 @@ from hnmine.schema import (
     VERDICT,
     Kind,
     Verdict,
+    grade_column,
     rank_column,
     score_column,
 )
@@ -212,6 +214,10 @@ def _facts(row: dict[str, Any]) -> Iterator[str]:
         yield f"{name} {'-' if score is None else f'{score:.3f}'}" + (f" #{rank}" if rank else "")
     if row.get(rank_column(FUSED)) is not None and score_column(FUSED) not in row:
         yield f"{FUSED} #{row[rank_column(FUSED)]}"
+    for name in (
+        key.removeprefix("grade_") for key, grade in row.items() if key.startswith("grade_") and grade is not None
+    ):
+        yield f"{name}: {GRADES[row[grade_column(name)]]}"
     if row.get(P_FALSE_NEGATIVE) is not None:
         why = ", ".join(f"{name} {value:+.1f}" for name, value in row.get(WHY, {}).items())
         yield f"false negative {row[P_FALSE_NEGATIVE]:.0%}" + (f" ({why})" if why else "")
