@@ -58,6 +58,7 @@ from hnmine.schema import (
     NO_RETRIEVERS,
     P_FALSE_NEGATIVE,
     PICK_RANK,
+    PREVIOUS,
     QUERY_ID,
     RANDOM_SOURCE,
     REASON,
@@ -79,6 +80,7 @@ from hnmine.schema import (
 )
 from hnmine.stages.deepen import mined_with
 from hnmine.stages.mine import default_rank_by
+from hnmine.stages.round_changes import changes, summary
 from hnmine.stages.rule_inputs import RuleColumns, check_rules, dense_index, require_evidence
 from hnmine.stages.stage import Stage, block_size, cut, require_made_from
 from hnmine.stages.until import partial_score, require_same_rules
@@ -343,6 +345,7 @@ class Filter(Stage):
             is_scored = table[scored_column(self.partial.name)].to_numpy(zero_copy_only=False)
             decisions.reason[np.isin(decisions.reason, reading) & ~is_scored] = NOT_SCORED
         negative = decisions.verdict == Verdict.NEGATIVE.value
+        p_false_negative = self.guard.probability(evidence)
         epoch = (decisions.pick_rank - 1) % self.options.epochs + 1
         decided = (
             table.append_column(VERDICT, _words(decisions.verdict))
@@ -350,19 +353,21 @@ class Filter(Stage):
             .append_column(PICK_RANK, pa.array(decisions.pick_rank, pa.int32(), mask=decisions.pick_rank == 0))
             .append_column(EPOCH, pa.array(epoch, pa.int32(), mask=~negative))
             .append_column(STEP, _words(decisions.step))
-            .append_column(P_FALSE_NEGATIVE, nullable_floats(self.guard.probability(evidence)))
+            .append_column(P_FALSE_NEGATIVE, nullable_floats(p_false_negative))
         )
         if self.voices is not None:
             by = self.voices.called(evidence)
             decided = decided.append_column(CALLED_BY, _words(by, null=NOBODY))
         null_scores = {s.name: int(np.isnan(evidence.scores[s.name]).sum()) for s in self.table.scores}
-        rows = np.flatnonzero(negative)
+        gap = anchor_scores(evidence, self.options.anchor)[evidence.owner] - evidence.judge
         scores = {
             "positives": evidence.judge[evidence.is_positive],
-            "negatives": evidence.judge[rows],
-            "gap": anchor_scores(evidence, self.options.anchor)[evidence.owner[rows]] - evidence.judge[rows],
+            "negatives": evidence.judge[negative],
+            "gap": gap[negative],
         }
         counts = {**self._count(evidence, decisions), "null_scores": null_scores}
+        if PREVIOUS in table.column_names:
+            counts[PREVIOUS], scores["gap before"] = changes(table, evidence, decisions, gap, p_false_negative)
         return _Decided(table=decided, counts=counts, scores=scores)
 
     def decide(self, table: pa.Table, evidence: Evidence, rules: Sequence[Rule]) -> Decisions:
@@ -531,6 +536,8 @@ class Filter(Stage):
         wanted = draft.plan["options"]["num_negatives"] * draft.plan["options"]["epochs"] * counts["queries"]
         counts["yield"] = round(counts["verdicts"].get(Verdict.NEGATIVE.value, 0) / wanted, 4) if wanted else 0.0
         counts["negatives_per_query"] = dict(sorted(counts["negatives_per_query"].items(), key=lambda i: int(i[0])))
+        if PREVIOUS in counts:
+            counts[PREVIOUS] = summary(counts[PREVIOUS])
         counts["advice"] = advice(counts)
         return counts
 

@@ -26,6 +26,7 @@ from hnmine.schema import (
     IS_POSITIVE,
     P_FALSE_NEGATIVE,
     PICK_RANK,
+    PREVIOUS,
     QUERY_ID,
     REASON,
     VERDICT,
@@ -218,6 +219,8 @@ def _facts(row: dict[str, Any]) -> Iterator[str]:
         key.removeprefix("grade_") for key, grade in row.items() if key.startswith("grade_") and grade is not None
     ):
         yield f"{name}: {GRADES[row[grade_column(name)]]}"
+    if row.get(PREVIOUS) is not None:
+        yield f"before: {row[PREVIOUS]}"
     if row.get(P_FALSE_NEGATIVE) is not None:
         why = ", ".join(f"{name} {value:+.1f}" for name, value in row.get(WHY, {}).items())
         yield f"false negative {row[P_FALSE_NEGATIVE]:.0%}" + (f" ({why})" if why else "")

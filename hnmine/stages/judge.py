@@ -78,7 +78,7 @@ class Judge(Stage):
                 raise UsageError(f"two judges are called {judge.name!r}", remedy=f"--judge OTHER={judge.model}")
         self.chosen = self.table.sample(options.limit, options.seed)
         rank_by = default_rank_by(self.table.scores)
-        self._estimate = Filter(collection, candidates, FilterOptions(judge_by=rank_by))
+        self._estimate = Filter(collection, candidates, FilterOptions(judge_by=rank_by, relabel="off"))
         self._askers: list[Asker] | None = None
         self._imported = Counter[str]()
 
