@@ -23,6 +23,7 @@ from hnmine.schema import (
     CALLED_BY,
     DOC_ID,
     FUSED,
+    GRADES,
     IS_POSITIVE,
     P_FALSE_NEGATIVE,
     PICK_RANK,
@@ -32,6 +33,7 @@ from hnmine.schema import (
     VERDICT,
     Kind,
     Verdict,
+    grade_column,
     rank_column,
     score_column,
 )
@@ -214,6 +216,10 @@ def _facts(row: dict[str, Any]) -> Iterator[str]:
         yield f"{name} {'-' if score is None else f'{score:.3f}'}" + (f" #{rank}" if rank else "")
     if row.get(rank_column(FUSED)) is not None and score_column(FUSED) not in row:
         yield f"{FUSED} #{row[rank_column(FUSED)]}"
+    for name in (
+        key.removeprefix("grade_") for key, grade in row.items() if key.startswith("grade_") and grade is not None
+    ):
+        yield f"{name}: {GRADES[row[grade_column(name)]]}"
     if row.get(PREVIOUS) is not None:
         yield f"before: {row[PREVIOUS]}"
     if row.get(P_FALSE_NEGATIVE) is not None:

@@ -114,6 +114,7 @@ class Judge(Stage):
             "scores": [score.to_plan() for score in self.table.scores],
             **self.table.judges_to_plan(*self.judges),
             "rank_by": self.table.artefact.plan["rank_by"],
+            "prompt": self.prompt.digest,
             "estimate": digest_json(self._estimate.fitted),
             **({"imported": digest_file(Path(imported))} if imported else {}),
             "block": self.block,
