@@ -165,6 +165,14 @@ class Existing(StrEnum):
     KEEP = "keep"
 
 
+class Relabel(StrEnum):
+    """What `filter` does with candidates that somebody calls relevant though they are no known positives."""
+
+    OFF = "off"
+    DROP = "drop"
+    POSITIVE = "positive"
+
+
 class Format(StrEnum):
     """The layouts of a training file."""
 
@@ -338,6 +346,16 @@ class DenseOptions(TextModelOptions):
     )
     vectors: str | None = option(None, "Ready-made document vectors (.npy, .parquet) instead of a model.")
     query_vectors: str | None = option(None, "Ready-made query vectors; goes with --vectors.")
+    keep_documents: str | None = option(
+        None,
+        "Dense index, or run directory, whose document vectors are kept: only the queries are encoded, with a newer "
+        "--model (ADORE).",
+    )
+    compensate_drift: bool = option(
+        False,
+        "With --keep-documents: take the mean way that queries moved between the two models off every query (QDC), for "
+        "a model whose document side was trained too.",
+    )
     name: str | None = option(None, "Name of the index in columns and options [default: its directory's name].")
 
 
@@ -436,6 +454,11 @@ class MineOptions(SampleOptions):
     deepen_from: str | None = option(
         None, "Decisions: mine again, with a larger --top-k, only the queries that got too few negatives there."
     )
+    previous: str | None = option(
+        None,
+        "Decisions of an earlier round: its negatives and reserve are candidates again, what it made positives stays "
+        "positive, and `filter` tells what changed. With --top-k 0 nothing else is searched for.",
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -509,6 +532,9 @@ class JudgeOptions(SampleOptions):
     judge_window: str = option(
         "0.01:1",
         "LOW:HIGH, ask about candidates whose estimated probability of being a false negative is in this range.",
+    )
+    judge_top: int = option(
+        25, "At most N candidates of each query, the most probable false negatives; 25 are one request."
     )
     price_input: tuple[float, ...] = option((), "What a million tokens of requests cost; one price for each judge.")
     price_output: tuple[float, ...] = option((), "What a million tokens of answers cost; one price for each judge.")
@@ -610,6 +636,13 @@ class FilterOptions(SampleOptions):
         "Judgments of your own of candidates, as qrels (what the report downloads): grade 0 is known not to be "
         "relevant, whatever a rule guesses; any other is dropped.",
     )
+    relabel: Relabel | None = option(
+        None,
+        "What --labels, a judge or else a reranker calls relevant: drop it, make it a positive, or hear nobody "
+        "[default: drop where a judge was asked].",
+    )
+    relabel_above: float = option(0.9, "A reranker calls relevant what it gives more than this probability.")
+    max_fn_per_query: int = option(7, "Drop all of a query of which more than N candidates are called relevant.")
     max_reuse: int = option(
         0, "A document stays a candidate of at most C queries, a keyed draw of those it survived in."
     )

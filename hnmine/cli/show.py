@@ -70,14 +70,33 @@ def _decisions(counts: Mapping[str, Any]) -> list[str]:
     ]
     if counts.get("spared"):
         found.append(f"spared, known not to be relevant, though against them: {_inline(counts['spared'])}")
+    if called := counts.get("called_relevant"):
+        new = counts["reasons"].get("relabelled", 0)
+        found.append(f"called relevant: {_inline(called)}" + (f"; {new:,} of them are positives now" if new else ""))
     for name, spread in counts["judge_scores"].items():
         if spread:
             found.append(
-                f"{name:<9} mean {spread['mean']:>8.3f}   min {spread['p0']:.3f}   quartiles {spread['p25']:.3f} "
+                f"{name:<10} mean {spread['mean']:>8.3f}   min {spread['p0']:.3f}   quartiles {spread['p25']:.3f} "
                 f"{spread['p50']:.3f} {spread['p75']:.3f}   max {spread['p100']:.3f}"
             )
+    if "previous" in counts:
+        found += _round(counts["previous"])
     if counts["advice"]:
         found.append(counts["advice"])
+    return found
+
+
+def _round(changed: Mapping[str, Any]) -> list[str]:
+    """What changed since the round before."""
+    gone, estimates = changed["gone"], changed["p_false_negative"]
+    found = [
+        f"since the round before: Jaccard {changed['jaccard']:.3f}, {changed['kept']:,} negatives kept, "
+        f"{changed['new']:,} new, {sum(gone.values()):,} gone" + (f" ({_inline(gone)})" if gone else "")
+    ]
+    if estimates:
+        words = {"now": "the negatives", "before": "those of the round before"}
+        shown = ", ".join(f"{words[name]} {value:.2%}" for name, value in sorted(estimates.items(), reverse=True))
+        found.append(f"estimated false negatives among {shown}")
     return found
 
 
@@ -98,7 +117,7 @@ def _downsampled(counts: Mapping[str, Any]) -> list[str]:
     return found
 
 
-_NOT_DROPS = {"known-positive", "picked", "not-needed", "random-reserve"}
+_NOT_DROPS = {"known-positive", "relabelled", "picked", "not-needed", "random-reserve"}
 
 
 def _inline(values: Mapping[str, Any]) -> str:

@@ -50,7 +50,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ChatServer]:
     monkeypatch.setenv("no_proxy", "*")
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     found = ChatServer()
-    found.content = negatives
+    found.writes = negatives
     yield found
     found.close()
 
@@ -137,17 +137,17 @@ def test_a_budget_is_never_exceeded_and_who_was_not_asked_is_counted(
 
 
 def test_answers_without_a_text_leave_a_query_without_negatives(data: Path, server: ChatServer, tmp_path: Path) -> None:
-    server.content = lambda body: negatives(body) if number_in(body) else "I would rather not."
+    server.writes = lambda body: negatives(body) if number_in(body) else "I would rather not."
     outcomes = generate(data, tmp_path / "out", server)
     assert outcomes[0][1].counts["without_texts"] == 1
     assert {row["query_id"] for row in rows(tmp_path / "out")} == {f"q{n}" for n in range(1, QUERIES)}
-    server.content = lambda body: "no"
+    server.writes = lambda body: "no"
     with pytest.raises(InputError, match="nothing was written"):
         generate(data, tmp_path / "none", server, texts=3)
 
 
 def test_queries_for_documents(data: Path, server: ChatServer, tmp_path: Path) -> None:
-    server.content = lambda body: json.dumps({"queries": [f"what is {number_in(body)}", "the same for all"]})
+    server.writes = lambda body: json.dumps({"queries": [f"what is {number_in(body)}", "the same for all"]})
     generate(data / "corpus.jsonl", tmp_path / "out", server, write="queries")
     found = {(row["doc_id"], row["text"]) for row in rows(tmp_path / "out")}
     assert found == {(f"d{n}", text) for n in range(10) for text in (f"what is {n}", "the same for all")}
