@@ -26,8 +26,10 @@ class Kind(StrEnum):
     LATE_INDEX = "index-late"
     HITS = "hits"
     CANDIDATES = "candidates"
+    GENERATED = "generated"
     DECISIONS = "decisions"
     EXPORT = "export"
+    DOWNSAMPLED = "downsampled"
 
 
 class Scale(StrEnum):
@@ -74,15 +76,27 @@ BATCH_ID = "batch_id"
 DIFFICULTY = "difficulty"
 STEP = "step"
 HAS_ANSWER = "has_answer"
+PREVIOUS = "previous"
+"""The candidates column with the verdict of the earlier round; null for rows that it did not have."""
 
 ANSWERS = "answers"
 """The queries' metadata column with the strings that answer them."""
+BODY = "body"
+"""Of a document: its text without the sentences that became queries."""
+WRITTEN_BY = "written_by"
+"""How `generate` made a document or a query."""
+WRITTEN_FROM = "written_from"
+"""From which document."""
 P_FALSE_NEGATIVE = "p_false_negative"
+CALLED_BY = "called_relevant_by"
+"""Who calls a row relevant that no qrels know as a positive: the column that says so (`grade_NAME`, `score_NAME`), or
+`labels`; null if nobody."""
 
 RANDOM_SOURCE = "random"
 NEAR_SOURCE = "random-near"
 CURATED_SOURCE = "curated"
 EXISTING_SOURCE = "existing"
+PREVIOUS_SOURCE = "previous"
 
 IMPORTED = "imported"
 """The name, and the origin, of the scores that a training file brought."""

@@ -30,7 +30,7 @@ def layer(module: str) -> str | None:
         return None
     if parts[0] in LEAVES:
         return "leaves"
-    return "api" if parts[0] in ("dropin", "training") else parts[0]
+    return "api" if parts[0] in ("dropin", "refresh", "training") else parts[0]
 
 
 def modules() -> Iterator[tuple[str, Path]]:

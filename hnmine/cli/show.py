@@ -49,6 +49,8 @@ def lines(kind: str, counts: Mapping[str, Any]) -> list[str]:
     """The manifest's counts, most important first."""
     if kind == "decisions":
         return _decisions(counts)
+    if kind == "downsampled":
+        return _downsampled(counts)
     plain = [f"{key.replace('_', ' ')}: {value:,}" for key, value in counts.items() if isinstance(value, (int, float))]
     nested = [
         f"{key.replace('_', ' ')}: {_inline(value)}"
@@ -68,18 +70,54 @@ def _decisions(counts: Mapping[str, Any]) -> list[str]:
     ]
     if counts.get("spared"):
         found.append(f"spared, known not to be relevant, though against them: {_inline(counts['spared'])}")
+    if called := counts.get("called_relevant"):
+        new = counts["reasons"].get("relabelled", 0)
+        found.append(f"called relevant: {_inline(called)}" + (f"; {new:,} of them are positives now" if new else ""))
     for name, spread in counts["judge_scores"].items():
         if spread:
             found.append(
-                f"{name:<9} mean {spread['mean']:>8.3f}   min {spread['p0']:.3f}   quartiles {spread['p25']:.3f} "
+                f"{name:<10} mean {spread['mean']:>8.3f}   min {spread['p0']:.3f}   quartiles {spread['p25']:.3f} "
                 f"{spread['p50']:.3f} {spread['p75']:.3f}   max {spread['p100']:.3f}"
             )
+    if "previous" in counts:
+        found += _round(counts["previous"])
     if counts["advice"]:
         found.append(counts["advice"])
     return found
 
 
-_NOT_DROPS = {"known-positive", "picked", "not-needed", "random-reserve"}
+def _round(changed: Mapping[str, Any]) -> list[str]:
+    """What changed since the round before."""
+    gone, estimates = changed["gone"], changed["p_false_negative"]
+    found = [
+        f"since the round before: Jaccard {changed['jaccard']:.3f}, {changed['kept']:,} negatives kept, "
+        f"{changed['new']:,} new, {sum(gone.values()):,} gone" + (f" ({_inline(gone)})" if gone else "")
+    ]
+    if estimates:
+        words = {"now": "the negatives", "before": "those of the round before"}
+        shown = ", ".join(f"{words[name]} {value:.2%}" for name, value in sorted(estimates.items(), reverse=True))
+        found.append(f"estimated false negatives among {shown}")
+    return found
+
+
+def _downsampled(counts: Mapping[str, Any]) -> list[str]:
+    """Sizes, then a line for each system, the best first."""
+    systems, tau = counts["systems"], counts["kendall_tau"]
+    width = max(len(name) for name in [*systems, "tau to whole"])
+    found = [
+        f"{counts['documents']:,} of {counts['documents_of']:,} documents, {counts['documents_judged']:,} judged; "
+        f"{counts['queries']:,} queries, {counts['judgments']:,} judgments",
+        f"{'nDCG@10':<{width}}  whole   small   left out of the pool",
+    ]
+    for name, own in sorted(systems.items(), key=lambda item: (-item[1]["whole"], item[0])):
+        found.append(f"{name:<{width}}  {own['whole']:.4f}  {own['small']:.4f}  {own['left_out']:.4f}")
+    if tau:
+        small, left_out = (f"{tau[name]:.3f}" if name in tau else "-" for name in ("small", "left_out"))
+        found.append(f"{'tau to whole':<{width}}          {small:<6}  {left_out}")
+    return found
+
+
+_NOT_DROPS = {"known-positive", "relabelled", "picked", "not-needed", "random-reserve"}
 
 
 def _inline(values: Mapping[str, Any]) -> str:

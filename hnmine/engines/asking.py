@@ -70,6 +70,8 @@ class Asker:
             found[place] = done.answer
             if done.answer is not None:
                 self.counts["asked for" if done.is_new else "kept from before"] += 1
+            if done.lost:
+                self.counts["lost on the way, counted as paid"] += done.lost
 
         with ThreadPoolExecutor(REQUESTS) as pool:
             try:
@@ -112,7 +114,7 @@ class Asker:
                     pass
             answer, lost = entry.record.answer, entry.record.lost
         spent = most * lost + (self.prices.cost(request.body, answer) if answer is not None else 0.0)
-        return _Outcome(answer, held, spent, is_new)
+        return _Outcome(answer, held, spent, lost, is_new)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +122,7 @@ class _Outcome:
     answer: Answer | None
     held: float
     spent: float
+    lost: int
     is_new: bool
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import http.client
 import json
 import random
+import socket
 import time
 import urllib.error
 import urllib.request
@@ -128,7 +129,9 @@ def _ask(url: str, body: object, headers: Mapping[str, str], timeout: float, key
             raise _Passing(f"HTTP {error.code}: {reason}", wait, is_no=error.code not in (408, 504)) from None
         raise Refused(url, error.code, reason, key) from None
     except (OSError, http.client.HTTPException) as error:  # a URLError and a timeout are kinds of OSError
-        raise _Passing(str(getattr(error, "reason", None) or error) or type(error).__name__) from None
+        cause = getattr(error, "reason", None) or error
+        never_sent = isinstance(cause, (ConnectionRefusedError, socket.gaierror))
+        raise _Passing(str(cause) or type(error).__name__, is_no=never_sent) from None
     try:
         return json.loads(raw)
     except ValueError as error:

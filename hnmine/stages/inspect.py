@@ -20,11 +20,13 @@ from hnmine.files.candidates import CandidatesTable, floats, keyed_draws, names_
 from hnmine.files.collection import rows_of
 from hnmine.options import nearest
 from hnmine.schema import (
+    CALLED_BY,
     DOC_ID,
     FUSED,
     IS_POSITIVE,
     P_FALSE_NEGATIVE,
     PICK_RANK,
+    PREVIOUS,
     QUERY_ID,
     REASON,
     VERDICT,
@@ -203,7 +205,7 @@ def _render_query(found: Json, width: int) -> Iterator[str]:
 def _facts(row: dict[str, Any]) -> Iterator[str]:
     if VERDICT in row:
         verdict = row[VERDICT] + (f" {row[PICK_RANK]}" if row[PICK_RANK] else "")
-        yield f"{verdict:<11} {row[REASON]:<22}"
+        yield f"{verdict:<11} {row[REASON]:<22}" + (f" by {row[CALLED_BY]}" if row.get(CALLED_BY) else "")
     else:
         yield "positive   " if row["is_positive"] else "candidate  "
     yield f"[{row[DOC_ID]}]"
@@ -212,6 +214,8 @@ def _facts(row: dict[str, Any]) -> Iterator[str]:
         yield f"{name} {'-' if score is None else f'{score:.3f}'}" + (f" #{rank}" if rank else "")
     if row.get(rank_column(FUSED)) is not None and score_column(FUSED) not in row:
         yield f"{FUSED} #{row[rank_column(FUSED)]}"
+    if row.get(PREVIOUS) is not None:
+        yield f"before: {row[PREVIOUS]}"
     if row.get(P_FALSE_NEGATIVE) is not None:
         why = ", ".join(f"{name} {value:+.1f}" for name, value in row.get(WHY, {}).items())
         yield f"false negative {row[P_FALSE_NEGATIVE]:.0%}" + (f" ({why})" if why else "")

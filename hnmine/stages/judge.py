@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from hnmine import prompts
 from hnmine.core.evidence import Bools, Ints
-from hnmine.core.grouped import keys_in, repeats
+from hnmine.core.grouped import keys_in, place_within, repeats
 from hnmine.core.judging import MOST_CANDIDATES, answer_form, grades_of, parse_window
 from hnmine.engines.answers import FOLDER, Answers
 from hnmine.engines.asking import Answering, Asker, Kept, Request
@@ -58,6 +58,7 @@ class Judge(Stage):
 
     def __init__(self, collection: Collection, candidates: Artefact, options: JudgeOptions, cache: Path) -> None:
         require_made_from(collection.artefact, candidates)
+        _check(options)
         self.collection = collection
         self.table = CandidatesTable(candidates)
         self.options = options
@@ -77,7 +78,7 @@ class Judge(Stage):
                 raise UsageError(f"two judges are called {judge.name!r}", remedy=f"--judge OTHER={judge.model}")
         self.chosen = self.table.sample(options.limit, options.seed)
         rank_by = default_rank_by(self.table.scores)
-        self._estimate = Filter(collection, candidates, FilterOptions(judge_by=rank_by))
+        self._estimate = Filter(collection, candidates, FilterOptions(judge_by=rank_by, relabel="off"))
         self._askers: list[Asker] | None = None
         self._imported = Counter[str]()
 
@@ -148,6 +149,9 @@ class Judge(Stage):
         asked = (p >= low) & (p <= high) & ~positive & ~evidence.is_certain & ~evidence.is_low_grade
         asked &= ~keys_in(owner, keys, owner[positive], keys[positive]) & ~repeats(owner, keys)
         asked &= keys != evidence.query_key[owner]
+        rows = np.flatnonzero(asked)
+        rows = rows[np.lexsort((rows, -p[rows], owner[rows]))]
+        asked[rows] = place_within(owner[rows], np.ones(len(rows), np.bool_)) < self.options.judge_top
         place = np.argsort(order)
         return asked[place], p[place]
 
@@ -231,27 +235,7 @@ class Judge(Stage):
         budget = Budget(self._share(block))
         scored, counts = table, dict[str, Json]()
         for chat, prices, answering in zip(self.chats, self.prices, judges, strict=True):
-            tally = Counter[str]({"asked": int(asked.sum())})
-            grades = np.full(table.num_rows, -1, np.int64)
-            cost, left = 0.0, asked
-            for turn in range(TURNS):
-                pieces = self._cut(texts, left, turn)
-                requests = [self._request(chat, texts, rows, turn) for rows in pieces]
-                left = np.zeros(table.num_rows, np.bool_)
-                for rows, request, answer in zip(pieces, requests, answering.answers(requests, budget), strict=True):
-                    if answer is None:
-                        tally["not_asked"] += len(rows) if turn == 0 else 0
-                        continue
-                    said = grades_of(answer.content, len(rows))
-                    grades[rows] = [-1 if grade is None else grade for grade in said]
-                    left[rows] = grades[rows] < 0
-                    cost += prices.cost(request.body, answer)
-                    tally["requests"] += 1
-                    tally["input_tokens"] += answer.input_tokens or 0
-                    tally["output_tokens"] += answer.output_tokens or 0
-            tally["no_grade"] = int((asked & (grades < 0)).sum()) - tally["not_asked"]
-            given = {str(grade): int((grades == grade).sum()) for grade in range(len(GRADES))}
-            counts[chat.name] = {**tally, "grades": given, "cost": cost}
+            grades, counts[f"judge_{chat.name}"] = self._grades(chat, prices, answering, texts, asked, budget)
             column = pa.array(grades.astype(np.int32), pa.int32(), mask=grades < 0)
             scored = scored.append_column(grade_column(chat.name), column)
             asked = grades >= RELEVANT_GRADE
@@ -260,8 +244,43 @@ class Judge(Stage):
             "queries": texts.count,
             "candidates": table.num_rows,
             "null_scores": nulls,
-            "judges": counts,
+            **counts,
         }
+
+    def _grades(
+        self, chat: Chat, prices: Prices, answering: Answering, texts: _Texts, asked: Bools, budget: Budget
+    ) -> tuple[Ints, Json]:
+        """What one judge says of each row, -1 where it was not asked or did not say, and what is counted."""
+        none = dict.fromkeys(("requests", "input_tokens", "output_tokens", "unanswered"), 0)
+        tally = Counter[str]({"candidates": int(asked.sum()), **none})
+        grades: Ints = np.full(len(asked), -1, np.int64)
+        cost, left = 0.0, asked
+        for turn in range(TURNS):
+            pieces = self._cut(texts, left, turn)
+            requests = [self._request(chat, texts, rows, turn) for rows in pieces]
+            left = np.zeros(len(asked), np.bool_)
+            for rows, request, answer in zip(pieces, requests, answering.answers(requests, budget), strict=True):
+                if answer is None:
+                    tally["unanswered"] += len(rows) if turn == 0 else 0
+                    continue
+                grades[rows] = [-1 if grade is None else grade for grade in grades_of(answer.content, len(rows))]
+                left[rows] = grades[rows] < 0
+                cost += prices.cost(request.body, answer)
+                tally["requests"] += 1
+                tally["input_tokens"] += answer.input_tokens or 0
+                tally["output_tokens"] += answer.output_tokens or 0
+        tally["no_grade"] = int((asked & (grades < 0)).sum()) - tally["unanswered"]
+        given = {f"grade_{grade}": int((grades == grade).sum()) for grade in range(len(GRADES))}
+        return grades, {**tally, **given, **({"cost": cost} if prices != Prices() else {})}
+
+    @classmethod
+    def summarise(cls, draft: Draft, counts: Json) -> Json:
+        """Money to a millionth."""
+        for judge in draft.plan["judges"]:
+            own = counts.get(f"judge_{judge['name']}", {})
+            if "cost" in own:
+                own["cost"] = round(own["cost"], 6)
+        return counts
 
     def _share(self, block: Block) -> float | None:
         """The block's share of the budget, by its candidates in doubt: no block depends on how others went."""
@@ -318,9 +337,9 @@ class _Texts:
         return self.of(start + np.flatnonzero(self._is_positive[start:stop])[:MOST_POSITIVES])
 
 
-def _prices(options: JudgeOptions) -> list[Prices]:
-    """The prices of each judge; raises `UsageError` unless there is one for each, or none."""
-    problems = []
+def _check(options: JudgeOptions) -> None:
+    """Raise `UsageError` with every option that makes no sense."""
+    problems = [] if options.judge else ["--judge: nobody to ask"]
     for flag, given in (("--price-input", options.price_input), ("--price-output", options.price_output)):
         if given and len(given) != len(options.judge):
             problems.append(f"{flag}: {len(given)} prices for {len(options.judge)} judges")
@@ -330,6 +349,7 @@ def _prices(options: JudgeOptions) -> list[Prices]:
     if options.budget is not None and not (options.price_input and options.price_output):
         problems.append("--budget: what requests cost is not known; give --price-input and --price-output")
     for flag, limit in (
+        ("--judge-top", options.judge_top),
         ("--requests-per-minute", options.requests_per_minute),
         ("--tokens-per-minute", options.tokens_per_minute),
     ):
@@ -337,6 +357,10 @@ def _prices(options: JudgeOptions) -> list[Prices]:
             problems.append(f"{flag} {limit}: at least 1")
     if problems:
         raise UsageError("\n".join(problems))
+
+
+def _prices(options: JudgeOptions) -> list[Prices]:
+    """The prices of each judge."""
     nothing = (0.0,) * len(options.judge)
     pairs = zip(options.price_input or nothing, options.price_output or nothing, strict=True)
     return [Prices(input=one, output=other) for one, other in pairs]
