@@ -68,6 +68,8 @@ class ChatServer:
         self.tells_usage = True
         self.delay = 0.0
         self.models = ["stand-in"]
+        self.writes: Callable[[dict[str, Any]], str] | None = None
+        """What it says to a request, if it does not grade."""
         self.at_once = self.most_at_once = 0
         self.lock = threading.Lock()
         outer = self
@@ -124,7 +126,7 @@ class ChatServer:
                     return
                 self.reply(200, page)
                 with outer.lock:
-                    outer.answered[json.dumps(body["messages"])] += 1
+                    outer.answered[json.dumps([body["model"], body["messages"]])] += 1
 
             def reply(self, status: int, page: Any, **headers: str) -> None:
                 raw = json.dumps(page).encode()
@@ -140,6 +142,15 @@ class ChatServer:
 
     def content(self, body: dict[str, Any], mood: str = "well") -> tuple[str, dict[str, int]]:
         """What is said to a request, and the tokens that are billed."""
+        content = self.graded(body, mood) if self.writes is None else self.writes(body)
+        content = {"nonsense": "I cannot say.", "half a JSON": content[: len(content) // 2]}.get(mood, content)
+        return content, {
+            "prompt_tokens": len(json.dumps(body["messages"])) // 4,
+            "completion_tokens": len(content) // 4,
+        }
+
+    def graded(self, body: dict[str, Any], mood: str) -> str:
+        """The grades that a request asks for."""
         query, texts = candidates_of(body)
         grade = self.grades.get(body["model"], self.grade)
         grades = [{"candidate": n, "grade": grade(query, text)} for n, text in texts.items()]
@@ -147,12 +158,7 @@ class ChatServer:
             grades = grades[1:]
         if mood == "one wrong":
             grades[0]["grade"] = 7
-        content = json.dumps({"reasoning": "words", "grades": grades})
-        content = {"nonsense": "I cannot say.", "half a JSON": content[: len(content) // 2]}.get(mood, content)
-        return content, {
-            "prompt_tokens": len(json.dumps(body["messages"])) // 4,
-            "completion_tokens": len(content) // 4,
-        }
+        return json.dumps({"reasoning": "words", "grades": grades})
 
     def close(self) -> None:
         self.http.shutdown()
