@@ -73,7 +73,9 @@ def save(plots: Sequence[tuple[str, Plot]], path: Path) -> None:
     figure, axes = _figure([plot for _, plot in plots], PAPER, width=6.0 * len(plots), height=4.0)
     figure.patch.set_facecolor("white")
     for one, (heading, _) in zip(axes, plots, strict=True):
-        one.set_title(heading, fontsize=10, color=PAPER["ink"], loc="left")
+        entries = len(one.get_legend_handles_labels()[1])
+        above = 6 + 13 * -(-entries // _columns(one, entries)) if entries else 6
+        one.set_title(heading, fontsize=10, color=PAPER["ink"], loc="left", pad=above)
     with replacing(path) as pending:
         _write(figure, pending, path.suffix.lower().removeprefix("."))
 
@@ -261,21 +263,27 @@ def _is_in_force(setting: Mapping[str, Any], in_force: Mapping[str, Any]) -> boo
 
 
 def _name(axes: Any, front: Sequence[Json], named: Sequence[str], rate: str, colours: Colours) -> None:
-    """Write each setting beside its dot, where there is room; the table of `hnmine sweep` names them all."""
-    spans = [max((p[key] for p in front), default=0) - min((p[key] for p in front), default=0) or 1.0
-             for key in ("mean_gap", rate)]  # fmt: skip
-    written: list[tuple[float, float]] = []
-    for place, point in enumerate(front):
-        own = [(_SHORT.get(axis, axis.replace("_", " ")), point["setting"][axis]) for axis in named]
-        label = ", ".join(f"{name} {value:g}" for name, value in own if value is not None) or "no rule"
-        scaled = (point["mean_gap"] / spans[0], point[rate] / spans[1])
-        if any(abs(scaled[0] - x) < 0.16 and abs(scaled[1] - y) < 0.06 for x, y in written):
+    """Write each setting beside its dot, the simplest first, where there is room; `hnmine sweep` lists them all."""
+    if not front:
+        return
+    across, up = ([p[key] for p in front] for key in ("mean_gap", rate))
+    wide, high = max(across) - min(across) or 1.0, max(up) - min(up) or 1.0
+    character = 0.075 / axes.figure.get_size_inches()[0]  # of the figure's width
+    written: list[tuple[float, float, float]] = []
+    settings = [[(axis, p["setting"][axis]) for axis in named if p["setting"][axis] is not None] for p in front]
+    for place in sorted(range(len(front)), key=lambda i: (len(settings[i]), across[i])):
+        own = [f"{_SHORT.get(axis, axis.replace('_', ' '))} {value:g}" for axis, value in settings[place]]
+        label = ", ".join(own) or "no rule"
+        x, y = (across[place] - min(across)) / wide, (up[place] - min(up)) / high
+        last = x > 0.8
+        low = x - character * len(label) if last else x
+        high_end = low + character * len(label)
+        if any(low < other_end and start < high_end and abs(y - level) < 0.07 for start, other_end, level in written):
             continue
-        written.append(scaled)
-        last = place > 0 and point["mean_gap"] - front[0]["mean_gap"] > 0.8 * spans[0]
+        written.append((low, high_end, y))
         axes.annotate(
             label,
-            (point["mean_gap"], point[rate]),
+            (across[place], up[place]),
             fontsize=7.5,
             color=colours["ink"],
             xytext=(-4, 7) if last else (6, 5),
@@ -333,11 +341,14 @@ def _legend(axes: Any, colours: Colours) -> None:
     """Above the axes, where it hides nothing."""
     names = axes.get_legend_handles_labels()[1]
     if names:
-        columns = 2 if len(names) in (2, 4) else min(len(names), 3)
         axes.legend(
             frameon=False, fontsize=8, labelcolor=colours["ink"], loc="lower left", bbox_to_anchor=(0.0, 1.0),
-            ncols=columns, borderaxespad=0.1, handlelength=1.2, columnspacing=1.2,
+            ncols=_columns(axes, len(names)), borderaxespad=0.1, handlelength=1.2, columnspacing=1.2,
         )  # fmt: skip
+
+
+def _columns(axes: Any, names: int) -> int:
+    return 2 if names in (2, 4) or axes.figure.get_size_inches()[0] < WIDE else min(names, 3)
 
 
 def _percent(value: float, _: Any = None) -> str:
