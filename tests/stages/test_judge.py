@@ -21,7 +21,7 @@ from hnmine.files.artefact import Artefact
 from hnmine.files.candidates import CandidatesTable, grades
 from hnmine.files.collection import Collection
 from hnmine.hashing import digest_bytes
-from hnmine.options import JudgeOptions
+from hnmine.options import JudgeOptions, Relabel
 from hnmine.schema import Scale
 from hnmine.stages.judge import Judge
 from hnmine.stages.score import Score
@@ -362,4 +362,7 @@ def test_a_table_that_was_scored_until_enough_passed_is_judged_too(
     found = Artefact.open(tmp_path / "judged")
     assert found.counts["judge_m"]["candidates"] == 44
     assert found.counts["null_scores"]["ce"] > 0
-    hnmine.filter(tmp_path / "judged", tmp_path / "decided", options=hnmine.FilterOptions(num_negatives=2))
+    rules = hnmine.FilterOptions(num_negatives=2, relabel=Relabel.OFF)  # the rules that the reranker was asked by
+    hnmine.filter(tmp_path / "judged", tmp_path / "decided", options=rules)
+    with pytest.raises(ArtefactError, match='relabel: "off" -> "drop"'):
+        hnmine.filter(tmp_path / "judged", tmp_path / "other", options=hnmine.FilterOptions(num_negatives=2))
