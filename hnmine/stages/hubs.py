@@ -33,7 +33,7 @@ from hnmine.schema import (
     rank_column,
 )
 
-COMPARED = 2_000
+COMPARED = 1_000
 """Queries, a keyed sample, whose first places are searched for near-copies."""
 NEGATIVES = "negatives"
 """Stands for a retriever where there was no search: the negatives in the order of picking."""

@@ -29,7 +29,7 @@ from hnmine.files.candidates import CandidatesTable, JudgeInfo, query_offsets
 from hnmine.files.collection import Collection, rows_of
 from hnmine.files.tables import part_name, write_table
 from hnmine.hashing import digest_file, digest_json, keyed_hashes
-from hnmine.options import FilterOptions, JudgeOptions, as_plain
+from hnmine.options import FilterOptions, JudgeOptions, Relabel, as_plain
 from hnmine.schema import DOC_ID, GRADES, IS_POSITIVE, QUERY_ID, RELEVANT_GRADE, Kind, grade_column, score_column
 from hnmine.stages.filter import Filter
 from hnmine.stages.indexes import check_name
@@ -78,7 +78,7 @@ class Judge(Stage):
                 raise UsageError(f"two judges are called {judge.name!r}", remedy=f"--judge OTHER={judge.model}")
         self.chosen = self.table.sample(options.limit, options.seed)
         rank_by = default_rank_by(self.table.scores)
-        self._estimate = Filter(collection, candidates, FilterOptions(judge_by=rank_by, relabel="off"))
+        self._estimate = Filter(collection, candidates, FilterOptions(judge_by=rank_by, relabel=Relabel.OFF))
         self._askers: list[Asker] | None = None
         self._imported = Counter[str]()
 
@@ -114,6 +114,7 @@ class Judge(Stage):
             "scores": [score.to_plan() for score in self.table.scores],
             **self.table.judges_to_plan(*self.judges),
             "rank_by": self.table.artefact.plan["rank_by"],
+            "prompt": self.prompt.digest,
             "estimate": digest_json(self._estimate.fitted),
             **({"imported": digest_file(Path(imported))} if imported else {}),
             "block": self.block,

@@ -125,6 +125,22 @@ def test_external_searchers(tmp_path: Path, shell: dict[str, str], elastic: str)
 
 
 @pytest.mark.slow
+def test_judge(tmp_path: Path, shell: dict[str, str]) -> None:  # noqa: F811
+    place = tmp_path / "place"
+    place.mkdir()
+    server = ChatServer()
+    run_all("docs/how-to/judge.md", place, {**shell, "JUDGE_URL": server.url, "no_proxy": "*"})
+    server.close()
+    assert set(server.answered.values()) == {1}, "nothing is asked twice"
+    twice = pq.read_table(sorted((place / "mined/twice").glob("part-*"))).to_pylist()
+    asked = [row for row in twice if row["grade_strong"] is not None]
+    assert asked
+    assert all(row["grade_cheap"] >= 2 for row in asked)
+    checked = pq.read_table(sorted((place / "mined/checked").glob("part-*")))
+    assert checked["grade_stand-in"].null_count < len(checked)
+
+
+@pytest.mark.slow
 def test_import(tmp_path: Path, shell: dict[str, str]) -> None:  # noqa: F811
     page = "docs/how-to/import.md"
     place = tmp_path / "place"
@@ -159,16 +175,16 @@ def test_relabel(tmp_path: Path, shell: dict[str, str]) -> None:  # noqa: F811
     place = tmp_path / "place"
     place.mkdir()
     write_scripts("docs/how-to/relabel.md", place, tmp_path / "tools")
-    server = ChatServer()
+    server = ChatServer(lambda query, text: 3 if len(text) % 20 == 0 else 1)  # some of every query's, and never many
     try:
         run_all("docs/how-to/relabel.md", place, shell | {"JUDGE_URL": server.url, "no_proxy": "*"})
     finally:
         server.close()
-    found = pq.read_table(place / "mined" / "relabelled").to_pylist()
+    found = pq.read_table(place / "mined" / "relabelled" / "part-00000.parquet").to_pylist()
     new = {(row["query_id"], row["doc_id"]) for row in found if row["reason"] == "relabelled"}
     ids = pq.read_table(place / "relabelled.ids.parquet").to_pylist()
     assert {(row["query_id"], row["doc_ids"][0]) for row in ids if row["steps"][0] == "relabelled"} == new != set()
-    again = pq.read_table(place / "mined-again" / "candidates").to_pylist()
+    again = pq.read_table(place / "mined-again" / "candidates" / "part-00000.parquet").to_pylist()
     assert new <= {(row["query_id"], row["doc_id"]) for row in again if row["is_positive"]}
 
 

@@ -23,6 +23,7 @@ from hnmine.hashing import digest_bytes
 from hnmine.options import JudgeOptions
 from hnmine.stages.judge import Judge
 from tests.chat_server import ChatServer, candidates_of
+from tests.e2e.harness import invoke
 
 QUERIES = 4
 DOCUMENTS = 12
@@ -65,8 +66,8 @@ def judged(root: Path, out: Path, server: ChatServer, *specs: str, how: Any = No
     """The table judged by the server's models, everything in doubt unless said otherwise; the cache is beside `out`."""
     given = JudgeOptions(judge=specs or (f"{server.url}#acme/cheap",), **{"judge_window": "0:1", **options})
     cache = out.parent / "cache"
-    hnmine.judge(root / "collection", root / "candidates", out, options=given, cache_dir=cache, how=how)
-    return Artefact.open(out)
+    done = hnmine.judge(root / "collection", root / "candidates", out, options=given, cache_dir=cache, how=how)
+    return done.artefact or Artefact.open(root / "candidates")
 
 
 def rows_of(artefact: Artefact) -> list[dict[str, Any]]:
@@ -85,6 +86,8 @@ def test_grades_are_a_column_that_filter_carries_on(root: Path, server: ChatServ
     hnmine.filter(tmp_path / "judged", tmp_path / "decided", options=hnmine.FilterOptions(no_margin=True))
     decided = Artefact.open(tmp_path / "decided")
     assert {(r["query_id"], r["doc_id"]): r["grade_cheap"] for r in rows_of(decided) if not r["is_positive"]} == asked
+    shown = invoke("inspect", tmp_path / "decided", "--query", "q1").stdout
+    assert "cheap: answers the query fully" in shown
     (info,) = CandidatesTable(decided).judges
     assert (info.name, info.model) == ("cheap", "acme/cheap")
 
@@ -229,6 +232,11 @@ def test_workers_make_the_same_bytes_of_the_same_answers(
     assert (one.path / "manifest.json").read_bytes() == (two.path / "manifest.json").read_bytes()
     notes = json.loads((two.path / "run.json").read_text())["notes"]
     assert notes["answers of cheap asked for"] == one.counts["judge_cheap"]["requests"]
+    for shard in (0, 1):
+        judged(root, tmp_path / "one" / "shards", server, *specs, how=Execution(shard=(shard, 2)), **options)
+    hnmine.merge(tmp_path / "one" / "shards")
+    assert (tmp_path / "one" / "shards" / "manifest.json").read_bytes() == (one.path / "manifest.json").read_bytes()
+    assert len(server.asked) == 2 * asked
 
 
 def test_a_batch_goes_out_and_comes_back_in_any_order(root: Path, server: ChatServer, tmp_path: Path) -> None:
