@@ -102,6 +102,7 @@ def test_downsample(place: Path, shell: dict[str, str]) -> None:  # noqa: F811
     assert counts["documents"] < counts["documents_of"]
 
 
+@pytest.mark.slow
 @needs_model
 def test_margin(place: Path, shell: dict[str, str]) -> None:  # noqa: F811
     page = "docs/how-to/margin.md"
