@@ -149,7 +149,7 @@ class Hubs:
             place = np.where(among(rows[VERDICT], Verdict.NEGATIVE), rows[PICK_RANK].fill_null(0).to_numpy(), 0)
         else:
             place = ranks(rows, name)
-        is_positive = rows[IS_POSITIVE].to_numpy(zero_copy_only=False)
+        is_positive = rows[IS_POSITIVE].to_numpy(zero_copy_only=False) | among(rows[VERDICT], Verdict.POSITIVE)
         return np.where((place <= LIST) & ~is_positive, place, 0).astype(np.int64)
 
     def _sketches(self, ids: pa.Array) -> Sketches:

@@ -6,13 +6,14 @@ import inspect
 import json
 import os
 import re
+from collections import Counter
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 import typer
 from in_process import run_page
-from markdown_blocks import ROOT
+from markdown_blocks import ROOT, blocks
 from test_commands import needs_model, shell  # noqa: F401 (a fixture)
 from test_how_to import write_scripts
 
@@ -94,6 +95,30 @@ def test_judge(place: Path, shell: dict[str, str], monkeypatch: pytest.MonkeyPat
     assert all(row["grade_cheap"] >= 2 for row in asked)
     checked = pq.read_table(sorted((place / "mined/checked").glob("part-*")))
     assert checked["grade_stand-in"].null_count < len(checked)
+
+
+@pytest.mark.slow
+def test_generate(place: Path, shell: dict[str, str]) -> None:  # noqa: F811
+    page = "docs/how-to/generate.md"
+    (pairs,), (corpus,) = blocks(page, "csv"), blocks(page, "json")
+    (place / "pairs.csv").write_text(pairs)
+    (place / "corpus.jsonl").write_text(corpus)
+    run_page(page, place, shell)
+    mined = pq.read_table(place / "mined/decisions/part-00000.parquet").to_pylist()
+    picked = Counter((row["query_id"], row["sources"] == ["curated"]) for row in mined if row["verdict"] == "negative")
+    assert {count for (_, is_curated), count in picked.items() if is_curated} == {1}
+    numbers = pq.read_table(place / "mined/numbers/part-00000.parquet").to_pylist()
+    reasons = Counter(row["reason"] for row in numbers if row["sources"] == ["curated"])
+    assert reasons["where"] == 14
+    assert pq.read_metadata(place / "asked/triplets.parquet").num_rows > 0
+
+
+@pytest.mark.slow
+def test_downsample(place: Path, shell: dict[str, str]) -> None:  # noqa: F811
+    run_page("docs/how-to/downsample.md", place, shell)
+    counts = json.loads((place / "small" / "manifest.json").read_text())["counts"]
+    assert set(counts["systems"]) == {"bm25", "plain"}
+    assert counts["documents"] < counts["documents_of"]
 
 
 @pytest.mark.slow

@@ -216,29 +216,3 @@ def test_batches(tmp_path: Path, shell: dict[str, str]) -> None:  # noqa: F811
         (place / script.split(":", 1)[0].removeprefix("# ")).write_text(script)
     run_all("docs/how-to/batches.md", place, shell)
     assert pq.read_schema(place / "clusters.ids.parquet").names[2] == "batch_id"
-
-
-@pytest.mark.slow
-def test_generate(tmp_path: Path, shell: dict[str, str]) -> None:  # noqa: F811
-    place = tmp_path / "place"
-    place.mkdir()
-    page = "docs/how-to/generate.md"
-    (pairs,), (corpus,) = blocks(page, "csv"), blocks(page, "json")
-    (place / "pairs.csv").write_text(pairs)
-    (place / "corpus.jsonl").write_text(corpus)
-    run_all(page, place, shell)
-    mined = pq.read_table(place / "mined/decisions/part-00000.parquet").to_pylist()
-    picked = Counter((row["query_id"], row["sources"] == ["curated"]) for row in mined if row["verdict"] == "negative")
-    assert {count for (_, is_curated), count in picked.items() if is_curated} == {1}
-    numbers = pq.read_table(place / "mined/numbers/part-00000.parquet").to_pylist()
-    reasons = Counter(row["reason"] for row in numbers if row["sources"] == ["curated"])
-    assert reasons["where"] == 12
-    assert pq.read_metadata(place / "asked/triplets.parquet").num_rows > 0
-
-
-@pytest.mark.slow
-def test_downsample(tmp_path: Path, shell: dict[str, str]) -> None:  # noqa: F811
-    run_all("docs/how-to/downsample.md", tmp_path, shell)
-    counts = json.loads((tmp_path / "small" / "manifest.json").read_text())["counts"]
-    assert set(counts["systems"]) == {"bm25", "plain"}
-    assert counts["documents"] < counts["documents_of"]
