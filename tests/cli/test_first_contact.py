@@ -207,9 +207,25 @@ def test_doctor_names_the_extra_of_a_package_that_is_missing(monkeypatch: pytest
 
     real = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "faiss" else real(name))
-    shown = call("doctor").output
-    assert "--  faiss: not installed: pip install 'hnmine[dense]'" in shown
-    assert "ok  numpy" in shown
+    done = call("doctor")
+    works, missing = done.output.split("Not here, and not needed for what works:")
+    assert done.exit_code == 0
+    assert re.search(
+        r"  dense models +find documents that mean the same.*\n.*\n +pip install 'hnmine\[dense\]'", missing
+    )
+    assert re.search(r"  BM25 +finds documents by their words", works)
+    assert done.output.rstrip().endswith("--limit 500 --no-dense")
+
+
+def test_doctor_exits_5_when_something_installed_does_not_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    import os
+
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    done = call("doctor")
+    assert done.exit_code == 5
+    assert re.search(r"Broken:\n  cache .* cannot be written\n +--cache-dir DIR", done.output)
+    found = {one["name"]: one for one in json.loads(call("doctor", "--json").stdout)}
+    assert found["cache"]["is_broken"]
 
 
 @pytest.mark.parametrize(
