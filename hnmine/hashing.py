@@ -98,11 +98,11 @@ def _without_blanks(run: str) -> str:
     return "".join(char for char in run if not _is_blank(char))
 
 
-def text_key(text: str) -> int:
-    """Two texts share a key iff they are equal after NFKC, case folding, and removal of white space and punctuation.
+def bare_text(text: str) -> bytes:
+    """What counts when texts are compared, in UTF-8: after NFKC, case folding, removal of white space and punctuation.
 
-    Returns an unsigned 64-bit integer. Control and format characters count as white space. Symbols (`+`, `$`) stay, so
-    "C" and "C++" differ. A text of nothing but punctuation keeps its punctuation, so "?" and "!" differ.
+    Control and format characters count as white space. Symbols (`+`, `$`) stay, so "C" and "C++" differ. A text of
+    nothing but punctuation keeps its punctuation, so "?" and "!" differ.
     """
     folded = unicodedata.normalize("NFKC", text).casefold()
     # ASCII goes by bytes, which is fast; what is left to look at is rare.
@@ -110,8 +110,12 @@ def text_key(text: str) -> int:
     if not bare.isascii():
         rest = _NOT_A_WORD.sub(lambda match: _without_blanks(match[0]), bare.decode("utf-8", "surrogatepass"))
         bare = rest.encode("utf-8", "surrogatepass")
-    counted = bare or folded.strip().encode("utf-8", "surrogatepass")
-    return int.from_bytes(hashlib.blake2b(counted, digest_size=8).digest(), "little")
+    return bare or folded.strip().encode("utf-8", "surrogatepass")
+
+
+def text_key(text: str) -> int:
+    """Two texts share a key iff their `bare_text` is the same. Returns an unsigned 64-bit integer."""
+    return int.from_bytes(hashlib.blake2b(bare_text(text), digest_size=8).digest(), "little")
 
 
 def text_keys(texts: Iterable[str]) -> list[int]:

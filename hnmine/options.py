@@ -133,6 +133,21 @@ class Pick(StrEnum):
     INTRA_TEACHER = "intra-teacher"
 
 
+class Write(StrEnum):
+    """What `generate` writes."""
+
+    NEGATIVES = "negatives"
+    QUERIES = "queries"
+
+
+class By(StrEnum):
+    """What writes the texts of `generate`."""
+
+    PERTURB = "perturb"
+    ICT = "ict"
+    LLM = "llm"
+
+
 class Short(StrEnum):
     """What happens to a query with fewer survivors than `--num-negatives`."""
 
@@ -148,6 +163,14 @@ class Existing(StrEnum):
     JUDGE = "judge"
     FIRST = "first"
     KEEP = "keep"
+
+
+class Relabel(StrEnum):
+    """What `filter` does with candidates that somebody calls relevant though they are no known positives."""
+
+    OFF = "off"
+    DROP = "drop"
+    POSITIVE = "positive"
 
 
 class Format(StrEnum):
@@ -323,6 +346,16 @@ class DenseOptions(TextModelOptions):
     )
     vectors: str | None = option(None, "Ready-made document vectors (.npy, .parquet) instead of a model.")
     query_vectors: str | None = option(None, "Ready-made query vectors; goes with --vectors.")
+    keep_documents: str | None = option(
+        None,
+        "Dense index, or run directory, whose document vectors are kept: only the queries are encoded, with a newer "
+        "--model (ADORE).",
+    )
+    compensate_drift: bool = option(
+        False,
+        "With --keep-documents: take the mean way that queries moved between the two models off every query (QDC), for "
+        "a model whose document side was trained too.",
+    )
     name: str | None = option(None, "Name of the index in columns and options [default: its directory's name].")
 
 
@@ -421,6 +454,11 @@ class MineOptions(SampleOptions):
     deepen_from: str | None = option(
         None, "Decisions: mine again, with a larger --top-k, only the queries that got too few negatives there."
     )
+    previous: str | None = option(
+        None,
+        "Decisions of an earlier round: its negatives and reserve are candidates again, what it made positives stays "
+        "positive, and `filter` tells what changed. With --top-k 0 nothing else is searched for.",
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -442,6 +480,72 @@ class ScoreOptions(ModelOptions):
     )
     seed: int = option(0, "Seed of every keyed draw.")
     limit: int | None = option(None, "Only a keyed sample of N queries.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerateOptions(SampleOptions):
+    """`generate`."""
+
+    by: By | None = option(
+        None,
+        "Who writes: perturb (negatives: a positive with other word order, negation, numbers), ict (queries: a "
+        "sentence out of the document), llm (either) [default: perturb; ict for queries].",
+    )
+    write: Write = option(Write.NEGATIVES, "Negatives for queries that have a positive, or queries for documents.")
+    texts: int | None = option(
+        None,
+        "Negatives a query [default: 4], or queries a document [default: 1].",
+        flags=("--texts", "-n"),
+    )
+    change: tuple[str, ...] = option(
+        (), "perturb: swap, shuffle, negation, number; repeatable, in order of preference [default: all]."
+    )
+    language: str = option("auto", "perturb: language of the negation, as for index bm25.")
+    limit: int | None = option(None, "Write for a keyed sample of N queries, or N documents.")
+    model: str | None = option(
+        None, "llm: URL#MODEL, or MODEL at OPENAI_BASE_URL, any OpenAI-compatible server (key: OPENAI_API_KEY)."
+    )
+    prompt: str | None = option(
+        None,
+        "llm: a TOML file, or a name that `hnmine prompts` lists, such as negatives-from-query, which shows the model "
+        "no positive [default: negatives, or queries].",
+    )
+    price_input: float | None = option(None, "llm: what a million tokens of requests cost.")
+    price_output: float | None = option(None, "llm: what a million tokens of answers cost.")
+    budget: float | None = option(
+        None, "llm: the most that all answers of this output may cost; what it does not pay for is not asked."
+    )
+    requests_per_minute: int | None = option(None, "llm: requests a minute of all processes of this cache directory.")
+    tokens_per_minute: int | None = option(None, "llm: tokens a minute, of requests and the longest answers together.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgeOptions(SampleOptions):
+    """`score --judge`."""
+
+    judge: tuple[str, ...] = option(
+        (),
+        "Ask a language model at an OpenAI-compatible server, instead of a reranker: [NAME=]URL#MODEL, or "
+        "[NAME=]MODEL at OPENAI_BASE_URL (key: OPENAI_API_KEY). A second one sees what the first called relevant.",
+    )
+    prompt: str = option("relevance", "Prompt: a TOML file, or a name that `hnmine prompts` lists.")
+    judge_window: str = option(
+        "0.01:1",
+        "LOW:HIGH, ask about candidates whose estimated probability of being a false negative is in this range.",
+    )
+    judge_top: int = option(
+        25, "At most N candidates of each query, the most probable false negatives; 25 are one request."
+    )
+    price_input: tuple[float, ...] = option((), "What a million tokens of requests cost; one price for each judge.")
+    price_output: tuple[float, ...] = option((), "What a million tokens of answers cost; one price for each judge.")
+    budget: float | None = option(
+        None, "The most that all answers of this output may cost; what it does not pay for is not asked."
+    )
+    requests_per_minute: int | None = option(None, "Requests a minute of all processes of this cache directory.")
+    tokens_per_minute: int | None = option(None, "Tokens a minute, of requests and the longest answers together.")
+    judge_import: str | None = option(
+        None, "Ask nobody: take these results of an OpenAI batch (JSONL), and the answers that are there already."
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -532,6 +636,13 @@ class FilterOptions(SampleOptions):
         "Judgments of your own of candidates, as qrels (what the report downloads): grade 0 is known not to be "
         "relevant, whatever a rule guesses; any other is dropped.",
     )
+    relabel: Relabel | None = option(
+        None,
+        "What --labels, a judge or else a reranker calls relevant: drop it, make it a positive, or hear nobody "
+        "[default: drop where a judge was asked].",
+    )
+    relabel_above: float = option(0.9, "A reranker calls relevant what it gives more than this probability.")
+    max_fn_per_query: int = option(7, "Drop all of a query of which more than N candidates are called relevant.")
     max_reuse: int = option(
         0, "A document stays a candidate of at most C queries, a keyed draw of those it survived in."
     )
@@ -670,6 +781,15 @@ class PushOptions(Options):
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DownsampleOptions(SampleOptions):
+    """`downsample`."""
+
+    top_k: int = option(250, "Documents of each retriever and query that are kept.", flags=("--top-k", "-k"))
+    run: tuple[str, ...] = option((), "Run(s) to pool: FILE or NAME=FILE, as for mine.")
+    system: tuple[str, ...] = option((), "Run(s) that are measured and do not feed the pool: FILE or NAME=FILE.")
+
+
 def option_fields(kind: type) -> dict[str, dataclasses.Field[Any]]:
     """The fields of an options record by name, in order."""
     return {item.name: item for item in dataclasses.fields(kind)}
@@ -721,8 +841,8 @@ def from_mapping(kind: type[T], values: Mapping[str, Any], *, where: str) -> T:
         name = key.replace("-", "_")
         if name not in known:
             unknown = True
-            spelled = [as_written.replace("_", "-") for as_written in known]
-            problems.append(f"{where}: unknown key {key!r}" + did_you_mean(name.replace("_", "-"), spelled))
+            spelled = known if "_" in key else [one.replace("_", "-") for one in known]
+            problems.append(f"{where}: unknown key {key!r}" + did_you_mean(key, spelled))
             continue
         try:
             clean[name] = _coerce(value, hints[name])

@@ -26,8 +26,10 @@ class Kind(StrEnum):
     LATE_INDEX = "index-late"
     HITS = "hits"
     CANDIDATES = "candidates"
+    GENERATED = "generated"
     DECISIONS = "decisions"
     EXPORT = "export"
+    DOWNSAMPLED = "downsampled"
 
 
 class Scale(StrEnum):
@@ -74,15 +76,27 @@ BATCH_ID = "batch_id"
 DIFFICULTY = "difficulty"
 STEP = "step"
 HAS_ANSWER = "has_answer"
+PREVIOUS = "previous"
+"""The candidates column with the verdict of the earlier round; null for rows that it did not have."""
 
 ANSWERS = "answers"
 """The queries' metadata column with the strings that answer them."""
+BODY = "body"
+"""Of a document: its text without the sentences that became queries."""
+WRITTEN_BY = "written_by"
+"""How `generate` made a document or a query."""
+WRITTEN_FROM = "written_from"
+"""From which document."""
 P_FALSE_NEGATIVE = "p_false_negative"
+CALLED_BY = "called_relevant_by"
+"""Who calls a row relevant that no qrels know as a positive: the column that says so (`grade_NAME`, `score_NAME`), or
+`labels`; null if nobody."""
 
 RANDOM_SOURCE = "random"
 NEAR_SOURCE = "random-near"
 CURATED_SOURCE = "curated"
 EXISTING_SOURCE = "existing"
+PREVIOUS_SOURCE = "previous"
 
 IMPORTED = "imported"
 """The name, and the origin, of the scores that a training file brought."""
@@ -90,6 +104,11 @@ RERANKER = "reranker"
 """The origin of a cross-encoder's scores."""
 NO_RETRIEVERS = frozenset({RERANKER, IMPORTED})
 """Origins of scores by which nothing was searched."""
+
+GRADES = ("not relevant", "related", "relevant", "answers the query fully")
+"""What a judge says of a candidate, by its grade; null is no say: not asked, or no answer."""
+RELEVANT_GRADE = 2
+"""The lowest of them that calls a candidate relevant."""
 
 FUSED = "fused"
 """What `--rank-by` calls the order fused from all retrievers' ranks."""
@@ -108,6 +127,11 @@ def score_column(name: str) -> str:
 def scored_column(name: str) -> str:
     """The candidates column that says whether a row was scored by the reranker called `name`, if not all were."""
     return f"scored_{name}"
+
+
+def grade_column(name: str) -> str:
+    """The candidates column (int32, null) with the grades that the judge called `name` gave, of `GRADES`."""
+    return f"grade_{name}"
 
 
 def sim_positive_column(name: str) -> str:

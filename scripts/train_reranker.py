@@ -11,11 +11,13 @@ The backbone is MiniLM with a new head of one logit; its token embeddings stay a
 occur in training keep their meaning. The loss is listwise: the softmax of the logits against a target that is for
 `1 - taught` the positive and for `taught` the softmax of BM25's plus the dense score, both standardised within the
 query's candidates (distillation; it also takes the edge off negatives that are unlabelled positives). A difference of
-two logits is log odds, which is what a margin in logits compares. The zero is arbitrary: a band of probabilities
-(`--band`) needs another loss.
+two logits is log odds, which is what a margin in logits compares.
 
 Held-out queries then say what it is worth: the candidates' order by each score, and by reciprocal-rank fusion of BM25
-and the dense index, without and with the reranker's rank.
+and the dense index, without and with the reranker's rank. On the same candidates the logits are calibrated (Platt
+1999): a scale and a shift, put into the head, with which the sigmoid is the probability that a candidate is the known
+positive, at the odds of training: one positive to `--negatives` others, as the cross-encoder of RocketQA learned from
+one to four. That is what `--band` and `--relabel` compare; the order does not change.
 
 OUT is the model (OUT.work the mining), about a quarter of an hour on one core; nothing is downloaded. The same command
 on the same machine gives the same weights.
@@ -205,13 +207,13 @@ def _batches(data: Sequence[Ranked], args: argparse.Namespace) -> Iterator[list[
         del queue[: args.lists]
 
 
-def test(data: Path, folder: Path, args: argparse.Namespace) -> dict[str, Any]:
-    """The quality of each order of the first candidates of held-out queries."""
+def test(data: Path, folder: Path, args: argparse.Namespace) -> list[dict[str, Any]]:
+    """The first candidates of held-out queries, with the reranker's scores."""
     mine(data, folder, "test", args.documents // 2, RERANKED, args.test_queries, args)
     scoring = hnmine.ScoreOptions(reranker=str(args.out), name="reranker", max_length=args.max_length)
     how = hnmine.Execution(overwrite=True)
     hnmine.score(folder / "collection", folder / "candidates", folder / "scored", options=scoring, how=how)
-    return quality(pq.read_table(hnmine.Artefact.open(folder / "scored").files()).to_pylist())
+    return pq.read_table(hnmine.Artefact.open(folder / "scored").files()).to_pylist()
 
 
 def quality(rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -242,6 +244,46 @@ def quality(rows: list[dict[str, Any]]) -> dict[str, Any]:
     return found
 
 
+def calibration(logits: Any, relevant: Any, negatives: int) -> tuple[float, float]:
+    """The (scale, shift) of the logits that makes the labels likeliest, by Newton's method.
+
+    Rows that are not relevant are weighted so that there are `negatives` of them to each relevant one. Raises
+    `ValueError` if higher logits are no better.
+    """
+    terms, labels = np.stack([logits, np.ones(len(logits))], axis=1), np.asarray(relevant, np.float64)
+    weight = np.where(labels > 0, 1.0, negatives * labels.sum() / (1.0 - labels).sum())
+    found = np.array([1.0, 0.0])
+    for _ in range(100):
+        p = 1.0 / (1.0 + np.exp(-terms @ found))
+        curvature = (terms * (weight * p * (1 - p))[:, None]).T @ terms + 1e-9 * np.eye(2)
+        step = np.linalg.solve(curvature, terms.T @ (weight * (labels - p)))
+        found = found + step
+        if np.abs(step).max() < 1e-10:
+            break
+    if not found[0] > 0:
+        raise ValueError(
+            f"the reranker puts positives no higher than others (scale {found[0]:.3f}): it learned nothing"
+        )
+    return float(found[0]), float(found[1])
+
+
+def calibrate(model: Path, rows: Sequence[dict[str, Any]], negatives: int) -> dict[str, float]:
+    """Fit scale and shift to scored candidates, put them into the head of the model in its folder, and say both."""
+    import sentence_transformers as st
+    import torch
+
+    found = [row for row in rows if row["rank_bm25"] is not None or row[f"rank_{DENSE}"] is not None]
+    logits = np.array([row["score_reranker"] for row in found], np.float64)
+    scale, shift = calibration(logits, [row["is_positive"] for row in found], negatives)
+    trained = st.CrossEncoder(str(model), device="cpu")
+    head = trained.model.classifier
+    with torch.no_grad():
+        head.weight.mul_(scale)
+        head.bias.mul_(scale).add_(shift)
+    trained.save_pretrained(str(model))
+    return {"candidates": len(found), "scale": round(scale, 4), "shift": round(shift, 4)}
+
+
 def main() -> None:
     args = arguments()
     work, started = args.out.with_name(args.out.name + ".work"), time.monotonic()
@@ -256,12 +298,14 @@ def main() -> None:
     loss = train([item for own in found.values() for item in own], args)
     trained = time.monotonic()
     seconds = {"mining": round(mined - started, 1), "training": round(trained - mined, 1)}
+    tested = {data.name: test(data, work / "test" / data.name, args) for data in args.data}
     report: dict[str, Any] = {
         "model": str(args.out),
         "lists": {name: len(own) for name, own in found.items()},
         "loss": round(loss, 4),
         "seconds": seconds,
-        "held_out": {data.name: test(data, work / "test" / data.name, args) for data in args.data},
+        "held_out": {name: quality(rows) for name, rows in tested.items()},
+        "calibration": calibrate(args.out, [row for rows in tested.values() for row in rows], args.negatives),
     }
     print(json.dumps(report, indent=2))
 

@@ -88,8 +88,6 @@ def stoppable(given: Given) -> tuple[Execution, Terminal]:
 
 def cache(given: Given) -> Path:
     """The cache directory of a call; a throw-away one for --dry-run, which writes nothing."""
-    from hnmine.files.cache import default_cache
-
     if given.dry_run:
         import atexit
         import tempfile
@@ -97,6 +95,13 @@ def cache(given: Given) -> Path:
         folder = tempfile.TemporaryDirectory(prefix="hnmine-")
         atexit.register(folder.cleanup)
         return Path(folder.name)
+    return lasting_cache(given)
+
+
+def lasting_cache(given: Given) -> Path:
+    """The cache directory of a call, for --dry-run too: to look at what is there."""
+    from hnmine.files.cache import default_cache
+
     return Path(given.cache_dir) if given.cache_dir else default_cache()
 
 
@@ -169,11 +174,13 @@ def _preview_stage(
     preview = stage.preview(path) if isinstance(stage, Ingest) else stage.preview(path, how.append)
     show.preview(name, preview, path, terminal)
     estimate = None
-    if preview.left:
+    has_estimate = "price_per_hour" in given.values
+    if preview.left and has_estimate:
         with tempfile.TemporaryDirectory(prefix="hnmine-") as folder:
             estimate = forecast.of_stage(stage, Path(folder))
         estimate = estimate.times(preview.left) if estimate is not None else None
-    show.estimate(estimate, given.price_per_hour, terminal, is_done=not preview.left)
+    if has_estimate:
+        show.estimate(estimate, given.price_per_hour, terminal, is_done=not preview.left)
     told: dict[str, Any] = {}
     if estimate is not None:
         told["estimate"] = estimate.to_json(given.price_per_hour)

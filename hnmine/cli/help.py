@@ -13,8 +13,8 @@ from hnmine.cli.guard import tell
 from hnmine.cli.usage import PARSER_ERROR, explain, is_help
 
 ORDER = (
-    *("run", "plan", "ingest", "import", "index", "search", "mine", "score", "filter", "export", "merge"),
-    *("inspect", "sweep", "audit", "report"),
+    *("run", "plan", "ingest", "import", "generate", "index", "search", "mine", "score", "filter", "export", "merge"),
+    *("inspect", "sweep", "audit", "report", "downsample"),
     *("presets", "doctor"),
 )
 """The commands as the work goes; others follow in the order of the code."""

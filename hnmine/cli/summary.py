@@ -10,7 +10,7 @@ from hnmine.schema import Kind
 POOR_FALSE_NEGATIVES = 0.05
 """From this share of false negatives among the chosen on, a summary says what lowers it."""
 
-_NOT_DROPS = {"known-positive", "picked", "not-needed", "random-reserve"}
+_NOT_DROPS = {"known-positive", "relabelled", "picked", "not-needed", "random-reserve"}
 
 _HEADLINES: dict[str, tuple[str, ...]] = {
     Kind.COLLECTION: ("documents", "queries", "judgments"),
@@ -31,6 +31,11 @@ def headline(kind: str, counts: Mapping[str, Any]) -> str:
     if kind == Kind.CANDIDATES:
         a_query = counts.get("candidates_per_query", counts["candidates"] / max(counts["queries"], 1))
         return f"{a_query:,.0f} candidates a query: {counts['candidates']:,} for {counts['queries']:,} queries"
+    if kind == Kind.DOWNSAMPLED:
+        return (
+            f"{counts['documents']:,} of {counts['documents_of']:,} documents, {counts['documents_judged']:,} judged; "
+            f"{counts['queries']:,} queries, {counts['judgments']:,} judgments"
+        )
     return ", ".join(
         f"dimension {counts[key]}" if key == "dimension" else f"{counts[key]:,} {key}"
         for key in _HEADLINES.get(kind, ())
@@ -51,7 +56,8 @@ def advice(kind: str, counts: Mapping[str, Any]) -> list[str]:
         return []
     found = []
     if counts["queries_short"]:
-        few = ", ".join(f"{query} has {count}" for query, count in counts.get("short_queries", {}).items())
+        fewest = sorted(counts.get("short_queries", {}).items(), key=lambda item: item[1])
+        few = ", ".join(f"{query} has {count}" for query, count in fewest)
         found.append(f"too few negatives for {counts['queries_short']:,} queries" + (f": {few}" if few else ""))
         found.append(counts["advice"])
     estimate = counts.get("estimated_false_negative_rate") or 0.0
@@ -64,6 +70,8 @@ def lines(kind: str, counts: Mapping[str, Any]) -> list[str]:
     """What the headline leaves out; counters that are 0 are not told."""
     if kind == Kind.DECISIONS:
         return _decisions(counts)
+    if kind == Kind.DOWNSAMPLED:
+        return _systems(counts)
     told = {*_HEADLINES.get(kind, ()), *(("candidates", "queries", "candidates_per_query") * (kind == Kind.CANDIDATES))}
     rest = {key: value for key, value in counts.items() if key not in told}
     plain = [f"{_words(key)}: {value:,}" for key, value in rest.items() if isinstance(value, (int, float)) and value]
@@ -86,12 +94,44 @@ def _decisions(counts: Mapping[str, Any]) -> list[str]:
     ]
     if counts.get("spared"):
         found.append(f"spared, known not to be relevant, though against them: {_inline(counts['spared'])}")
+    if called := counts.get("called_relevant"):
+        new = counts["reasons"].get("relabelled", 0)
+        found.append(f"called relevant: {_inline(called)}" + (f"; {new:,} of them are positives now" if new else ""))
     for name, spread in counts["judge_scores"].items():
         if spread:
             found.append(
-                f"{name:<9} mean {spread['mean']:>8.3f}   min {spread['p0']:.3f}   quartiles {spread['p25']:.3f} "
+                f"{name:<10} mean {spread['mean']:>8.3f}   min {spread['p0']:.3f}   quartiles {spread['p25']:.3f} "
                 f"{spread['p50']:.3f} {spread['p75']:.3f}   max {spread['p100']:.3f}"
             )
+    if "previous" in counts:
+        found += _round(counts["previous"])
+    return found
+
+
+def _round(changed: Mapping[str, Any]) -> list[str]:
+    """What changed since the round before."""
+    gone, estimates = changed["gone"], changed["p_false_negative"]
+    found = [
+        f"since the round before: Jaccard {changed['jaccard']:.3f}, {changed['kept']:,} negatives kept, "
+        f"{changed['new']:,} new, {sum(gone.values()):,} gone" + (f" ({_inline(gone)})" if gone else "")
+    ]
+    if estimates:
+        words = {"now": "the negatives", "before": "those of the round before"}
+        shown = ", ".join(f"{words[name]} {value:.2%}" for name, value in sorted(estimates.items(), reverse=True))
+        found.append(f"estimated false negatives among {shown}")
+    return found
+
+
+def _systems(counts: Mapping[str, Any]) -> list[str]:
+    """A line for each system that a smaller collection ranks, the best first."""
+    systems, tau = counts["systems"], counts["kendall_tau"]
+    width = max(len(name) for name in [*systems, "tau to whole"])
+    found = [f"{'nDCG@10':<{width}}  whole   small   left out of the pool"]
+    for name, own in sorted(systems.items(), key=lambda item: (-item[1]["whole"], item[0])):
+        found.append(f"{name:<{width}}  {own['whole']:.4f}  {own['small']:.4f}  {own['left_out']:.4f}")
+    if tau:
+        small, left_out = (f"{tau[name]:.3f}" if name in tau else "-" for name in ("small", "left_out"))
+        found.append(f"{'tau to whole':<{width}}          {small:<6}  {left_out}")
     return found
 
 

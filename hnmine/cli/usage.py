@@ -60,7 +60,8 @@ def _command(root: Any, arguments: Sequence[str]) -> tuple[Any, list[str]]:
 
 def _commands(group: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
     """Every command below a group with the words that call it."""
-    for name, child in group.commands.items():
+    for name in group.list_commands(None):
+        child = group.commands[name]
         if hasattr(child, "commands"):
             yield from _commands(child, (*path, name))
         elif not child.hidden:

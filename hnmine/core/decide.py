@@ -12,11 +12,14 @@ from hnmine.core.evidence import Bools, Evidence, Ints
 from hnmine.core.picks.base import Picker
 from hnmine.core.picks.uniform import Uniform
 from hnmine.core.rules.base import Rule
+from hnmine.core.rules.relevant import CalledRelevant
 from hnmine.core.tokens import Tokens
 from hnmine.options import Short
 from hnmine.schema import Verdict
 
 KNOWN_POSITIVE = "known-positive"
+RELABELLED = "relabelled"
+"""The reason, and the step, of a positive that no qrels know: somebody called it relevant."""
 PICKED = "picked"
 NOT_NEEDED = "not-needed"
 RANDOM_RESERVE = "random-reserve"
@@ -75,8 +78,11 @@ def decide(
     pick: Picker,
     short: Short,
     draw: npt.NDArray[np.uint64],
+    relabel: bool = False,
 ) -> Decisions:
     """Give every row its verdict.
+
+    `relabel`: what the rule `CalledRelevant` drops is a positive. Nothing else changes by it.
 
     `relaxed` is the ladder as (step, rules) pairs, tried in order for queries that stay short; `draw` holds a keyed
     random number a row, on which random picks and the random fill depend, so a choice depends on (seed, query,
@@ -124,6 +130,11 @@ def decide(
         step[starved] = STEP_NONE
     verdict[evidence.is_positive] = Verdict.POSITIVE.value
     reason[evidence.is_positive] = KNOWN_POSITIVE
+    if relabel:
+        relevant = reason == CalledRelevant.reason
+        verdict[relevant] = Verdict.POSITIVE.value
+        reason[relevant] = RELABELLED
+        step[relevant] = RELABELLED
     in_reserve = (verdict == Verdict.RESERVE.value) & ~evidence.is_random
     pick_rank = np.where(in_reserve, order, chosen_place) + 1
     return Decisions(verdict=verdict, reason=reason, pick_rank=pick_rank, step=step, spared=spared)

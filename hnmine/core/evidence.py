@@ -79,6 +79,10 @@ class Evidence:
     """
     trust: Floats | None = None
     """1 - p_false_negative, by which picks weight their draws; None if they draw without it."""
+    grades: Mapping[str, Ints] = field(default_factory=dict)
+    """By judge, in the order in which they were asked: its grades (0 not relevant ... 3), -1 where it gave none."""
+    labels: Ints | None = None
+    """What a person said of the rows: 0 not relevant, more is relevant, -1 nothing; None if nobody was asked."""
     columns: Mapping[str, Column] = field(default_factory=dict)
     """The columns that the rules in force named in `Rule.columns`, by those names."""
 
@@ -104,8 +108,19 @@ class Evidence:
 
     @property
     def is_certain(self) -> Bools:
-        """Rows known not to be relevant: curated, or judged with grade 0 or less. No guess overrules knowledge."""
-        return self.once("certain", lambda: self.is_curated | (self.is_judged & ~self.is_positive & ~self.is_low_grade))
+        """Rows known not to be relevant: curated, or judged with grade 0 or less. No guess overrules knowledge.
+
+        Where the qrels are silent, grade 0 of the judge who was asked last is knowledge too.
+        """
+
+        def certain() -> Bools:
+            known = self.is_judged & ~self.is_low_grade
+            cleared = np.zeros(len(self.judge), np.bool_)
+            for grade in self.grades.values():
+                cleared = np.where(grade >= 0, grade == 0, cleared)
+            return self.is_curated | ((known | (cleared & ~self.is_judged)) & ~self.is_positive)
+
+        return self.once("certain", certain)
 
 
 def anchor_scores(evidence: Evidence, anchor: Anchor, scores: Floats | None = None) -> Floats:

@@ -43,6 +43,12 @@ class Pool:
         """Which pairs the source brought."""
         return self.place[name] >= 0
 
+    def places(self, pairs: Pairs) -> Ints:
+        """The index of each row of the pool in a list of pairs; -1 where it is not among them."""
+        documents = 1 + max(int(rows.max(initial=0)) for rows in (self.rows, pairs.rows))
+        both = unite({"own": Pairs(owner=self.owner, rows=self.rows), "others": pairs}, 0, documents)
+        return both.place["others"][both.brought("own")]
+
     def gather(self, name: str, values: npt.NDArray[np.generic], missing: float) -> npt.NDArray[np.generic]:
         """A source's own values spread over the pool, `missing` where the source has none."""
         place = self.place[name]

@@ -8,15 +8,19 @@ from __future__ import annotations
 import http.client
 import json
 import random
+import socket
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from hnmine.errors import StorageError, UsageError
 
 T = TypeVar("T")
+Event = Literal["sent", "failed"]
+"""Of one attempt: a request goes out; the server said no, so that nothing was done. One that is only `sent` may have
+been carried out."""
 
 TIMEOUT = 120.0
 """Seconds to wait for an answer."""
@@ -34,8 +38,8 @@ def is_remote(name: str) -> bool:
 class Refused(UsageError):
     """The server understood and said no; asking again would not help."""
 
-    def __init__(self, url: str, status: int, reason: str) -> None:
-        remedy = "set HNMINE_RERANKER_TOKEN to a valid key" if status in (401, 403) else None
+    def __init__(self, url: str, status: int, reason: str, key: str) -> None:
+        remedy = f"set {key} to a valid key" if status in (401, 403) else None
         super().__init__(f"{url} refuses (HTTP {status}): {reason}", remedy=remedy)
         self.status = status
 
@@ -48,6 +52,14 @@ def get(url: str, *, headers: Mapping[str, str] | None = None) -> Any:
         return None
 
 
+def listed_models(base: str, headers: Mapping[str, str]) -> list[str]:
+    """The models that an OpenAI-compatible server says it has; none if it does not say."""
+    page = get(f"{base}/models", headers=headers)
+    listed = page.get("data") if isinstance(page, dict) else None
+    entries = listed if isinstance(listed, list) else []
+    return [entry["id"] for entry in entries if isinstance(entry, dict) and isinstance(entry.get("id"), str)]
+
+
 def post(
     url: str,
     body: object,
@@ -57,20 +69,31 @@ def post(
     timeout: float = TIMEOUT,
     attempts: int = ATTEMPTS,
     sleep: Callable[[float], None] = time.sleep,
+    heard: Callable[[Event], None] | None = None,
+    key: str = "HNMINE_RERANKER_TOKEN",
 ) -> T:
     """What `read` makes of the answer to `body`.
 
     Tried again after a pause: no or a broken connection, a timeout, HTTP 408, 425, 429 and 5xx, half a JSON, and an
     answer of which `read` raises `ValueError`. Pauses double, less a random part so that many workers do not come back
     together; a server's `Retry-After` is waited for, up to a minute. Raises `StorageError` (exit code 7) after the last
-    attempt, and `Refused` at once for any other 4xx.
+    attempt, and `Refused` at once for any other 4xx, which for a wrong key names the variable `key`.
+
+    `heard` is told of every attempt before it goes out, and when the server says no to it; what it raises is raised.
     """
     pause = 0.5
+    tell = heard or (lambda event: None)
     for attempt in range(1, attempts + 1):
+        tell("sent")
         try:
-            return read(_ask(url, body, headers or {}, timeout))
+            return read(_ask(url, body, headers or {}, timeout, key))
+        except Refused:
+            tell("failed")
+            raise
         except _Passing as error:
             reason, wait = str(error), error.wait
+            if error.is_no:
+                tell("failed")
         except ValueError as error:
             reason, wait = f"the answer makes no sense: {error}", None
         if attempt < attempts:
@@ -83,14 +106,15 @@ def post(
 
 
 class _Passing(Exception):
-    """Something that may be over in a moment; `wait` is how long the server says."""
+    """Something that may be over in a moment; `wait` is how long the server says, `is_no` that it did nothing."""
 
-    def __init__(self, reason: str, wait: float | None = None) -> None:
+    def __init__(self, reason: str, wait: float | None = None, *, is_no: bool = False) -> None:
         super().__init__(reason)
         self.wait = wait
+        self.is_no = is_no
 
 
-def _ask(url: str, body: object, headers: Mapping[str, str], timeout: float) -> Any:
+def _ask(url: str, body: object, headers: Mapping[str, str], timeout: float, key: str = "") -> Any:
     data = None if body is None else json.dumps(body).encode()
     own = {"Content-Type": "application/json", "Accept": "application/json", "User-Agent": "hnmine"}
     request = urllib.request.Request(url, data, {**own, **headers})
@@ -101,10 +125,13 @@ def _ask(url: str, body: object, headers: Mapping[str, str], timeout: float) -> 
         with error:
             reason = _said(error)
         if error.code in _PASSING:
-            raise _Passing(f"HTTP {error.code}: {reason}", _seconds(error.headers.get("Retry-After"))) from None
-        raise Refused(url, error.code, reason) from None
+            wait = _seconds(error.headers.get("Retry-After"))
+            raise _Passing(f"HTTP {error.code}: {reason}", wait, is_no=error.code not in (408, 504)) from None
+        raise Refused(url, error.code, reason, key) from None
     except (OSError, http.client.HTTPException) as error:  # a URLError and a timeout are kinds of OSError
-        raise _Passing(str(getattr(error, "reason", None) or error) or type(error).__name__) from None
+        cause = getattr(error, "reason", None) or error
+        never_sent = isinstance(cause, (ConnectionRefusedError, socket.gaierror))
+        raise _Passing(str(cause) or type(error).__name__, is_no=never_sent) from None
     try:
         return json.loads(raw)
     except ValueError as error:

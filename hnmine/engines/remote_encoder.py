@@ -60,12 +60,9 @@ class RemoteEncoder(Encoder):
         """The name of the model that the server runs."""
         if self._options.remote_model:
             return self._options.remote_model
-        page = http_json.get(f"{self._base}/models", headers=self._headers)
-        listed = page.get("data") if isinstance(page, dict) else None
-        entries = listed if isinstance(listed, list) else []
-        names = [entry["id"] for entry in entries if isinstance(entry, dict) and isinstance(entry.get("id"), str)]
+        names = http_json.listed_models(self._base, self._headers)
         if len(names) == 1:
-            return str(names[0])
+            return names[0]
         said = f"serves {len(names)} models: {', '.join(names[:10])}" if names else "does not say which model it runs"
         raise UsageError(f"--model {self._options.model}: the server {said}", remedy="--remote-model NAME")
 

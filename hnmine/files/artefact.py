@@ -432,6 +432,7 @@ _WRITTEN_BY = {
     Kind.CANDIDATES: "mine",
     Kind.DECISIONS: "filter",
     Kind.EXPORT: "export",
+    Kind.DOWNSAMPLED: "downsample",
 }
 
 

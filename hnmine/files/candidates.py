@@ -29,6 +29,7 @@ from hnmine.schema import (
     STEP,
     VERDICT,
     Scale,
+    grade_column,
     rank_column,
     score_column,
 )
@@ -61,6 +62,19 @@ class ScoreInfo:
         return {**plain, "until": dict(self.until)} if self.is_partial else plain
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgeInfo:
+    """One judge of the table, whose grades are in `grade_NAME`: name, model, and digest of its prompt."""
+
+    name: str
+    model: str
+    prompt: str
+
+    def to_plan(self) -> dict[str, Any]:
+        """As JSON values, for the plan."""
+        return {"name": self.name, "model": self.model, "prompt": self.prompt}
+
+
 class CandidatesTable:
     """A finished candidates or decisions artefact, seen as a list of queries, each with its rows.
 
@@ -73,6 +87,8 @@ class CandidatesTable:
             ScoreInfo(name=s["name"], scale=Scale(s["scale"]), origin=s["origin"], until=s.get("until", {}))
             for s in artefact.plan["scores"]
         ]
+        self.judges = [JudgeInfo(**judge) for judge in artefact.plan.get("judges", [])]
+        """In the order in which they were asked; where two have a grade, the later one's counts (`grades`)."""
         self._adding = adding
         if adding is not None:
             self.scores.append(adding)
@@ -93,6 +109,11 @@ class CandidatesTable:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return partial(CandidatesTable, adding=self._adding), (self.artefact,)  # another process opens the files itself
+
+    def judges_to_plan(self, *more: JudgeInfo) -> dict[str, Any]:
+        """The judges, and those that a stage adds, as an entry of its plan; no entry if there are none."""
+        judges = [judge.to_plan() for judge in [*self.judges, *more]]
+        return {"judges": judges} if judges else {}
 
     def score(self, name: str) -> ScoreInfo | None:
         """The score called `name`, if the table has one."""
@@ -261,6 +282,15 @@ def ranks(table: pa.Table, name: str) -> npt.NDArray[np.int64]:
     if column not in table.column_names:
         return np.zeros(table.num_rows, np.int64)
     return np.asarray(table[column].fill_null(0).to_numpy(), np.int64)
+
+
+def grades(table: pa.Table, judges: Sequence[JudgeInfo]) -> npt.NDArray[np.int64]:
+    """What the judges say of each row, 0 to 3, the last one that has a say; -1 where none has."""
+    found: npt.NDArray[np.int64] = np.full(table.num_rows, -1, np.int64)
+    for judge in judges:
+        own = np.asarray(table[grade_column(judge.name)].fill_null(-1).to_numpy(), np.int64)
+        found = np.where(own >= 0, own, found)
+    return found
 
 
 def similarities(table: pa.Table, prefix: str) -> dict[str, npt.NDArray[np.float64]]:

@@ -31,6 +31,8 @@ from hnmine.schema import DOC_ID, PICK_RANK, QUERY_ID, TEXT_KEY, VERDICT, Kind, 
 from hnmine.stages.audit_reference import Reference
 from hnmine.stages.export_files import sibling
 from hnmine.stages.formats import FORMATS
+from hnmine.stages.hubs import Hubs, hubs_of_negatives
+from hnmine.stages.hubs import lines as crowding_lines
 from hnmine.stages.places import locate
 from hnmine.stages.training_input import TrainingInput
 
@@ -190,12 +192,13 @@ class Audit:
             owners.append(flat.owner)
             documents.append(flat.document)
         counts = counts_by(self._queries, _joined(owners), _joined(documents))
+        crowding = self._crowding(_joined(owners), _joined(documents))
         least = self.wanted or 1
         self._starved = int((counts < least).sum())
         if self._starved:
             self._name_starved(counts < least)
         delivered = int(np.minimum(counts, least).sum()) if self.wanted else 0
-        return self._report(delivered)
+        return {**self._report(delivered), **crowding}
 
     def _learn_positives(self) -> None:
         """The first pass: every query, its positives, and the lowest score of these."""
@@ -279,6 +282,36 @@ class Audit:
                 if len(seen) >= min(10, len(ascending)):
                     break
         self.log.counts["too-few-negatives"] = len(ascending)
+
+    def _crowding(self, owners: Hashes, documents: Hashes) -> Json:
+        """Hubs and near-copies in bulk: by what was searched, else by who is whose negative."""
+        if isinstance(self.source, DecidedRows):
+            found = Hubs(self.source.table, self.source.collection).report()
+        else:
+            self.reference.unchecked.append("bulk-copies: give decisions or a run directory")
+            distinct = np.unique(documents)
+            counts = counts_by(distinct, documents, owners)
+            found, keys = hubs_of_negatives(distinct, counts, len(self._queries))
+            for hub, name in zip(found["hubs"], self._names(keys), strict=True):
+                hub["document"] = name
+        copied = sum(len(bulk["documents"]) for bulk in found["bulks"])
+        return {
+            "hub_documents": len({hub["document"] for hub in found["hubs"]}),
+            "bulk_copies": copied,
+            "crowding": found,
+        }
+
+    def _names(self, keys: Hashes) -> list[str]:
+        """What the file shows of each of these negatives, found in a pass that ends when all are."""
+        names: dict[int, str] = {}
+        wanted = set(keys.tolist())
+        for row in self.source.rows(ProblemLog()) if wanted else ():
+            for one in row.negatives:
+                if (key := one.key or one.id_hash) in wanted:
+                    names.setdefault(key, one.shown)
+            if len(names) == len(wanted):
+                break
+        return [names[key] for key in keys.tolist()]
 
     def _report(self, delivered: int) -> Json:
         totals, queries = self._totals, len(self._queries)
@@ -366,6 +399,7 @@ def render(report: Json) -> Iterator[str]:
         if count:
             yield f"{kind}: {count:,} ({KINDS[kind]})"
             yield from (f"  {p['where']}: {_short(p['value'])}" for p in report["first"].get(kind, ()))
+    yield from crowding_lines(report["crowding"])
     if report["unchecked"]:
         yield "not looked at: " + "; ".join(report["unchecked"])
 

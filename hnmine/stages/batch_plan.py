@@ -19,10 +19,10 @@ from hnmine.core.batches.graph import DEPTH, Graph
 from hnmine.core.batches.walks import Near, walked
 from hnmine.core.grouped import positions as places_within
 from hnmine.errors import UsageError
-from hnmine.files.candidates import CandidatesTable
+from hnmine.files.candidates import CandidatesTable, among
 from hnmine.files.collection import Collection
 from hnmine.options import BatchPlan, ExportOptions, nearest
-from hnmine.schema import IS_POSITIVE, TEXT_KEY
+from hnmine.schema import TEXT_KEY, VERDICT, Verdict
 from hnmine.stages.collisions import Collisions, blocks_of
 from hnmine.stages.picked import Ints
 
@@ -139,10 +139,9 @@ def read_graph(decisions: CandidatesTable, positions: Ints) -> Graph:
     """What the queries at these positions found: the first documents of each one's list, and its positives."""
     owners, keys = [np.empty(0, np.int64)], [np.empty(0, np.uint64)]
     for block, numbers in blocks_of(decisions, positions):
-        table = decisions.read(block, [TEXT_KEY, IS_POSITIVE])
+        table = decisions.read(block, [TEXT_KEY, VERDICT], coded=True)
         owner = np.repeat(np.arange(len(block)), np.diff(decisions.offsets(block)))
-        is_positive = np.asarray(table[IS_POSITIVE].to_numpy(zero_copy_only=False), np.bool_)
-        kept = (places_within(owner) < DEPTH) | is_positive
+        kept = (places_within(owner) < DEPTH) | among(table[VERDICT], Verdict.POSITIVE)
         owners.append(numbers[owner[kept]])
         keys.append(np.asarray(table[TEXT_KEY].to_numpy(), np.uint64)[kept])
     return Graph.of(np.concatenate(owners), np.concatenate(keys), len(positions))

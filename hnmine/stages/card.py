@@ -354,7 +354,9 @@ def _choice(lineage: Lineage) -> str:
     return "\n".join(lines)
 
 
-_NOT_DROPS = frozenset({decide.KNOWN_POSITIVE, decide.PICKED, decide.NOT_NEEDED, decide.RANDOM_RESERVE})
+_NOT_DROPS = frozenset(
+    {decide.KNOWN_POSITIVE, decide.RELABELLED, decide.PICKED, decide.NOT_NEEDED, decide.RANDOM_RESERVE}
+)
 
 
 def _dropped(plan: Json, counts: Json) -> Iterator[list[str]]:

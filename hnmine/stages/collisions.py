@@ -32,6 +32,7 @@ from hnmine.core.rules.judged import JudgedGrade
 from hnmine.core.rules.near_duplicate import NearDuplicateOfPositive, NearDuplicateOfQuery
 from hnmine.core.rules.positive_guard import CloserToPositive, TooCloseToPositive
 from hnmine.core.rules.rank import SkipTop
+from hnmine.core.rules.relevant import CalledRelevant
 from hnmine.core.rules.same_text import SameTextAsPositive, SameTextAsQuery
 from hnmine.files.candidates import CandidatesTable, among, floats
 from hnmine.files.collection import Collection
@@ -54,6 +55,7 @@ Codes = npt.NDArray[np.int8]
 IS_RELEVANT = "positive"
 ABOVE = "above-positive"
 _RULES: Sequence[type[Rule]] = (
+    CalledRelevant,
     JudgedGrade,
     SameTextAsPositive,
     SameTextAsQuery,
@@ -217,7 +219,7 @@ def _doubtful(decisions: CandidatesTable, block: Ints) -> tuple[Ints, npt.NDArra
         np.minimum.at(lowest, owner[is_positive], np.where(np.isnan(score), np.inf, score)[is_positive])
         reason[is_dropped & (reason == _NONE) & (score >= lowest[owner])] = REASONS.index(ABOVE)
     reason[is_known] = _NONE
-    reason[is_positive] = REASONS.index(IS_RELEVANT)
+    reason[is_positive | among(table[VERDICT], Verdict.POSITIVE)] = REASONS.index(IS_RELEVANT)
     chosen = reason != _NONE
     keys = np.asarray(table[TEXT_KEY].to_numpy(), np.uint64)
     return owner[chosen], keys[chosen], reason[chosen]

@@ -16,7 +16,7 @@ from hnmine.files.artefact import Artefact, Json
 from hnmine.files.candidates import CandidatesTable, ScoreInfo, query_offsets
 from hnmine.files.collection import Collection, rows_of
 from hnmine.files.tables import read_table
-from hnmine.schema import IS_POSITIVE, QUERY_ID, SOURCES, VERDICT, Verdict, score_column
+from hnmine.schema import IS_POSITIVE, PREVIOUS, QUERY_ID, SOURCES, VERDICT, Verdict, score_column
 from hnmine.stages.indexes import TOP_K
 
 Rows = npt.NDArray[np.int64]
@@ -77,6 +77,8 @@ class Deepening:
                 problems.append(
                     f"--deepen-from was mined with {_shown(flag, before)}, and this with {_shown(flag, after)}"
                 )
+        if then.get(PREVIOUS) != now[PREVIOUS]:
+            problems.append("--deepen-from was mined with another --previous, or one of the two without any")
         for kind in ("indexes", "run"):
             for name in sorted(then[kind].keys() & now[kind].keys()):
                 if then[kind][name] != now[kind][name]:
@@ -130,14 +132,17 @@ class Deepening:
 
 def mined_with(plan: Mapping[str, Any]) -> Json | None:
     """The settings in the plan of candidates that deepening must find again; None if it is not a plan of `mine`."""
-    return settings(plan["options"], plan["inputs"]) if "top_k" in plan["options"] else None
+    if "top_k" not in plan["options"]:
+        return None
+    excluded = {"excluded": plan["excluded"]} if "excluded" in plan else {}
+    return {**settings(plan["options"], plan["inputs"]), **excluded}
 
 
 def settings(options: Mapping[str, Any], inputs: Mapping[str, str]) -> Json:
     """What of the options and inputs (fingerprints by name) in a plan of `mine` decides the rows of a query."""
     kept = ("top_k", "random", "random_near", "seed", "min_relevance", "clusters", "where", "run")
     indexes = {name.removeprefix(_INDEX): digest for name, digest in inputs.items() if name.startswith(_INDEX)}
-    return {**{name: options.get(name) for name in kept}, "indexes": indexes}
+    return {**{name: options.get(name) for name in kept}, "indexes": indexes, PREVIOUS: inputs.get(PREVIOUS)}
 
 
 def _shown(flag: str, value: object) -> str:

@@ -20,6 +20,7 @@ from hnmine.core.grouped import place_within
 from hnmine.core.guard import LEAST_QUERIES
 from hnmine.core.rules import LADDER, Rule, asks_for_truth, build, in_force
 from hnmine.core.rules.guard import MaxFnProbability
+from hnmine.core.rules.relevant import LABELS, NOBODY, CalledRelevant
 from hnmine.core.spread import grid_counts, quantiles
 from hnmine.core.tokens import Tokens
 from hnmine.core.until import Rung, Walk, require_consistent, split
@@ -31,6 +32,7 @@ from hnmine.files.candidates import (
     ScoreInfo,
     Sources,
     floats,
+    grades,
     has_answer,
     keyed_sample,
     nullable_floats,
@@ -43,8 +45,9 @@ from hnmine.files.collection import Collection, rows_in_order
 from hnmine.files.judgments import Judgments
 from hnmine.files.tables import part_name, writing
 from hnmine.hashing import keyed_hashes
-from hnmine.options import Existing, FilterOptions, Short, as_plain, did_you_mean
+from hnmine.options import Existing, FilterOptions, Relabel, Short, as_plain, did_you_mean
 from hnmine.schema import (
+    CALLED_BY,
     CURATED_SOURCE,
     DOC_ID,
     EPOCH,
@@ -55,10 +58,12 @@ from hnmine.schema import (
     NO_RETRIEVERS,
     P_FALSE_NEGATIVE,
     PICK_RANK,
+    PREVIOUS,
     QUERY_ID,
     RANDOM_SOURCE,
     REASON,
     RELEVANCE,
+    RERANKER,
     SOURCES,
     STEP,
     TEXT_KEY,
@@ -68,12 +73,14 @@ from hnmine.schema import (
     Verdict,
     centroid_rank_column,
     cluster_column,
+    grade_column,
     rank_column,
     score_column,
     scored_column,
 )
 from hnmine.stages.deepen import mined_with
 from hnmine.stages.mine import default_rank_by
+from hnmine.stages.round_changes import changes, summary
 from hnmine.stages.rule_inputs import RuleColumns, check_rules, dense_index, require_evidence
 from hnmine.stages.stage import Stage, block_size, cut, require_made_from
 from hnmine.stages.until import partial_score, require_same_rules
@@ -128,6 +135,8 @@ class Filter(Stage):
             clusters=[name.removeprefix(CLUSTER) for name in self.table.column_names if name.startswith(CLUSTER)],
         )
         self.labels: Judgments | None = like.labels if like else Judgments(options.labels) if options.labels else None
+        self.relabel = options.relabel or (Relabel.DROP if self.table.judges else Relabel.OFF)
+        self.rerankers = self._rerankers()
         self.first_rules = first_rules
         self.chosen = self.table.sample(options.limit, options.seed)
         self.fitted: dict[str, Json] = like.shareable() if like else {}
@@ -138,14 +147,14 @@ class Filter(Stage):
         self.columns = RuleColumns(collection, [])
         self.guard = MaxFnProbability(1.0)
         self._fit([self.guard])
-        named = replace(options, guide=self.guide.name) if self.guide else options
+        named = replace(options, relabel=self.relabel, guide=self.guide.name if self.guide else None)
         if collection.closed_world and not asks_for_truth(options):
             named = replace(named, no_margin=True)
         self.in_force = in_force(named, self.scale, estimated=self.guard.is_estimated)
         if self.partial is not None and self.partial != adding:
             require_same_rules(self, self.partial)
         rungs = [
-            [*first_rules, *build(self.in_force, self.scale, shrink=shrink, dense=dense)]
+            [*first_rules, *build(self.in_force, self.scale, shrink=shrink, dense=dense, rerankers=self.rerankers)]
             for shrink in (1.0, *(shrink for shrink, _ in LADDER))
         ]
         self.parted: list[Rung] = []
@@ -156,6 +165,7 @@ class Filter(Stage):
             rungs = [rung.rules for rung in self.parted]
         self.columns = RuleColumns(collection, rungs[0])
         self.rules, *relaxed = [self._fit(rung) for rung in rungs]
+        self.voices = next((rule.voices for rule in self.rules if isinstance(rule, CalledRelevant)), None)
         self.relaxed = [(step, rules) for (_, step), rules in zip(LADDER, relaxed, strict=True)]
 
     def _rank_by(self) -> ScoreInfo | None:
@@ -169,6 +179,27 @@ class Filter(Stage):
                 remedy="mine with several --index or --run",
             )
         return ScoreInfo(name=FUSED, scale=Scale.DOT, origin="fusion")
+
+    def _rerankers(self) -> dict[str, Scale]:
+        """The rerankers that `--relabel` hears: those whose scores are probabilities, if no judge was asked.
+
+        A score that `--until` made is not heard: the rows that it lacks were left out for other rules. Raises
+        `UsageError` if `--relabel` was asked for and nobody is heard.
+        """
+        if self.options.relabel in (None, Relabel.OFF) or self.table.judges:
+            return {}
+        found = {
+            score.name: score.scale
+            for score in self.table.scores
+            if score.origin == RERANKER and score.scale in (Scale.LOGIT, Scale.PROBABILITY) and not score.is_partial
+        }
+        if not found and self.labels is None:
+            raise UsageError(
+                f"--relabel {self.options.relabel}: nobody says which candidates are relevant",
+                expected="grades of a judge, probabilities or logits of a reranker, or --labels",
+                remedy="ask first: hnmine score CANDIDATES -o SCORED --reranker NAME --top 25 (without --until)",
+            )
+        return found
 
     def _named(self, name: str | None, flag: str) -> ScoreInfo | None:
         if name is None:
@@ -229,6 +260,7 @@ class Filter(Stage):
         return {
             "options": {**as_plain(self.options), "labels": self.labels.digest if self.labels else None},
             "scores": [s.to_plan() for s in self.table.scores],
+            **self.table.judges_to_plan(),
             "judge_by": self.judge.name if self.judge else None,
             "rank_by": self.rank_by.name if self.rank_by else None,
             "in_force": {
@@ -236,12 +268,21 @@ class Filter(Stage):
                 for name in ("relative_margin", "absolute_margin", "max_fn_probability")
             },
             "rules": [rule.reason for rule in self.rules],
+            **self._heard(),
             "pick": self.pick.settings(),
             **({"fitted": self.fitted} if self.fitted else {}),
             **({"mined": mined} if (mined := mined_with(self.table.artefact.plan)) else {}),
             **({"first_rules": [vars(rule) for rule in self.first_rules]} if self.first_rules else {}),
             "block": self.block,
         }
+
+    def _heard(self) -> Json:
+        """What is done with candidates that are called relevant, and who is heard, those that count most last."""
+        if self.voices is None:
+            return {}
+        names = [score_column(name) for name in self.rerankers]
+        names += [grade_column(judge.name) for judge in self.table.judges]
+        return {"relabel": {"mode": str(self.relabel), "by": [*names, *([LABELS] if self.labels else [])]}}
 
     def blocks(self) -> Sequence[Block]:
         """Blocks of 4,096 queries."""
@@ -260,6 +301,9 @@ class Filter(Stage):
             "false negatives": (" and ".join(_ceilings(self.in_force)) or "no margin") + default,
             **({"fused": f"the ranks of {', '.join(self.retrievers)}"} if self.is_fused else {}),
         }
+        if self.voices is not None:
+            verb = "are positives" if self.relabel is Relabel.POSITIVE else "are dropped"
+            notes["called relevant"] = f"by {', '.join(self._heard()['relabel']['by'])}: such rows {verb}"
         for score in self.table.scores:
             missing = self.table.null_scores.get(score.name, 0)
             if score.origin in NO_RETRIEVERS and missing and score not in (self.judge, self.guide):
@@ -305,7 +349,7 @@ class Filter(Stage):
             is_scored = table[scored_column(self.partial.name)].to_numpy(zero_copy_only=False)
             decisions.reason[np.isin(decisions.reason, reading) & ~is_scored] = NOT_SCORED
         negative = decisions.verdict == Verdict.NEGATIVE.value
-        probability = self.guard.probability(evidence)
+        p_false_negative = self.guard.probability(evidence)
         epoch = (decisions.pick_rank - 1) % self.options.epochs + 1
         decided = (
             table.append_column(VERDICT, _words(decisions.verdict))
@@ -313,21 +357,26 @@ class Filter(Stage):
             .append_column(PICK_RANK, pa.array(decisions.pick_rank, pa.int32(), mask=decisions.pick_rank == 0))
             .append_column(EPOCH, pa.array(epoch, pa.int32(), mask=~negative))
             .append_column(STEP, _words(decisions.step))
-            .append_column(P_FALSE_NEGATIVE, nullable_floats(probability))
+            .append_column(P_FALSE_NEGATIVE, nullable_floats(p_false_negative))
         )
+        if self.voices is not None:
+            by = self.voices.called(evidence)
+            decided = decided.append_column(CALLED_BY, _words(by, null=NOBODY))
         null_scores = {s.name: int(np.isnan(evidence.scores[s.name]).sum()) for s in self.table.scores}
-        rows = np.flatnonzero(negative)
+        gap = anchor_scores(evidence, self.options.anchor)[evidence.owner] - evidence.judge
         scores = {
             "positives": evidence.judge[evidence.is_positive],
-            "negatives": evidence.judge[rows],
-            "gap": anchor_scores(evidence, self.options.anchor)[evidence.owner[rows]] - evidence.judge[rows],
+            "negatives": evidence.judge[negative],
+            "gap": gap[negative],
         }
         counts = {
             **self._count(evidence, decisions),
             "null_scores": null_scores,
-            "estimates": _estimates(probability[rows]),
+            "estimates": _estimates(p_false_negative[negative]),
             "short_queries": self._short_queries(table[QUERY_ID], evidence, negative),
         }
+        if PREVIOUS in table.column_names:
+            counts[PREVIOUS], scores["gap before"] = changes(table, evidence, decisions, gap, p_false_negative)
         return _Decided(table=decided, counts=counts, scores=scores)
 
     def decide(self, table: pa.Table, evidence: Evidence, rules: Sequence[Rule]) -> Decisions:
@@ -340,6 +389,7 @@ class Filter(Stage):
             pick=self.pick,
             short=self.options.short,
             draw=self._draw(table),
+            relabel=self.relabel is Relabel.POSITIVE,
         )
 
     def _weighted(self, evidence: Evidence) -> Evidence:
@@ -402,9 +452,11 @@ class Filter(Stage):
         relevance = table[RELEVANCE]
         is_judged = np.asarray(relevance.is_valid().to_numpy(), np.bool_)
         grade = relevance.fill_null(0).to_numpy()
+        labels = None
         if self.labels is not None:
             is_labelled, label = self.labels.look_up(table[QUERY_ID], table[DOC_ID])
             is_judged, grade = is_judged | is_labelled, np.where(is_labelled, label, grade)
+            labels = np.where(is_labelled, np.maximum(label, 0), -1)
         is_positive = np.asarray(table[IS_POSITIVE].to_numpy(zero_copy_only=False), np.bool_)
         sources = Sources(table[SOURCES])
         existing = sources.name(EXISTING_SOURCE)
@@ -430,8 +482,16 @@ class Filter(Stage):
             centroid_ranks=whole_numbers(table, CENTROID_RANK),
             has_answer=has_answer(table),
             partial=frozenset(s.name for s in self.table.scores if s.is_partial or self._is_of_few(s)),
+            grades=self._grades(table),
+            labels=labels,
             columns=self.columns.of(table, rows, offsets),
         )
+
+    def _grades(self, table: pa.Table) -> dict[str, npt.NDArray[np.int64]]:
+        """Each judge's grades, unless nobody is to be heard. What is learned from the table is learned without them."""
+        judges = [] if self.relabel is Relabel.OFF else self.table.judges
+        named = table.column_names
+        return {judge.name: grades(table, [judge]) for judge in judges if grade_column(judge.name) in named}
 
     def _is_of_few(self, score: ScoreInfo) -> bool:
         """Whether a file gave it to its own rows alone: that says nothing of the others."""
@@ -462,6 +522,7 @@ class Filter(Stage):
             "verdicts": decisions.verdict.counts(),
             "reasons": decisions.reason.counts(),
             "spared": dict(decisions.spared),
+            **self._count_called(evidence),
             "steps": decisions.step.counts(negative),
             "negatives_per_query": {str(n): int(c) for n, c in enumerate(np.bincount(per_query)) if c},
             "queries_short": int(short.sum()),
@@ -475,6 +536,12 @@ class Filter(Stage):
         short = fewest[got[fewest] < self.options.num_negatives * self.options.epochs]
         names = ids.take(pa.array(evidence.offsets[short])).to_pylist()
         return dict(zip(names, got[short].tolist(), strict=True))
+
+    def _count_called(self, evidence: Evidence) -> Json:
+        if self.voices is None:
+            return {}
+        called = self.voices.called(evidence)
+        return {"called_relevant": called.counts(called != NOBODY)}
 
     @classmethod
     def summarise(cls, draft: Draft, counts: Json) -> Json:
@@ -490,6 +557,8 @@ class Filter(Stage):
         if estimates.get("rows"):
             counts["estimated_false_negative_rate"] = round(estimates["millionths"] / estimates["rows"] / 1e6, 4)
         counts["negatives_per_query"] = dict(sorted(counts["negatives_per_query"].items(), key=lambda i: int(i[0])))
+        if PREVIOUS in counts:
+            counts[PREVIOUS] = summary(counts[PREVIOUS])
         counts["advice"] = advice(counts)
         return counts
 
@@ -557,6 +626,10 @@ def check(options: FilterOptions) -> None:
         problems.append(f"--max-fn-probability {options.max_fn_probability}: between 0 and 1")
     if options.min_score is not None and options.max_score is not None and options.min_score > options.max_score:
         problems.append(f"--min-score {options.min_score} is above --max-score {options.max_score}")
+    if not 0 <= options.relabel_above < 1:
+        problems.append(f"--relabel-above {options.relabel_above}: a probability below 1, such as 0.9")
+    if options.max_fn_per_query < 0:
+        problems.append(f"--max-fn-per-query {options.max_fn_per_query}: at least 0")
     problems += check_rules(options)
     if problems:
         raise UsageError("\n".join(problems))
@@ -602,5 +675,6 @@ class _Decided:
     scores: dict[str, Floats]
 
 
-def _words(tokens: Tokens) -> pa.Array:
-    return pa.DictionaryArray.from_arrays(pa.array(tokens.codes), pa.array(tokens.words, pa.string()))
+def _words(tokens: Tokens, *, null: str | None = None) -> pa.Array:
+    codes = pa.array(tokens.codes, mask=None if null is None else tokens == null)
+    return pa.DictionaryArray.from_arrays(codes, pa.array(tokens.words, pa.string()))

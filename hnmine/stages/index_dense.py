@@ -30,6 +30,7 @@ from hnmine.options import Ann, Backend, DenseOptions, Dtype, Store, as_plain
 from hnmine.schema import Kind, Scale, Side
 from hnmine.stages import searching
 from hnmine.stages.encoding import EncodingStage, place, texts_digest
+from hnmine.stages.kept_documents import KeptDocuments
 from hnmine.stages.stage import block_size, cut
 
 BLOCK = 8_192
@@ -55,6 +56,7 @@ class IndexDense(EncodingStage):
         self._encoder: Encoder | None = encoder
         self._notes: Json = {}
         self._is_checked = False
+        self._kept = self._open_kept()
         if options.query_vectors and not options.vectors:
             raise UsageError("--query-vectors goes with --vectors")
         if options.vectors:
@@ -69,6 +71,19 @@ class IndexDense(EncodingStage):
             resolved = resolve_model(options.model, revision=options.revision, backend=options.backend)
             self._encoder = SentenceTransformerEncoder(resolved, options)
             self._notes = {"model": resolved.note}
+        if self._kept is not None and self._encoder is not None:
+            self._kept.check(self._encoder)
+            self._notes |= self._kept.notes()
+
+    def _open_kept(self) -> KeptDocuments | None:
+        options = self.options
+        if options.keep_documents is None:
+            if options.compensate_drift:
+                raise UsageError("--compensate-drift goes with --keep-documents")
+            return None
+        if options.vectors:
+            raise UsageError("--keep-documents and --vectors both say where the documents' vectors come from")
+        return KeptDocuments.open(options.keep_documents, self.collection, compensate=options.compensate_drift)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_ready": {}}  # another process opens the vectors itself
@@ -95,17 +110,20 @@ class IndexDense(EncodingStage):
     @property
     def scale(self) -> Scale:
         """Cosine if all vectors have length 1, else dot product."""
+        if self._kept is not None:
+            return self._kept.scale
         scales = {scale_of(vectors) for vectors in self._ready.values()}
         return Scale.DOT if Scale.DOT in scales else Scale.COSINE
 
     def inputs(self) -> Mapping[str, Artefact]:
-        """The collection."""
-        return {"collection": self.collection.artefact}
+        """The collection, and the index whose documents are kept."""
+        kept = {"documents": self._kept.index} if self._kept is not None else {}
+        return {"collection": self.collection.artefact, **kept}
 
     def parameters(self) -> Json:
         """The model by its bytes (or the vectors' files), and everything that moves floating point."""
         # Where a model was found and how many texts a call takes are not the user's decision; describe() has the rest.
-        hidden = {"model", "remote_model", "vectors", "query_vectors", "device", "ann"}
+        hidden = {"model", "remote_model", "vectors", "query_vectors", "keep_documents", "device", "ann"}
         options = {k: v for k, v in as_plain(self.options).items() if k not in hidden}
         if self._encoder is not None:
             source: Json = {"model": self._encoder.describe()}
@@ -139,6 +157,8 @@ class IndexDense(EncodingStage):
     @property
     def anew(self) -> str | None:
         """Ready-made vectors are never taken over."""
+        if self._kept is not None:
+            return "--keep-documents takes over the documents by itself"
         return None if self._encoder is not None else "the vectors are there already"
 
     def made_from(self, block: Block) -> str | None:
@@ -201,6 +221,8 @@ class IndexDense(EncodingStage):
         if self._encoder is None:
             ready = self._ready.get(side)
             return (ready[start:stop], 0) if ready is not None else (np.empty((0, self._dimension()), np.float32), 0)
+        if side is Side.DOCUMENT and self._kept is not None:
+            return self._kept.documents(start, stop), 0
         if side is Side.DOCUMENT:
             texts = self.collection.document_texts_between(start, stop)
         else:
@@ -208,6 +230,8 @@ class IndexDense(EncodingStage):
         if not texts:
             return np.empty((0, self._dimension()), np.float32), 0
         encoded = self._encoder.encode(texts, side)
+        if self._kept is not None:
+            return self._kept.queries(encoded.vectors, self._encoder), encoded.truncated
         return encoded.vectors, encoded.truncated
 
     def _dimension(self) -> int:

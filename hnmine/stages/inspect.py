@@ -24,6 +24,7 @@ from hnmine.schema import (
     IS_POSITIVE,
     P_FALSE_NEGATIVE,
     PICK_RANK,
+    PREVIOUS,
     QUERY_ID,
     REASON,
     VERDICT,
@@ -235,6 +236,8 @@ def _facts(row: dict[str, Any]) -> Iterator[str]:
         yield f"{name} {'-' if score is None else f'{score:.3f}'}" + (f" #{rank}" if rank else "")
     if row.get(rank_column(FUSED)) is not None and score_column(FUSED) not in row:
         yield f"{FUSED} #{row[rank_column(FUSED)]}"
+    if row.get(PREVIOUS) is not None:
+        yield f"before: {row[PREVIOUS]}"
     if row.get(P_FALSE_NEGATIVE) is not None:
         why = ", ".join(f"{name} {value:+.1f}" for name, value in row.get(WHY, {}).items())
         yield f"false negative {row[P_FALSE_NEGATIVE]:.0%}" + (f" ({why})" if why else "")

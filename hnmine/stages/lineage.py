@@ -28,7 +28,7 @@ from hnmine.options import (
     as_plain,
     option_fields,
 )
-from hnmine.schema import Kind
+from hnmine.schema import PREVIOUS, Kind
 from hnmine.stages.indexes import TOP_K
 from hnmine.stages.mine import default_rank_by
 
@@ -163,6 +163,8 @@ def commands(lineage: Lineage) -> Iterator[str]:
         scores = [
             ScoreInfo(name=s["name"], scale=s["scale"], origin=s["origin"]) for s in lineage.candidates.plan["scores"]
         ]
+        if PREVIOUS in lineage.candidates.plan["inputs"]:
+            values["previous"] = "EARLIER"
         if values["rank_by"] == default_rank_by(scores):
             values["rank_by"] = None
         if values["top_k"] == TOP_K:
@@ -189,7 +191,8 @@ def _asked(artefact: Artefact) -> dict[str, str]:
         return {"vectors": "FILE"} if "vectors" in artefact.plan else {}
     name = "reranker" if "reranker" in artefact.plan else "model"
     revision = {"revision": model.revision} if model.revision else {}
-    return {name: f"models/{model.name}" if model.is_local else model.name, **revision}
+    kept = {"keep_documents": "EARLIER"} if "documents" in artefact.plan["inputs"] else {}
+    return {name: f"models/{model.name}" if model.is_local else model.name, **revision, **kept}
 
 
 def _line(*words: str) -> str:

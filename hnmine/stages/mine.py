@@ -32,12 +32,15 @@ from hnmine.hashing import digest_json, keyed_hash
 from hnmine.options import MineOptions, as_plain
 from hnmine.schema import (
     ANSWERS,
+    CURATED_SOURCE,
     DOC_ID,
     EXISTING_SOURCE,
     HAS_ANSWER,
     IMPORTED,
     IS_POSITIVE,
     NEAR_SOURCE,
+    PREVIOUS,
+    PREVIOUS_SOURCE,
     QUERY_ID,
     RANDOM_SOURCE,
     RELEVANCE,
@@ -71,6 +74,7 @@ from hnmine.stages.known_hits import KnownHits
 from hnmine.stages.mined_from import documents_digest, index_digest, queries_digest
 from hnmine.stages.places import open_artefact
 from hnmine.stages.prefilter import Allowed, Prefilter
+from hnmine.stages.previous import Previous
 from hnmine.stages.runs import RunSource, read_runs
 from hnmine.stages.search import Hits
 from hnmine.stages.searching import recall_of
@@ -116,7 +120,7 @@ class Mine(Stage):
             )
         self.runs: list[RunSource] = read_runs(options.run, collection, cache or default_cache())
         names = [index.name for index in self.indexes] + [run.name for run in self.runs]
-        if not names and not options.random and options.top_k != 0:
+        if not names and not options.random and options.top_k != 0 and options.previous is None:
             raise UsageError(
                 "nothing to mine from",
                 expected="at least one --index, --run or --random; or --top-k 0, for what the data itself brings",
@@ -130,8 +134,12 @@ class Mine(Stage):
         self.where = _both(options.where, collection.negatives_where)
         self.condition = Prefilter(collection, self.where) if self.where is not None else None
         self.top_k = TOP_K if options.top_k is None else options.top_k
+        self.previous = Previous.open(options.previous, collection) if options.previous is not None else None
+        self.written = self._written()
         self.deepening = self._deepening()
         self.query_rows = self.deepening.query_rows if self.deepening else self._queries_with_positives()
+        if self.previous is not None:
+            self.previous.check(self.query_rows)
         self._retrievers: list[Retriever] | None = None
         self._known: KnownHits | Hits | None = None
         if hits is not None:
@@ -161,7 +169,18 @@ class Mine(Stage):
             return self.options.rank_by
         return default_rank_by(self.scores)
 
+    def _written(self) -> npt.NDArray[np.bool_] | None:
+        """Which documents were written as some query's negatives, and are for no other; None if none were."""
+        curated = self.collection.curated_negatives.doc_rows
+        if not len(curated):
+            return None
+        mask = np.zeros(len(self.collection.documents), np.bool_)
+        mask[curated] = True
+        return mask
+
     def _hits(self, artefact: Artefact) -> Hits:
+        if self.written is not None:
+            raise UsageError("--hits are of the whole corpus: with negatives that were written, leave them out")
         if self.condition is not None:
             why = "with --where" if self.options.where is not None else "with classes"
             raise UsageError(f"--hits are of the whole corpus: {why}, leave them out")
@@ -183,6 +202,8 @@ class Mine(Stage):
         require_made_from(self.collection.artefact, decisions)
         found = Deepening(decisions, self.collection)
         inputs = {name: artefact.fingerprint for name, artefact in self._index_inputs().items()}
+        if self.previous is not None:
+            inputs[PREVIOUS] = self.previous.artefact.fingerprint
         found.check(self.scores, self.rank_by, settings(self.parameters()["options"], inputs))
         self.top_k = found.depth(self.options.top_k, len(self.collection.documents))
         return found
@@ -212,7 +233,8 @@ class Mine(Stage):
     def inputs(self) -> Mapping[str, Artefact]:
         """The collection and the indexes, by name."""
         earlier = {"decisions": self.deepening.artefact} if self.deepening else {}
-        return {"collection": self.collection.artefact, **self._index_inputs(), **earlier}
+        previous = {PREVIOUS: self.previous.artefact} if self.previous else {}
+        return {"collection": self.collection.artefact, **self._index_inputs(), **earlier, **previous}
 
     def _index_inputs(self) -> dict[str, Artefact]:
         return {f"index:{index.name}": index.artefact for index in self.indexes}
@@ -221,7 +243,7 @@ class Mine(Stage):
         """Depth, sources, order, and which queries are mined."""
         runs = {run.name: run.digest for run in self.runs}
         options = {**as_plain(self.options), "top_k": self.top_k, "run": runs, "rank_by": self.rank_by}
-        options |= {"deepen_from": None, "where": self.where, "min_relevance": self.min_relevance}
+        options |= {"deepen_from": None, "previous": None, "where": self.where, "min_relevance": self.min_relevance}
         recall = {name: found for name, (_, found) in self.searches.items()}
         for name in ("exclude_queries", "exclude_documents"):
             del options[name]  # the file's hash is below; its place is nobody's business
@@ -251,7 +273,9 @@ class Mine(Stage):
 
     @property
     def anew(self) -> str | None:
-        """Deepening takes over what there is already."""
+        """Deepening takes over what there is already; an earlier round is another one when its collection grew."""
+        if self.previous is not None:
+            return "--previous is of this collection, and not of the earlier one"
         return None if self.deepening is None else "--deepen-from takes over rows by itself"
 
     @classmethod
@@ -290,7 +314,8 @@ class Mine(Stage):
 
     def follow(self, earlier: Earlier) -> None:
         """Let queries that are the same look at new documents only, where these change nothing about the others."""
-        if self._known is None and self.condition is None and self.excluded.documents is None:
+        is_whole = self.condition is None and self.excluded.documents is None and self.written is None
+        if self._known is None and is_whole:
             self._known = KnownHits(earlier.artefact, self.collection, open_index)
 
     def notes(self) -> Json:
@@ -316,7 +341,10 @@ class Mine(Stage):
         judged = self.excluded.allowed_documents(self.collection.qrels.of(query_rows))
         known = judged.grades >= self.min_relevance
         positives = Pairs(owner=judged.query_rows[known], rows=judged.doc_rows[known])
-        allowed = Allowed(self.condition, query_rows, positives)
+        before = self.previous.of(query_rows, self.excluded.documents) if self.previous is not None else None
+        if before is not None:
+            positives = before.positives(positives, documents)
+        allowed = Allowed(self.condition, query_rows, positives, self.written)
         judged = allowed.judged(judged)
         depth, kept_out = self.excluded.depth(self.top_k), 0
         sources: dict[str, Pairs] = {JUDGED: Pairs(owner=judged.query_rows, rows=judged.doc_rows)}
@@ -327,6 +355,9 @@ class Mine(Stage):
             existing = self.excluded.allowed_documents(self.collection.existing_negatives.of(query_rows))
             existing = allowed.judged(existing)
             sources[EXISTING_SOURCE] = Pairs(owner=existing.query_rows, rows=existing.doc_rows)
+        if self.written is not None:
+            curated = self.excluded.allowed_documents(self.collection.curated_negatives.of(query_rows))
+            sources[CURATED_SOURCE] = Pairs(owner=curated.query_rows, rows=curated.doc_rows)
         for retriever in self.retrievers():
             look = allowed if self._known is None else self._known
             hits = look.search(retriever, queries, depth) if self.top_k else Ragged.none(len(queries))
@@ -336,13 +367,18 @@ class Mine(Stage):
             kept_out += out
             source_ranks[retriever.name] = ranks_of(sources[retriever.name].owner)
         for run in self.runs:
-            pairs, own_scores = run.of(query_rows, depth if self.condition is None else documents)
+            is_whole = self.condition is None and self.written is None
+            pairs, own_scores = run.of(query_rows, depth if is_whole else documents)
             places = allowed.first(pairs, depth)
             pairs, own_scores = Pairs(owner=pairs.owner[places], rows=pairs.rows[places]), own_scores[places]
             sources[run.name], left, out = self.excluded.first(pairs, self.top_k)
             found_scores[run.name] = own_scores[left]
             source_ranks[run.name] = ranks_of(sources[run.name].owner)
             kept_out += out
+        if before is not None:
+            again = before.brought()
+            let_in = allowed.holds(again)
+            sources[PREVIOUS_SOURCE] = Pairs(owner=again.owner[let_in], rows=again.rows[let_in])
         query_ids = self.collection.query_ids.take(pa.array(query_rows))
         if self.options.random:
             sources[RANDOM_SOURCE] = self._draw(query_ids.to_pylist(), judged.query_rows, judged.doc_rows, allowed)
@@ -358,6 +394,8 @@ class Mine(Stage):
         if self.collection.negatives_where is not None:
             is_judged[:] = True  # what was let in and is no positive is known to be none
         is_positive = is_judged & (grade >= self.min_relevance)
+        if before is not None:
+            is_positive |= pool.places(positives) >= 0
         order = self._order(pool, scores)
         columns: dict[str, pa.Array] = {
             QUERY_ID: query_ids.take(pa.array(pool.owner[order])),
@@ -377,6 +415,8 @@ class Mine(Stage):
         columns |= self._clusters(queries, pool, order)
         columns[HAS_ANSWER] = self._has_answer(query_rows, pool, order)
         columns[TEXT_KEY] = pa.array(self.collection.doc_text_keys[pool.rows[order]], pa.uint64())
+        if before is not None:
+            columns[PREVIOUS] = before.look_up(pool).take(pa.array(order))
         columns[SOURCES] = self._sources(pool, order)
         counts: Json = {
             "queries": len(query_rows),
@@ -385,6 +425,9 @@ class Mine(Stage):
             "brought": {n: int(pool.brought(n).sum()) for n in sources if n != JUDGED},
             "null_scores": nulls,
         }
+        if before is not None:
+            found_by = [name for name in sources if name not in (JUDGED, PREVIOUS_SOURCE)]
+            counts[PREVIOUS] = before.counts(pool, found_by)
         if self.excluded.documents is not None:
             counts["excluded_hits"] = kept_out
         if self.condition is not None:
@@ -440,7 +483,7 @@ class Mine(Stage):
         """
         ties = self.collection.tie_order[pool.rows]
         if self.rank_by is None:
-            own = [name for name in (JUDGED, EXISTING_SOURCE) if name in pool.place]
+            own = [name for name in (JUDGED, EXISTING_SOURCE, CURATED_SOURCE) if name in pool.place]
             places = [np.where(pool.brought(name), pool.place[name], len(pool.rows)) for name in own]
             return np.lexsort((ties, *reversed(places), pool.owner))
         values = scores[self.rank_by]
@@ -497,6 +540,10 @@ class Mine(Stage):
         tokens |= {run.name: f"run:{run.name}" for run in self.runs}
         if len(self.collection.existing_negatives.query_rows):
             tokens[EXISTING_SOURCE] = EXISTING_SOURCE
+        if self.previous is not None:
+            tokens[PREVIOUS_SOURCE] = PREVIOUS_SOURCE
+        if self.written is not None:
+            tokens[CURATED_SOURCE] = CURATED_SOURCE
         if self.options.random:
             tokens[RANDOM_SOURCE] = RANDOM_SOURCE
         if self.options.random_near:

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from hnmine.core.layout import Chosen, Layout
 from hnmine.core.rules.consistency import Inconsistent
+from hnmine.core.rules.relevant import TooManyRelevant
 from hnmine.core.shaping import difficulties
 from hnmine.files.candidates import CandidatesTable, among, floats, ranks
 from hnmine.files.collection import Collection, rows_in_order, rows_of
@@ -36,6 +37,8 @@ LOOKED_UP = 1 << 17
 """Document ids in memory at a time, at least."""
 _BETWEEN = "\0"
 """Joins the names of a list of sources: no name holds it."""
+_DOUBTS = (Inconsistent.reason, TooManyRelevant.reason)
+"""Rules whose doubt is about the whole query."""
 Ints = npt.NDArray[np.int64]
 
 
@@ -158,6 +161,8 @@ def read_picked(
         )
         if epoch is not None:
             negative = negative[table[EPOCH].fill_null(0).to_numpy()[negative] == epoch]
+        known = ~np.asarray(table[IS_POSITIVE].to_numpy(zero_copy_only=False), np.bool_)[positive]
+        positive = positive[np.lexsort((known, owner[positive]))]  # known ones before those that were relabelled
         if not by_rank:
             pick = table[PICK_RANK].fill_null(0).to_numpy()
             negative = negative[np.lexsort((pick[negative], owner[negative]))]
@@ -210,12 +215,12 @@ def _read(
 ) -> Picked:
     """Read block by block; `select` gives the rows of positives and of negatives, by owner, best first.
 
-    A query that `--consistency-top` dropped gives nothing, not even its positives: they are what was in doubt.
+    A query that a rule dropped as a whole gives nothing, not even its positives: they are what was in doubt.
     """
     judge = decisions.artefact.plan["judge_by"]
     rank_by = decisions.artefact.plan["rank_by"]
-    is_doubted = Inconsistent.reason in decisions.artefact.plan["rules"]
-    told = [VERDICT, PICK_RANK, EPOCH, IS_POSITIVE, *([REASON] if is_doubted else [])]
+    doubts = [rule for rule in _DOUBTS if rule in decisions.artefact.plan["rules"]]
+    told = [VERDICT, PICK_RANK, EPOCH, IS_POSITIVE, *([REASON] if doubts else [])]
     known = [DOC_ID, SOURCES, STEP, P_FALSE_NEGATIVE, score_column(judge or ""), rank_column(rank_by or "")]
     columns = [name for name in decisions.column_names if name in (*told, *known)]
     counts: dict[bool, list[Ints]] = {True: [], False: []}
@@ -232,8 +237,8 @@ def _read(
         table = decisions.read(block, columns, coded=True)
         owner = np.repeat(np.arange(len(block)), np.diff(decisions.offsets(block)))
         doubtful = np.zeros(len(block), np.bool_)
-        if is_doubted:
-            doubtful[owner[among(table[REASON], Inconsistent.reason)]] = True
+        if doubts:
+            doubtful[owner[among(table[REASON], *doubts)]] = True
         positive, negative = (rows[~doubtful[owner[rows]]] for rows in select(table, owner))
         for is_positive, rows in ((True, positive), (False, negative)):
             counts[is_positive].append(np.bincount(owner[rows], minlength=len(block)))
@@ -275,8 +280,7 @@ def _weights(table: pa.Table) -> npt.NDArray[np.float64]:
     estimate = np.full(table.num_rows, np.nan)
     if P_FALSE_NEGATIVE in table.column_names:
         estimate = np.asarray(table[P_FALSE_NEGATIVE].to_numpy(zero_copy_only=False), np.float64)
-    is_positive = np.asarray(table[IS_POSITIVE].to_numpy(zero_copy_only=False), np.bool_)
-    return np.where(is_positive, 1.0, 1.0 - estimate)
+    return np.where(among(table[VERDICT], Verdict.POSITIVE), 1.0, 1.0 - estimate)
 
 
 def _first(owner: Ints, rows: Ints, most: int | None) -> Ints:

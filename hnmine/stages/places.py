@@ -17,6 +17,7 @@ from hnmine.stages.formats import FORMATS
 from hnmine.stages.ingest import Ingest
 
 COLLECTION = "collection"
+GENERATED = "generated"
 INDEXES = "indexes"
 CANDIDATES = "candidates"
 SCORED = "scored"
@@ -28,6 +29,7 @@ _IN_RUN = {
     Kind.CANDIDATES: (SCORED, CANDIDATES),
     Kind.DECISIONS: (DECISIONS,),
     Kind.EXPORT: (EXPORT,),
+    Kind.GENERATED: (GENERATED,),
 }
 """Where a run directory keeps each kind; the first that is finished is meant."""
 
@@ -87,13 +89,15 @@ def locate(path: Path, *kinds: Kind) -> Path:
             remedy=f"{path.parent / guess}, if that is meant" if guess else None,
         )
     beside = path.with_suffix(".hnmine")
+    remedy: str | None = None
     if path.is_file() and beside.is_dir():
         remedy = f"{beside}: the artefacts of this file"
     elif path.is_file():
         remedy = f"`hnmine run {path} -o DIR` mines a file of pairs, `hnmine audit {path}` looks at a training file"
     else:
         runs = [place for place in sorted(path.glob("*")) if _is_run(place)]
-        remedy = f"{runs[0]}, if that is meant" if runs else None
+        if runs:
+            remedy = f"{runs[0]}, if that is meant"
     raise ArtefactError(
         f"{path} is not a directory with {wanted}", expected="a directory that hnmine wrote", remedy=remedy
     )
@@ -107,7 +111,7 @@ def artefacts_of(path: Path) -> list[Path]:
     """The artefact at `path`, or all of the run directory `path`; `ArtefactError` if there is none."""
     if is_artefact(path):
         return [path]
-    parts = (COLLECTION, f"{INDEXES}/*", CANDIDATES, SCORED, DECISIONS, EXPORT)
+    parts = (COLLECTION, GENERATED, f"{INDEXES}/*", CANDIDATES, SCORED, DECISIONS, EXPORT)
     found = [place for part in parts for place in sorted(path.glob(part)) if is_artefact(place)]
     return found or [locate(path)]
 
@@ -144,11 +148,15 @@ def indexes_of(path: Path) -> list[Path]:
 
 
 def find_collection(data: str) -> Path | None:
-    """The collection that DATA already is or holds; None if DATA must be ingested."""
+    """The collection that DATA already is or holds; None if DATA must be ingested.
+
+    An artefact that is a BEIR directory too must be.
+    """
     path = as_path(data)
     for place in (path, path / COLLECTION):
         if is_artefact(place):
-            return place
+            plan = read_plan(place) or {}
+            return None if plan.get("kind") in (Kind.DOWNSAMPLED, Kind.EXPORT) else place
     return None
 
 

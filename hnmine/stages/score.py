@@ -150,6 +150,7 @@ class Score(Stage):
             "options": {k: v for k, v in as_plain(self.options).items() if k not in hidden},
             "reranker": self.reranker.describe(),
             "scores": [s.to_plan() for s in [*self.table.scores, self.info]],
+            **self.table.judges_to_plan(),
             "rank_by": self.table.artefact.plan["rank_by"],
             "block": self.block,
         }

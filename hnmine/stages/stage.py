@@ -299,7 +299,7 @@ class Stage(ABC):
                 reports = run_blocks(self.label, self.unit, blocks, finished.__contains__, task, how, self.needs())
                 done_now = sum(report.is_done_now for report in reports)
                 peak = _peak_together(reports)
-                self.heard = {name: note for report in reports for name, note in report.notes.items()}
+                self.heard = _heard_from(reports)
                 if how.shard[1] == 1:
                     artefact = self.close(draft)
             except (ArtefactError, FileNotFoundError):
@@ -367,6 +367,18 @@ def _own_order(blocks: Sequence[Block], draft: Draft) -> list[Block]:
     """The blocks in order; where others may be at work, from a place of our own, so that two do not go in step."""
     start = secrets.randbelow(len(blocks)) if draft.is_shared and blocks else 0
     return [*blocks[start:], *blocks[:start]]
+
+
+def _heard_from(reports: Sequence[_Report]) -> Json:
+    """The notes of all processes; counts, which grow from block to block, are added up over these."""
+    of_process: dict[int, Json] = {}
+    for report in reports:
+        of_process.setdefault(report.process, {}).update(report.notes)
+    found: Json = {}
+    for notes in of_process.values():
+        for name, note in notes.items():
+            found[name] = found.get(name, 0) + note if isinstance(note, int) else note
+    return found
 
 
 def _peak_together(reports: Sequence[_Report]) -> int:

@@ -17,12 +17,12 @@ NUMBERED = ("grades", "negatives_per_query")
 def tokens() -> dict[str, Collection[str]]:
     """The tokens of each counter that has only those that occurred, by the counter's name."""
     reasons = {*rules(), decide.SHORT_QUERY}
-    others = {decide.KNOWN_POSITIVE, decide.PICKED, decide.NOT_NEEDED, decide.RANDOM_RESERVE}
+    others = {decide.KNOWN_POSITIVE, decide.RELABELLED, decide.PICKED, decide.NOT_NEEDED, decide.RANDOM_RESERVE}
     return {
         "verdicts": set(Verdict),
         "reasons": reasons | others,
         "reasons_of_short_queries": reasons,
-        "steps": {decide.STEP_NONE, decide.STEP_RANDOM, *(step for _, step in LADDER)},
+        "steps": {decide.STEP_NONE, decide.STEP_RANDOM, decide.RELABELLED, *(step for _, step in LADDER)},
         "left_out": set(LEFT_OUT),
     }
 

@@ -35,10 +35,14 @@ EVERYTHING = FilterOptions(
     max_agreement=1,
     skip_fused=2,
     max_fn_probability=0.5,
+    relabel="drop",
+    max_fn_per_query=3,
     max_reuse=2,
 )
 REASONS = [
     "rank-window",
+    "too-many-relevant",
+    "called-relevant",
     "skip-top",
     "max-rank",
     "where",
@@ -77,6 +81,7 @@ def rules() -> list[Rule]:
     """One of each rule, in order."""
     asked = build(EVERYTHING, Scale.LOGIT, dense=("dense", Scale.COSINE))
     asked[-1].before = ()  # behind all the others it would see next to nothing
+    asked[1].unless = ()  # type: ignore[attr-defined]  # likewise
     return [RankWindow(1, 4), *asked]
 
 
@@ -114,6 +119,8 @@ def block(lengths: list[int], *, seed: int = 0, numbers: float | None = None) ->
         has_answer=draw.random(size) < 0.5,
         is_existing=kind == 4,
         trust=draw.random(size),
+        grades={"cheap": draw.integers(-1, 4, size), "dear": np.where(kind == 4, draw.integers(0, 4, size), -1)},
+        labels=np.where(draw.random(size) < 0.1, draw.integers(0, 2, size), -1),
         columns={
             "document.lang": Column(values=lang, is_null=draw.random(size) < 0.2),
             "document.doc_id": Column(

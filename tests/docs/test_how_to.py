@@ -17,6 +17,7 @@ import pytest
 from markdown_blocks import ROOT, blocks
 from test_commands import needs_model, run_all, shell  # noqa: F401 (a fixture)
 
+from tests.chat_server import ChatServer
 from tests.e2e.harness import contents
 
 
@@ -151,6 +152,24 @@ def test_import(tmp_path: Path, shell: dict[str, str]) -> None:  # noqa: F811
 def test_report(tmp_path: Path, shell: dict[str, str]) -> None:  # noqa: F811
     run_all("docs/how-to/report.md", tmp_path, shell)
     assert (tmp_path / "mined" / "report.html").stat().st_size > 100_000
+
+
+@pytest.mark.slow
+def test_relabel(tmp_path: Path, shell: dict[str, str]) -> None:  # noqa: F811
+    place = tmp_path / "place"
+    place.mkdir()
+    write_scripts("docs/how-to/relabel.md", place, tmp_path / "tools")
+    server = ChatServer()
+    try:
+        run_all("docs/how-to/relabel.md", place, shell | {"JUDGE_URL": server.url, "no_proxy": "*"})
+    finally:
+        server.close()
+    found = pq.read_table(place / "mined" / "relabelled").to_pylist()
+    new = {(row["query_id"], row["doc_id"]) for row in found if row["reason"] == "relabelled"}
+    ids = pq.read_table(place / "relabelled.ids.parquet").to_pylist()
+    assert {(row["query_id"], row["doc_ids"][0]) for row in ids if row["steps"][0] == "relabelled"} == new != set()
+    again = pq.read_table(place / "mined-again" / "candidates").to_pylist()
+    assert new <= {(row["query_id"], row["doc_id"]) for row in again if row["is_positive"]}
 
 
 @pytest.mark.slow

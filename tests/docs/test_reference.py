@@ -59,6 +59,7 @@ def test_every_rule_is_on_the_page_in_the_order_in_which_rules_decide() -> None:
         max_agreement=1,
         skip_fused=1,
         max_fn_probability=0.5,
+        relabel="drop",
         max_reuse=1,
     )
     first = RankWindow.reason  # asked for by the drop-in alone, before the rules of the options
@@ -108,6 +109,7 @@ def test_every_preset_is_on_the_page_as_its_file_says_it() -> None:
     "token",
     [
         decide.KNOWN_POSITIVE,
+        decide.RELABELLED,
         decide.PICKED,
         decide.NOT_NEEDED,
         decide.RANDOM_RESERVE,
@@ -145,15 +147,20 @@ def test_every_error_and_its_exit_code_is_on_the_page() -> None:
 
 
 def test_links_between_pages_lead_somewhere() -> None:
-    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+    pages = [
+        ROOT / "README.md",
+        ROOT / "CONTRIBUTING.md",
+        ROOT / "CHANGELOG.md",
+        *sorted((ROOT / "docs").rglob("*.md")),
+    ]
     for path in pages:
         for target in re.findall(r"\]\(([^)#]+)\)", path.read_text(encoding="utf-8")):
             if "://" not in target:
-                assert (path.parent / target).exists(), f"{path.name}: {target}"
+                assert (path.parent / target).exists(), f"{path.relative_to(ROOT)}: {target}"
 
 
 def test_no_page_names_a_place_of_one_machine() -> None:
-    for path in [ROOT / "README.md", ROOT / "Makefile", ROOT / "constraints.txt", *(ROOT / "docs").glob("*.md")]:
+    for path in [ROOT / "README.md", ROOT / "Makefile", ROOT / "constraints.txt", *(ROOT / "docs").rglob("*.md")]:
         assert not re.search(r"(?<![\w.~])/(?:work|home|root|opt|mnt)/", path.read_text(encoding="utf-8")), path
 
 

@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -21,7 +22,8 @@ def cluster() -> Iterator[Any]:
     """A head without work and three nodes of one CPU each, all of them processes of this machine."""
     from ray.cluster_utils import Cluster
 
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, TemporaryDirectory(prefix="ray") as own:
+        patch.setenv("RAY_TMPDIR", own)  # or other tests' `--executor ray` would find this cluster; the path is short
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("PYTHONPATH", str(ROOT))
         patch.setenv("HNMINE_TEST_BLOCK_SIZE", "16")
@@ -29,8 +31,9 @@ def cluster() -> Iterator[Any]:
         for _ in range(3):
             made.add_node(num_cpus=1)
         made.wait_for_nodes()
-    yield made
-    made.shutdown()
+        patch.delenv("RAY_TMPDIR")
+        yield made
+        made.shutdown()
 
 
 @pytest.mark.parametrize(
@@ -59,16 +62,18 @@ def test_a_model_has_as_many_threads_there_as_its_plan_says(
     assert "no node of the cluster has 2 CPUs" in more.stderr
 
 
-def actors() -> list[int]:
-    """The processes that are actors of hnmine's."""
+def actors(cluster: Any) -> list[int]:
+    """The processes that are actors of hnmine's on this cluster: other tests may have one of their own."""
+    raylets = {told.process.pid for node in cluster.list_all_nodes() for told in node.all_processes["raylet"]}
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdecimal():
             try:
                 name = (entry / "cmdline").read_bytes()
+                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
             except OSError:
                 continue
-            if name.startswith(b"ray::_Doer"):
+            if parent in raylets and name.startswith(b"ray::_Doer"):
                 found.append(int(entry.name))
     return found
 
@@ -80,7 +85,7 @@ def test_what_is_lost_is_done_again(lost: str, cluster: Any, chain: Chain, cli: 
     process = cli.start(*command, HNMINE_TEST_BLOCK_PAUSE="1")
     until(lambda: bool(receipts(artefact)))
     if lost == "actor":
-        os.kill(actors()[0], signal.SIGKILL)
+        os.kill(actors(cluster)[0], signal.SIGKILL)
     else:
         cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
     done = cli.end(process)

@@ -64,7 +64,8 @@ def test_each_format(form: Format, given: Rows, expected: dict[str, list[object]
 
 
 def test_a_positive_weighs_one_and_what_was_not_estimated_nothing_known() -> None:
-    table = pa.table({"is_positive": [True, False, False], "p_false_negative": [None, 0.25, None]})
+    verdict = ["positive", "negative", "negative"]
+    table = pa.table({"verdict": verdict, "p_false_negative": [None, 0.25, None]})
     assert _weights(table).tolist() == pytest.approx([1.0, 0.75, np.nan], nan_ok=True)
     assert _weights(table.drop_columns(["p_false_negative"])).tolist() == pytest.approx(
         [1, np.nan, np.nan], nan_ok=True

@@ -51,6 +51,33 @@ def merge(
     fail_if(check_conditions(tuple(given.fail_if)), artefact.counts)
 
 
+@app.command("prompts")
+@with_flags(COMMON)
+def prompts_(
+    given: Given,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Print this prompt's file.")] = None,
+) -> None:
+    """Prompts for language models, one line each; with NAME its file, to copy and change for --prompt.
+
+    \b
+      hnmine prompts
+      hnmine prompts relevance > mine.toml
+    """
+    from hnmine import prompts
+
+    execution(given)
+    if name is not None:
+        print(prompts.text(name), end="")
+        return
+    found = {known: prompts.summary(known) for known in prompts.names()}
+    if given.json:
+        print_json(found)
+        return
+    width = max(len(known) for known in found)
+    for known, line in found.items():
+        print(f"{known:<{width}}  {line}")
+
+
 @app.command("presets")
 @with_flags(COMMON)
 def presets_(

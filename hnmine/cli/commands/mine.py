@@ -23,9 +23,10 @@ from hnmine.cli.arguments import (
     Output,
     Rules,
 )
-from hnmine.cli.carry_out import cache, carry_out, stoppable
+from hnmine.cli.carry_out import cache, carry_out, lasting_cache, stoppable
 from hnmine.cli.flags import Given, with_flags
 from hnmine.cli.root import app
+from hnmine.cli.terminal import print_json
 from hnmine.errors import UsageError
 
 
@@ -88,20 +89,57 @@ def mine(
 
 
 @app.command()
-@with_flags((opt.ScoreOptions, "Reranker"), INPUT, COMMON, SHARD, EXECUTOR, ESTIMATE, APPEND, MODEL)
-def score(data: Data, candidates: Candidates, output: Output, given: Given, rules: Rules = None) -> None:
-    """Score candidates with a cross-encoder: all of them, or only as many as it takes.
+@with_flags(
+    (opt.ScoreOptions, "Reranker"), (opt.JudgeOptions, "Judge"), INPUT, COMMON, SHARD, EXECUTOR, ESTIMATE, APPEND, MODEL
+)
+def score(
+    data: Data,
+    candidates: Candidates,
+    output: Output,
+    given: Given,
+    rules: Rules = None,
+    judge_export: Annotated[
+        Path | None,
+        typer.Option("--judge-export", help="Ask nobody: write the requests that are left as an OpenAI batch (JSONL)."),
+    ] = None,
+) -> None:
+    """Score candidates with a cross-encoder, or have language models grade those in doubt.
 
     \b
       hnmine score scifact scifact/candidates -o scifact/scored --reranker models/mine
       hnmine score scifact scifact/candidates -o scifact/scored --reranker models/mine --until 7 --rules rules.toml
+      hnmine score scifact scifact/candidates -o scifact/judged --judge http://localhost:8000/v1
+      hnmine score scifact scifact/candidates -o scifact/judged --judge gpt-4o-mini --judge gpt-4o --dry-run
     """
     from hnmine import api
     from hnmine.cli.config import rules_of
 
+    how, terminal = stoppable(given)
+    if given.judge:
+        _only_judges(given, rules)
+        judging = api.prepare_judge(
+            data,
+            candidates,
+            options=given.record(opt.JudgeOptions),
+            input=given.record(opt.InputOptions),
+            cache=cache(given),
+            answers=lasting_cache(given),
+            how=how,
+        )
+        if judge_export is None:
+            carry_out("score", judging, output, given, how, terminal)
+        else:
+            count = judging.export(judge_export)
+            terminal.say(f"{count:,} requests in {judge_export}; their results: the same command with --judge-import")
+            if given.json:
+                print_json({"requests": count, "path": str(judge_export)})
+        return
+    if alone := [name for name in opt.JudgeOptions.__annotations__ if name in given.explicit]:
+        raise UsageError(f"--{alone[0].replace('_', '-')} goes with --judge")
+    if judge_export is not None:
+        raise UsageError("--judge-export goes with --judge")
     if rules is not None and given.until is None:
         raise UsageError("--rules says until when to score: it goes with --until N")
-    how, terminal = stoppable(given)
     stage = api.prepare_score(
         data,
         candidates,
@@ -112,3 +150,12 @@ def score(data: Data, candidates: Candidates, output: Output, given: Given, rule
         how=how,
     )
     carry_out("score", stage, output, given, how, terminal)
+
+
+def _only_judges(given: Given, rules: str | None) -> None:
+    """Raise `UsageError` for an option of rerankers beside --judge."""
+    own = {*opt.option_fields(opt.ScoreOptions), "strict_plan", "append"} - set(opt.option_fields(opt.JudgeOptions))
+    wrong = sorted(own & given.explicit) + ["rules"] * (rules is not None)
+    if wrong:
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in wrong)
+        raise UsageError(f"{flags}: of rerankers, and --judge asks language models", remedy="score twice, -o of each")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from hnmine.core.rules.agreement import Agreement
@@ -19,11 +20,12 @@ from hnmine.core.rules.judged import JudgedGrade
 from hnmine.core.rules.near_duplicate import NearDuplicateOfCandidate, NearDuplicateOfPositive, NearDuplicateOfQuery
 from hnmine.core.rules.positive_guard import CloserToPositive, TooCloseToPositive
 from hnmine.core.rules.rank import MaxRank, SkipTop
+from hnmine.core.rules.relevant import CalledRelevant, TooManyRelevant, Voices
 from hnmine.core.rules.reuse import MaxReuse
 from hnmine.core.rules.same_text import SameTextAsCandidate, SameTextAsPositive, SameTextAsQuery
 from hnmine.core.rules.where import Where
 from hnmine.errors import UsageError
-from hnmine.options import FilterOptions, Short
+from hnmine.options import FilterOptions, Relabel, Short
 from hnmine.schema import Scale
 
 DEFAULT_FN_PROBABILITY = 0.03
@@ -65,28 +67,42 @@ def build(
     *,
     shrink: float = 1.0,
     dense: tuple[str, Scale] | None = None,
+    rerankers: Mapping[str, Scale] | None = None,
     estimated: bool = False,
 ) -> list[Rule]:
     """The rules in force, in the order in which they decide a row's reason.
 
     `scale` is the judge's, `estimated` as for `in_force`. `shrink` multiplies the margins: the ladder of
-    `--short relax`. `dense` is the index, with its scale, whose similarities between texts are compared. Raises
-    `UsageError` for a rule whose scores are of a scale that it has no meaning for.
+    `--short relax`. `dense` is the index, with its scale, whose similarities between texts are compared, `rerankers`
+    are the scores that `--relabel` reads as probabilities. Raises `UsageError` for a rule whose scores are of a scale
+    that it has no meaning for.
     """
     options = in_force(options, scale, estimated=estimated)
-    rules = _before_reuse(options, scale, shrink, dense)
+    heard = rerankers or {}
+    rules = _before_reuse(options, scale, shrink, dense, heard)
     if options.max_reuse:
         steps = (1.0, *(step for step, _ in LADDER)) if options.short is Short.RELAX else (1.0,)
-        rungs = [_before_reuse(options, scale, step, dense) for step in steps]
+        rungs = [_before_reuse(options, scale, step, dense, heard) for step in steps]
         rules.append(MaxReuse(options.max_reuse, options.seed, rungs))
     return rules
 
 
-def _before_reuse(options: FilterOptions, scale: Scale, shrink: float, dense: tuple[str, Scale] | None) -> list[Rule]:
+def _before_reuse(
+    options: FilterOptions,
+    scale: Scale,
+    shrink: float,
+    dense: tuple[str, Scale] | None,
+    rerankers: Mapping[str, Scale],
+) -> list[Rule]:
     relative, absolute = options.relative_margin, options.absolute_margin
     # A judge asked for by name judges every row: one it has no score for is dropped, even if nothing is compared.
     compared = (relative, absolute, options.max_score, options.min_score, options.judge_by, options.band, options.iqr)
     rules: list[Rule] = []
+    voices: Voices | None = None
+    if options.relabel in (Relabel.DROP, Relabel.POSITIVE):
+        voices = Voices(above=options.relabel_above, rerankers=rerankers)
+        called = CalledRelevant(voices, _no_new_positives(options, dense))
+        rules += [TooManyRelevant(options.max_fn_per_query, called), called]
     if options.skip_top:
         rules.append(SkipTop(options.skip_top))
     if options.max_rank is not None:
@@ -102,7 +118,7 @@ def _before_reuse(options: FilterOptions, scale: Scale, shrink: float, dense: tu
         rules += [NearDuplicateOfPositive(limit, index), NearDuplicateOfQuery(limit, index)]
         rules.append(NearDuplicateOfCandidate(limit, index))
     if options.group_by is not None:
-        rules.append(SameGroup(options.group_by))
+        rules.append(SameGroup(options.group_by, voices))
     if options.no_answers:
         rules.append(HasAnswer())
     if any(value is not None for value in compared):
@@ -137,6 +153,20 @@ def _before_reuse(options: FilterOptions, scale: Scale, shrink: float, dense: tu
         rules.append(SkipFused(options.skip_fused))
     if options.max_fn_probability is not None:
         rules.append(MaxFnProbability(_likelier(options.max_fn_probability, shrink)))
+    return rules
+
+
+def _no_new_positives(options: FilterOptions, dense: tuple[str, Scale] | None) -> list[Rule]:
+    """The rules that are against a row as a positive too: it is a copy, or nothing that was asked for."""
+    rules: list[Rule] = [SameTextAsPositive(), SameTextAsQuery(), SameTextAsCandidate()]
+    if options.where is not None:
+        rules.append(Where(options.where))
+    if options.consistency_top:
+        rules.append(Inconsistent(options.consistency_top))
+    if options.near_duplicate is not None:
+        index = _cosine(dense, "--near-duplicate")
+        rules += [NearDuplicateOfPositive(options.near_duplicate, index)]
+        rules += [NearDuplicateOfQuery(options.near_duplicate, index)]
     return rules
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from hnmine.core.evidence import Bools, Evidence
 from hnmine.core.grouped import keys_in
 from hnmine.core.rules.base import Rule
+from hnmine.core.rules.relevant import NOBODY, Voices
 
 
 class SameGroup(Rule):
@@ -18,7 +19,9 @@ class SameGroup(Rule):
     reason = "same-group"
     knob = "leave out --group-by"
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, voices: Voices | None = None) -> None:
+        """`voices` call further rows relevant, whose group counts as a positive's does."""
+        self._voices = voices
         self.name = f"document.{name}"
         self.columns = (self.name,)
 
@@ -30,5 +33,8 @@ class SameGroup(Rule):
         _, codes = np.unique(group.values[known], return_inverse=True)
         keys = np.zeros(len(known), np.uint64)
         keys[known] = codes.astype(np.uint64)
-        owner, positive = evidence.owner, evidence.is_positive & known
+        positive = evidence.is_positive
+        if self._voices is not None:
+            positive = positive | (self._voices.called(evidence) != NOBODY)
+        owner, positive = evidence.owner, positive & known
         return known & keys_in(owner, keys, owner[positive], keys[positive])

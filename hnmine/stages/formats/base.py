@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hnmine.core.answers import parse_answers
+from hnmine.core.decide import RELABELLED
 from hnmine.core.layout import Chosen, Keys, Layout
 from hnmine.errors import ProblemLog
 from hnmine.files.collection import Collection, once_each
@@ -208,7 +209,7 @@ class Rows:
 
     @cached_property
     def steps(self) -> pa.Array:
-        """How each document came in; `none` for positives."""
+        """How each document came in; `none` for known positives, `relabelled` for others."""
         return self._picked.steps(self.layout.places)
 
     @cached_property
@@ -218,7 +219,7 @@ class Rows:
 
     @cached_property
     def grades(self) -> pa.Array:
-        """The grade of each document in the qrels (int32), null where they do not judge it."""
+        """The grade of each document in the qrels (int32), null where they do not judge it, or were overruled."""
         query_rows, of_query = np.unique(self.of_queries.rows, return_inverse=True)
         judged = self._collection.qrels.of(query_rows)
         if not len(judged.doc_rows):
@@ -230,7 +231,8 @@ class Rows:
         )
         order = np.argsort(keys, kind="stable")
         place = order[np.minimum(np.searchsorted(keys, wanted, sorter=order), len(keys) - 1)]
-        return pa.array(judged.grades[place], mask=keys[place] != wanted)
+        overruled = pc.equal(self.steps, RELABELLED).to_numpy(zero_copy_only=False)
+        return pa.array(judged.grades[place], mask=(keys[place] != wanted) | overruled)
 
     @cached_property
     def epochs(self) -> pa.Array | None:
