@@ -644,7 +644,7 @@ def merge(path: Place) -> Artefact:
         Kind.LATE_INDEX: IndexLate,
         Kind.HITS: Search,
         Kind.GENERATED: GenerateNegatives,
-        Kind.CANDIDATES: Score if "reranker" in draft.plan else Mine,
+        Kind.CANDIDATES: Score if "reranker" in draft.plan else Judge if "prompt" in draft.plan else Mine,
         Kind.DECISIONS: Filter,
         Kind.EXPORT: Export,
         Kind.DOWNSAMPLED: Downsample,

@@ -126,7 +126,7 @@ class ChatServer:
                     return
                 self.reply(200, page)
                 with outer.lock:
-                    outer.answered[json.dumps(body["messages"])] += 1
+                    outer.answered[json.dumps([body["model"], body["messages"]])] += 1
 
             def reply(self, status: int, page: Any, **headers: str) -> None:
                 raw = json.dumps(page).encode()

@@ -78,9 +78,9 @@ class OrderedGroup(TyperGroup):
         if arguments[:1] == ["help"]:  # as of git, cargo, docker
             arguments = [*arguments[1:], "--help"]
         if not standalone_mode:
-            return super().main(arguments, prog_name, complete_var, standalone_mode=False, **extra)
+            return super().main(arguments, prog_name, complete_var, False, windows_expand_args, **extra)
         try:
-            code = super().main(arguments, prog_name, complete_var, standalone_mode=False, **extra)
+            code = super().main(arguments, prog_name, complete_var, False, windows_expand_args, **extra)
         except PARSER_ERROR as error:
             if is_help(error):
                 error.show()  # type: ignore[attr-defined]

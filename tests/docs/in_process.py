@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import subprocess
@@ -29,7 +30,7 @@ def run_page(page: str, place: Path, shell: dict[str, str]) -> None:
 
 def printed(command: Command, place: Path, shell: dict[str, str]) -> list[str]:
     """The lines of both streams, standard error first; plain commands of hnmine start no process."""
-    line = SMALL.sub("--sample 0.01", command.line)
+    line = os.path.expandvars(SMALL.sub("--sample 0.01", command.line))
     words = [*shlex.shlex(line.removesuffix(FAILS), posix=True, punctuation_chars=True)]
     if words[0] != "hnmine" or any(_OPERATORS.fullmatch(word) for word in words):
         bash = ["bash", "-euo", "pipefail", "-c", line]

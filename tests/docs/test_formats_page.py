@@ -79,6 +79,14 @@ def test_collection(work: Path, name: str) -> None:
     check(documented(name), pq.read_table(work / name))
 
 
+def test_generated(work: Path, tmp_path: Path) -> None:
+    hnmine.generate(work, tmp_path, options=hnmine.GenerateOptions(language="english"))
+    check(documented("generated"), pq.read_table(sorted((tmp_path / "generated").glob("*.parquet"))))
+    documents = pq.read_table(tmp_path / "collection" / "documents")
+    assert {"written_by", "written_from"} < set(documents.schema.names)
+    assert pq.read_schema(next((tmp_path / "collection" / "curated").glob("*"))).names == ["query_id", "doc_id"]
+
+
 def test_candidates(work: Path) -> None:
     found = pq.read_table(sorted((work / "candidates").glob("*.parquet")))
     check(documented("candidates"), found)

@@ -154,21 +154,28 @@ def test_report(tmp_path: Path, shell: dict[str, str]) -> None:  # noqa: F811
     assert (tmp_path / "mined" / "report.html").stat().st_size > 100_000
 
 
+def test_hubs(tmp_path: Path, shell: dict[str, str]) -> None:  # noqa: F811
+    place = tmp_path / "place"
+    place.mkdir()
+    write_scripts("docs/how-to/hubs.md", place, tmp_path / "tools")
+    run_all("docs/how-to/hubs.md", place, shell)
+
+
 @pytest.mark.slow
 def test_relabel(tmp_path: Path, shell: dict[str, str]) -> None:  # noqa: F811
     place = tmp_path / "place"
     place.mkdir()
     write_scripts("docs/how-to/relabel.md", place, tmp_path / "tools")
-    server = ChatServer()
+    server = ChatServer(lambda query, text: 3 if len(text) % 20 == 0 else 1)  # some of every query's, and never many
     try:
         run_all("docs/how-to/relabel.md", place, shell | {"JUDGE_URL": server.url, "no_proxy": "*"})
     finally:
         server.close()
-    found = pq.read_table(place / "mined" / "relabelled").to_pylist()
+    found = pq.read_table(place / "mined" / "relabelled" / "part-00000.parquet").to_pylist()
     new = {(row["query_id"], row["doc_id"]) for row in found if row["reason"] == "relabelled"}
     ids = pq.read_table(place / "relabelled.ids.parquet").to_pylist()
     assert {(row["query_id"], row["doc_ids"][0]) for row in ids if row["steps"][0] == "relabelled"} == new != set()
-    again = pq.read_table(place / "mined-again" / "candidates").to_pylist()
+    again = pq.read_table(place / "mined-again" / "candidates" / "part-00000.parquet").to_pylist()
     assert new <= {(row["query_id"], row["doc_id"]) for row in again if row["is_positive"]}
 
 

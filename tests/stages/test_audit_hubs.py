@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import runpy
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +147,39 @@ def test_the_command(poisoned: Path) -> None:
     said = CliRunner().invoke(app, ["audit", str(poisoned)]).stdout
     assert "hubs: 2 " in said
     assert "  hub0: negative of " in said
-    assert f"bulk-copies: {len(COPIES)} in 1 groups" in said
+    assert f"bulk-copies: {len(COPIES)} in 1 group (" in said
     assert CliRunner().invoke(app, ["audit", str(poisoned), "--fail-if", "hub_documents>0"]).exit_code == 6
     assert CliRunner().invoke(app, ["audit", str(poisoned), "--fail-if", "bulk_copies>9"]).exit_code == 0
+
+
+def test_the_script_that_plants_passages(poisoned: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    script = Path(__file__).parents[2] / "scripts" / "evaluate_hubs.py"
+    main = runpy.run_path(str(script))["main"]
+    main([str(poisoned)])
+    found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["passages"] for row in found] == [0, 1, 2, 5, 10, 20]
+    assert (found[0]["named"], found[0]["others_named"], found[0]["in_first_tens_of_others"]) == (0, 2, 0.0)
+    assert (found[1]["named"], found[1]["others_named"]) == (1, 2)  # the two that were in the collection before
+    assert 0 < found[1]["in_first_tens_of_others"] < 1
+
+
+def test_the_picture_is_that_of_the_report(poisoned: Path, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    for name in ("a.svg", "b.png"):
+        done = CliRunner().invoke(app, ["audit", str(poisoned), "--plot", str(tmp_path / name)])
+        assert done.exit_code == 0, done.output
+    picture = (tmp_path / "a.svg").read_text()
+    for words in ("Gap to the positive", "How often documents are found", "queries that find a document", ">dense<"):
+        assert words in picture
+    assert (tmp_path / "b.png").read_bytes().startswith(b"\x89PNG")
+    assert CliRunner().invoke(app, ["audit", str(poisoned), "--plot", str(tmp_path / "c.pdf")]).exit_code == 2
+
+
+def test_the_report_tells_of_them(poisoned: Path, tmp_path: Path) -> None:
+    pytest.importorskip("jinja2")
+    pytest.importorskip("matplotlib")
+    page = hnmine.report(poisoned, tmp_path / "page.html").read_text("utf-8")
+    documents = page.partition('id="documents"')[2].partition("</section>")[0]
+    assert "Hubs: 2" in documents
+    assert all(f"<code>{name}</code>" in documents for name in HUBS)
+    assert "9 documents in 1 group" in documents
