@@ -154,6 +154,13 @@ def test_report(tmp_path: Path, shell: dict[str, str]) -> None:  # noqa: F811
     assert (tmp_path / "mined" / "report.html").stat().st_size > 100_000
 
 
+def test_hubs(tmp_path: Path, shell: dict[str, str]) -> None:  # noqa: F811
+    place = tmp_path / "place"
+    place.mkdir()
+    write_scripts("docs/how-to/hubs.md", place, tmp_path / "tools")
+    run_all("docs/how-to/hubs.md", place, shell)
+
+
 @pytest.mark.slow
 def test_relabel(tmp_path: Path, shell: dict[str, str]) -> None:  # noqa: F811
     place = tmp_path / "place"
