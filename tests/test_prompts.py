@@ -58,6 +58,7 @@ def test_long_texts_are_cut_at_a_character(tmp_path: Path, text: str, shown: str
         (('"Judge {query}."', "3"), "no text 'system'"),
         (('user = "', 'passage = "{text}"\nuser = "'), "passage must have"),
         (('user = "', 'passage_tokens = "many"\nuser = "'), "passage_tokens is not a whole number"),
+        (("[request]", "[request]\nstream = true"), r"\[request\] stream: hnmine says that itself"),
         (("[request]", "[request"), "TOML"),
     ],
 )

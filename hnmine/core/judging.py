@@ -65,7 +65,11 @@ def grades_of(content: str, count: int) -> list[int | None]:
 
 
 def array_in(content: str, name: str) -> list[Any]:
-    """The array called `name` of the first JSON object in a text that has one; empty if none has."""
+    """The array called `name` of the first JSON object in a text that has one; empty if none has.
+
+    What a model thought aloud, before `</think>`, does not count.
+    """
+    content = content.rpartition("</think>")[2]
     decoder, start = json.JSONDecoder(), content.find("{")
     while start >= 0:
         try:

@@ -70,6 +70,13 @@ def test_help_shows_every_option_once_in_a_group_and_no_variables(path: tuple[st
     assert shown.count("--help") == 1
 
 
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_help_fits_a_narrow_terminal(path: tuple[str, ...]) -> None:
+    how = {"resilient_parsing": True, "terminal_width": 60, "max_content_width": 60}
+    shown = COMMANDS[path].get_help(COMMANDS[path].make_context(" ".join(path), [], **how))
+    assert not [line for line in shown.splitlines() if len(line) > 60 and not line.startswith("    ")]
+
+
 def test_options_of_run_stand_in_groups() -> None:
     shown = call("run", "--help").output
     groups = re.findall(r"(?m)^(\w[\w ]+):$", shown)
@@ -95,7 +102,7 @@ def test_options_of_run_stand_in_groups() -> None:
         ("help rnu", "did you mean 'run'?"),
         ("run stdlib -o x --num-negative 3", "run has no option --num-negative; did you mean --num-negatives?"),
         ("run stdlib -o x --num_negatives 3", "did you mean --num-negatives?"),
-        ("filter x -o y --top-k 3", "filter has no option --top-k; it is one of downsample, search, mine, run, plan"),
+        ("filter x -o y --slices 3", "filter has no option --slices; it is one of search"),
         ("run stdlib -o x --short rlax", "--short rlax: no such choice; did you mean 'relax'?"),
         ("run stdlib -o x --short=rlax", "expected: one of keep, drop, relax, random"),
         ("run stdlib -o x --format FlagEmbeding", "did you mean 'flagembedding'?"),
@@ -207,9 +214,25 @@ def test_doctor_names_the_extra_of_a_package_that_is_missing(monkeypatch: pytest
 
     real = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "faiss" else real(name))
-    shown = call("doctor").output
-    assert "--  faiss: not installed: pip install 'hnmine[dense]'" in shown
-    assert "ok  numpy" in shown
+    done = call("doctor")
+    works, missing = done.output.split("Not here, and not needed for what works:")
+    assert done.exit_code == 0
+    assert re.search(
+        r"  dense models +find documents that mean the same.*\n.*\n +pip install 'hnmine\[dense\]'", missing
+    )
+    assert re.search(r"  BM25 +finds documents by their words", works)
+    assert done.output.rstrip().endswith("--limit 500 --no-dense")
+
+
+def test_doctor_exits_5_when_something_installed_does_not_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    import os
+
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    done = call("doctor")
+    assert done.exit_code == 5
+    assert re.search(r"Broken:\n  cache .* cannot be written\n +--cache-dir DIR", done.output)
+    found = {one["name"]: one for one in json.loads(call("doctor", "--json").stdout)}
+    assert found["cache"]["is_broken"]
 
 
 @pytest.mark.parametrize(

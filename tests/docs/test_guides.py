@@ -6,18 +6,20 @@ import inspect
 import json
 import os
 import re
+from collections import Counter
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 import typer
 from in_process import run_page
-from markdown_blocks import ROOT
+from markdown_blocks import ROOT, blocks
 from test_commands import needs_model, shell  # noqa: F401 (a fixture)
 from test_how_to import write_scripts
 
 import hnmine
 from hnmine.cli.app import app
+from tests.chat_server import ChatServer
 
 
 @pytest.fixture
@@ -75,6 +77,48 @@ def test_languages(place: Path, shell: dict[str, str], tiny_encoder: Path) -> No
         languages.setdefault(row["batch_id"], set()).update(name[2:4] for name in names)
     assert len(languages) > 3
     assert all(len(found) == 1 for found in languages.values())
+
+
+@pytest.mark.slow
+def test_judge(place: Path, shell: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    """Against a stand-in for a language model, which counts what it answers."""
+    server = ChatServer()
+    monkeypatch.setenv("JUDGE_URL", server.url)
+    monkeypatch.setenv("no_proxy", "*")
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    run_page("docs/how-to/judge.md", place, shell)
+    server.close()
+    assert set(server.answered.values()) == {1}, "nothing is asked twice"
+    twice = pq.read_table(sorted((place / "mined/twice").glob("part-*"))).to_pylist()
+    asked = [row for row in twice if row["grade_strong"] is not None]
+    assert asked
+    assert all(row["grade_cheap"] >= 2 for row in asked)
+    checked = pq.read_table(sorted((place / "mined/checked").glob("part-*")))
+    assert checked["grade_stand-in"].null_count < len(checked)
+
+
+@pytest.mark.slow
+def test_generate(place: Path, shell: dict[str, str]) -> None:  # noqa: F811
+    page = "docs/how-to/generate.md"
+    (pairs,), (corpus,) = blocks(page, "csv"), blocks(page, "json")
+    (place / "pairs.csv").write_text(pairs)
+    (place / "corpus.jsonl").write_text(corpus)
+    run_page(page, place, shell)
+    mined = pq.read_table(place / "mined/decisions/part-00000.parquet").to_pylist()
+    picked = Counter((row["query_id"], row["sources"] == ["curated"]) for row in mined if row["verdict"] == "negative")
+    assert {count for (_, is_curated), count in picked.items() if is_curated} == {1}
+    numbers = pq.read_table(place / "mined/numbers/part-00000.parquet").to_pylist()
+    reasons = Counter(row["reason"] for row in numbers if row["sources"] == ["curated"])
+    assert reasons["where"] == 14
+    assert pq.read_metadata(place / "asked/triplets.parquet").num_rows > 0
+
+
+@pytest.mark.slow
+def test_downsample(place: Path, shell: dict[str, str]) -> None:  # noqa: F811
+    run_page("docs/how-to/downsample.md", place, shell)
+    counts = json.loads((place / "small" / "manifest.json").read_text())["counts"]
+    assert set(counts["systems"]) == {"bm25", "plain"}
+    assert counts["documents"] < counts["documents_of"]
 
 
 @pytest.mark.slow

@@ -6,23 +6,23 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from in_process import run_page
 from markdown_blocks import blocks
-from test_commands import needs_model, run_all, shell  # noqa: F401 (a fixture)
+from test_commands import needs_model, shell  # noqa: F401 (a fixture)
+from test_guides import place  # noqa: F401 (a fixture)
 from test_how_to import write_scripts
 
 
 @pytest.mark.slow
 @needs_model
-def test_tutorial(tmp_path: Path, shell: dict[str, str]) -> None:  # noqa: F811
+def test_tutorial(place: Path, shell: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
     page = "docs/tutorial.md"
-    place = tmp_path / "place"
-    place.mkdir()
-    write_scripts(page, place, tmp_path / "tools")
-    script = place / "train.py"
-    script.write_text(script.read_text().replace("max_steps=10", "max_steps=1"))
+    monkeypatch.setenv("HF_HOME", str(place.parent / "hf"))
     (pairs,) = blocks(page, "csv")
     (place / "pairs.csv").write_text(pairs)
-    run_all(page, place, shell | {"HF_HOME": str(tmp_path / "hf"), "OMP_NUM_THREADS": "1"})
+    run_page(page, place, shell)
+    (script,) = blocks(page, "python")
+    exec(script.replace("max_steps=10", "max_steps=1"), {})
     assert pq.read_schema(place / "train.parquet").names == [
         "anchor",
         "positive",
@@ -36,8 +36,7 @@ def test_tutorial(tmp_path: Path, shell: dict[str, str]) -> None:  # noqa: F811
 
 
 @pytest.mark.slow
-def test_artefacts_page(tmp_path: Path, shell: dict[str, str]) -> None:  # noqa: F811
-    place = tmp_path / "place"
-    place.mkdir()
-    write_scripts("docs/artefacts.md", place, tmp_path / "tools")
-    run_all("docs/artefacts.md", place, shell)
+def test_artefacts_page(place: Path, shell: dict[str, str]) -> None:  # noqa: F811
+    page = "docs/artefacts.md"
+    write_scripts(page, place, place.parent / "tools")
+    run_page(page, place, shell)

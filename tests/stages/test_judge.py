@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,14 +14,17 @@ import pytest
 
 import hnmine
 from hnmine import prompts
+from hnmine.engines.reranker import Reranker
 from hnmine.errors import ArtefactError, InputError, UsageError
 from hnmine.execute.local import Execution
 from hnmine.files.artefact import Artefact
 from hnmine.files.candidates import CandidatesTable, grades
 from hnmine.files.collection import Collection
 from hnmine.hashing import digest_bytes
-from hnmine.options import JudgeOptions
+from hnmine.options import JudgeOptions, Relabel
+from hnmine.schema import Scale
 from hnmine.stages.judge import Judge
+from hnmine.stages.score import Score
 from tests.chat_server import ChatServer, candidates_of
 from tests.e2e.harness import invoke
 
@@ -335,3 +338,31 @@ def test_an_estimate_is_about_what_it_comes_to(root: Path, server: ChatServer, t
     assert sizes["m: input_tokens_about"] == pytest.approx(counts["input_tokens"], rel=0.3)
     assert 0.5 < sizes["m: cost_about"] / counts["cost"] < 2
     assert counts["cost"] < sizes["m: cost_at_most"]
+
+
+def test_a_table_that_was_scored_until_enough_passed_is_judged_too(
+    root: Path, server: ChatServer, tmp_path: Path
+) -> None:
+    """Most rows have no score of that reranker: the guard goes by the others, and the column stays."""
+
+    class ByNumber(Reranker):
+        scale = Scale.LOGIT  # type: ignore[assignment]
+
+        def describe(self) -> dict[str, Any]:
+            return {}
+
+        def score(self, pairs: Sequence[tuple[str, str]]) -> np.ndarray:
+            return np.array([-10 * float(document.split()[-1]) for _, document in pairs], np.float32)
+
+    collection, candidates = Collection.open(root / "collection"), Artefact.open(root / "candidates")
+    options = hnmine.ScoreOptions(until=2, name="ce")
+    Score(collection, candidates, options, reranker=ByNumber()).run(tmp_path / "scored", Execution())
+    judge = JudgeOptions(judge=(f"{server.url}#m",), judge_window="0:1")
+    hnmine.judge(root / "collection", tmp_path / "scored", tmp_path / "judged", options=judge, cache_dir=tmp_path)
+    found = Artefact.open(tmp_path / "judged")
+    assert found.counts["judge_m"]["candidates"] == 44
+    assert found.counts["null_scores"]["ce"] > 0
+    rules = hnmine.FilterOptions(num_negatives=2, relabel=Relabel.OFF)  # the rules that the reranker was asked by
+    hnmine.filter(tmp_path / "judged", tmp_path / "decided", options=rules)
+    with pytest.raises(ArtefactError, match='relabel: "off" -> "drop"'):
+        hnmine.filter(tmp_path / "judged", tmp_path / "other", options=hnmine.FilterOptions(num_negatives=2))

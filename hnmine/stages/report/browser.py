@@ -12,6 +12,7 @@ from hnmine.files.artefact import Json
 from hnmine.files.candidates import CandidatesTable
 from hnmine.files.collection import Collection, rows_of
 from hnmine.schema import (
+    CALLED_BY,
     DOC_ID,
     GRADES,
     P_FALSE_NEGATIVE,
@@ -40,7 +41,7 @@ def triplets(collection: Collection, table: CandidatesTable, queries: np.ndarray
     """
     scores = [s.name for s in table.scores if score_column(s.name) in table.column_names]
     ranked = [n.removeprefix("rank_") for n in table.column_names if n.startswith("rank_")]
-    asked = [QUERY_ID, DOC_ID, VERDICT, REASON, PICK_RANK, STEP, SOURCES, P_FALSE_NEGATIVE]
+    asked = [QUERY_ID, DOC_ID, VERDICT, REASON, PICK_RANK, STEP, SOURCES, P_FALSE_NEGATIVE, CALLED_BY]
     asked += [score_column(name) for name in scores] + [rank_column(name) for name in ranked]
     judges = [judge.name for judge in table.judges]
     asked += [grade_column(name) for name in judges]
@@ -66,6 +67,7 @@ def triplets(collection: Collection, table: CandidatesTable, queries: np.ndarray
                 "p": _rounded(row.get(P_FALSE_NEGATIVE)),
                 "f": row[STEP] if row[STEP] not in (None, "none") else None,
                 "o": [name for name in row[SOURCES] or () if name not in retrievers],
+                "c": row.get(CALLED_BY),
                 "g": [row[grade_column(name)] for name in judges],
             }
         )

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from hnmine.core.decide import KNOWN_POSITIVE, NOT_NEEDED, PICKED
+from hnmine.core.decide import KNOWN_POSITIVE, NOT_NEEDED, PICKED, RELABELLED
 from hnmine.files.artefact import Artefact, Json
 from hnmine.files.candidates import CandidatesTable, floats, grades, query_offsets, ranks
 from hnmine.schema import (
@@ -23,6 +24,7 @@ from hnmine.schema import (
     GRADES,
     P_FALSE_NEGATIVE,
     QUERY_ID,
+    SOURCES,
     VERDICT,
     Verdict,
     grade_column,
@@ -61,7 +63,7 @@ class Spreads:
         ranked = [name.removeprefix("rank_") for name in table.column_names if name.startswith("rank_")]
         self.retrievers = [name for name in ranked if name != FUSED]
         self._judges = table.judges
-        asked = [QUERY_ID, DOC_ID, VERDICT, P_FALSE_NEGATIVE]
+        asked = [QUERY_ID, DOC_ID, VERDICT, SOURCES, P_FALSE_NEGATIVE]
         asked += [score_column(score.name) for score in self.scores] + [rank_column(name) for name in ranked]
         asked += [grade_column(judge.name) for judge in self._judges]
         self.rows: pa.Table = table.read(queries, [name for name in asked if name in table.column_names])
@@ -156,6 +158,15 @@ class Spreads:
                   for name, kept in self.group.items()}  # fmt: skip
         return {name: own for name, own in counts.items() if any(own)}
 
+    def sources(self) -> dict[str, tuple[int, int]]:
+        """Candidates and negatives that each source brought; a row counts for every one of its sources."""
+        lists = self.rows[SOURCES].combine_chunks()
+        rows, names = pc.list_parent_indices(lists).to_numpy(), lists.flatten().cast(pa.string()).dictionary_encode()
+        codes, size = names.indices.to_numpy(), len(names.dictionary)
+        counts = (np.bincount(codes, minlength=size), np.bincount(codes[self.group["negatives"][rows]], minlength=size))
+        found = zip(names.dictionary.to_pylist(), *(c.tolist() for c in counts), strict=True)
+        return {name: (known, chosen) for name, known, chosen in found}
+
     def most_used(self) -> list[Json]:
         """The documents that are a negative of most queries, of several at least: the first twelve."""
         documents = self.rows[DOC_ID].combine_chunks().dictionary_encode()
@@ -173,11 +184,14 @@ class Spreads:
 def funnel(counts: Json) -> list[tuple[str, int]]:
     """From all candidates to the chosen: (what is left or taken, rows), rules by how much they took."""
     reasons = counts["reasons"]
-    taken = {r: n for r, n in reasons.items() if r not in {KNOWN_POSITIVE, PICKED, NOT_NEEDED} and n}
+    told = {KNOWN_POSITIVE, RELABELLED, PICKED, NOT_NEEDED}
+    taken = {r: n for r, n in reasons.items() if r not in told and n}
+    relabelled = [("made positives", int(reasons[RELABELLED]))] if reasons.get(RELABELLED) else []
     rules = sorted(taken.items(), key=lambda item: (-item[1], item[0]))
     return [
         ("candidates", int(counts["candidates"])),
         ("known positives", int(reasons.get(KNOWN_POSITIVE, 0))),
+        *relabelled,
         *((name, int(n)) for name, n in rules),
         ("not needed", int(reasons.get(NOT_NEEDED, 0))),
         ("chosen", int(reasons.get(PICKED, 0))),

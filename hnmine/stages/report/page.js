@@ -148,7 +148,8 @@
     ranks.forEach((place, name) => { if (place) head.append(make("span", "", name + " rank " + place)); });
     data.judges.forEach((name, i) => { if (row.g[i] !== null) head.append(make("span", "", name + ": " + data.grades[row.g[i]])); });
     if (row.p !== null) head.append(make("span", "", percent(row.p)));
-    if (row.f) head.append(make("span", "", "filled by " + row.f));
+    if (row.c) head.append(make("span", "", "called relevant by " + row.c.replace(/^grade_/, "").replace(/^score_/, "")));
+    if (row.f && row.v === "negative") head.append(make("span", "", "filled by " + row.f));
     if (row.o && row.o.length) head.append(make("span", "", "from " + row.o.join(", ")));
     const body = make("div", "text");
     body.append(marked(text, shared));

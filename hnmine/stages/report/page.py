@@ -30,6 +30,7 @@ from hnmine.stages.places import artefacts_of, collection_of, is_artefact, open_
 from hnmine.stages.report import facts
 from hnmine.stages.report.browser import triplets
 from hnmine.stages.report.panels import panels
+from hnmine.stages.report.rounds import cards
 from hnmine.stages.sweep import Sweep
 
 LOOKED_AT = 5_000
@@ -108,6 +109,7 @@ class Report:
             advice=self.decisions.counts.get("advice", ""),
             plan=self.decisions.plan,
             figures=list(panels(self.decisions, self._spreads, self._crowding, self._sweep())),
+            cards=list(cards(self.decisions, self.table, self._spreads.sources())),
             documents=self._documents(),
             crowding=self._crowding,
             capped=any(hub["capped"] for hub in self._crowding["hubs"]),

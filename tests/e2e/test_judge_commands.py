@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -107,6 +108,8 @@ def test_the_summary_the_estimate_and_the_batch(
     assert f"answers of cheap asked for: {count}" in done.stderr
     assert "cost 0." in done.stderr
     assert len(server.asked) == count
+    again = json.loads(call(*command(mined, tmp_path / "again", *judge), "--dry-run", "--json").stdout)["sizes"]
+    assert again["cheap: answers_kept_about"] == count
     left = call(*command(mined, out, *judge), "--judge-export", file)
     assert "0 requests in" in left.stderr
     assert file.read_text() == ""
@@ -130,7 +133,7 @@ def test_what_does_not_go_together_is_refused(mined: Path, call: Callable[..., D
 
 
 def test_prompts_are_listed_and_printed_to_be_changed(call: Callable[..., Done], tmp_path: Path) -> None:
-    assert "relevance  score --judge" in call("prompts").stdout
+    assert re.search(r"(?m)^relevance +score --judge: ", call("prompts").stdout)
     assert set(json.loads(call("prompts", "--json").stdout)) == set(prompts.names())
     assert call("prompts", "relevance").stdout == prompts.text("relevance")
     assert call("prompts", "relevanc").code == 2
