@@ -70,6 +70,13 @@ def test_help_shows_every_option_once_in_a_group_and_no_variables(path: tuple[st
     assert shown.count("--help") == 1
 
 
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_help_fits_a_narrow_terminal(path: tuple[str, ...]) -> None:
+    how = {"resilient_parsing": True, "terminal_width": 60, "max_content_width": 60}
+    shown = COMMANDS[path].get_help(COMMANDS[path].make_context(" ".join(path), [], **how))
+    assert not [line for line in shown.splitlines() if len(line) > 60 and not line.startswith("    ")]
+
+
 def test_options_of_run_stand_in_groups() -> None:
     shown = call("run", "--help").output
     groups = re.findall(r"(?m)^(\w[\w ]+):$", shown)

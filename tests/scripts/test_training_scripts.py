@@ -197,18 +197,21 @@ def test_relabelling_bench_counts_and_trains(
     further = [f"q{row}\td{row + 1}\t1\n" for row in range(0, 40, 2)]
     (folder / "qrels" / "test.tsv").write_text(head + "".join(known + further))
     options = ("--reranker", tiny_cross_encoder, "--model", tiny_encoder, "--steps", 1, "--batch", 4, "--seeds", 1)
-    arms = ("--students", "tiny", "--arms", "none-off", "none-drop", "--trained-negatives", 1)
+    arms = ("--arms", "none-off", "none-right")
     page = call("bench_relabel", tmp_path / "out", f"tiny={folder}", *options, *arms)
     results = json.loads((tmp_path / "out" / "results.json").read_text(encoding="utf-8"))
     found = results["collections"]["tiny"]
     assert list(found) == [
         f"{rules}-{mode}" for rules in ("none", "default") for mode in ("off", "drop", "positive", "right")
     ]
-    off, drop, new = (found[f"none-{mode}"] for mode in ("off", "drop", "positive"))
+    off, drop, new, right = (found[f"none-{mode}"] for mode in ("off", "drop", "positive", "right"))
     assert off["scored"] == 40 * 25
     assert 0 < off["scored_relevant"] <= 20
     assert off["negatives"] == 40 * 7
-    assert (drop["called"], drop["negatives"], drop["false"]) == (new["called"], new["negatives"], new["false"])
-    assert set(results["students"]) == {"untrained", "none-off", "none-drop"}
-    assert sum(results["students"]["none-off"]["rows"]) == 40
+    assert (drop["called"], drop["negatives_relevant"]) == (new["called"], new["negatives_relevant"])
+    assert right["called"] == right["called_relevant"] == right["new"] == off["scored_relevant"]
+    students = results["students"]
+    assert list(students) == ["untrained", "none-off", "none-right"]
+    assert sum(students["none-off"]["rows"]) == 40
+    assert sum(students["none-right"]["rows"]) == 40 + right["new"]
     assert page.count("| tiny |") == 8
