@@ -86,6 +86,20 @@ def write_scripts(page: str, place: Path, tools: Path) -> None:
 
 @pytest.mark.slow
 @needs_model
+def test_remining(tmp_path: Path, shell: dict[str, str]) -> None:  # noqa: F811
+    place = tmp_path / "place"
+    place.mkdir()
+    page = "docs/how-to/remining.md"
+    (script,) = blocks(page, "python")
+    compile(script, "refresh.py", "exec")
+    run_all(page, place, shell)
+    rows = pq.read_table(place / "two/decisions", columns=["verdict", "previous", "sources"]).to_pylist()
+    assert any(row["verdict"] == "negative" and row["previous"] is None for row in rows)
+    assert any(row["previous"] == "negative" and row["sources"] == ["previous"] for row in rows)
+
+
+@pytest.mark.slow
+@needs_model
 def test_labels(tmp_path: Path, shell: dict[str, str]) -> None:  # noqa: F811
     place = tmp_path / "place"
     place.mkdir()
