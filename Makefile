@@ -2,14 +2,14 @@
 
 PYTHON ?= python3
 VENV ?= .venv
-# The package index to take torch from, if not pip's own, e.g. https://download.pytorch.org/whl/cpu (README, "Install").
+# The package index to take torch from, if not pip's own, e.g. https://download.pytorch.org/whl/cpu (docs/install.md).
 TORCH_INDEX ?=
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow test-trainers smoke lint docs-cli clean
+.PHONY: help install demo test test-slow test-trainers smoke lint docs docs-serve docs-cli clean
 
 help:  ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,7 +19,7 @@ install: $(STAMP)  ## Make .venv with hnmine, every extra and the tools (done by
 # Made anew only when the project's own files of dependencies are newer.
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "hnmine needs Python 3.11 or later; $(PYTHON) is $$($(PYTHON) --version). Try: make PYTHON=python3.12" >&2; exit 1; }
-	@if [ -z "$(TORCH_INDEX)" ] && [ "$$(uname)" = Linux ] && ! command -v nvidia-smi >/dev/null; then echo "No GPU here: with TORCH_INDEX=https://download.pytorch.org/whl/cpu make takes the CPU build of torch (README, Install)." >&2; fi
+	@if [ -z "$(TORCH_INDEX)" ] && [ "$$(uname)" = Linux ] && ! command -v nvidia-smi >/dev/null; then echo "No GPU here: with TORCH_INDEX=https://download.pytorch.org/whl/cpu make takes the CPU build of torch (docs/install.md)." >&2; fi
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch==$$(sed -n 's/^torch==//p' constraints.txt)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
@@ -46,8 +46,14 @@ lint: $(STAMP)  ## ruff and mypy.
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
+docs: $(STAMP)  ## Build the docs site into site/: no warning, no dead link, no network.
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
+docs-serve: $(STAMP)  ## Show the docs site while you write.
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs serve
+
 docs-cli: $(STAMP)  ## Write docs/cli.md anew from the commands.
 	$(BIN)/python scripts/make_cli_reference.py
 
 clean:  ## Remove what make made: the environment, the demo, caches.
-	rm -rf $(VENV) demo build dist .coverage .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) demo site build dist .coverage .mypy_cache .pytest_cache .ruff_cache

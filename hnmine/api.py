@@ -27,9 +27,11 @@ from hnmine.options import (
     AuditOptions,
     Bm25Options,
     DenseOptions,
+    DownsampleOptions,
     ExportOptions,
     FilterOptions,
     Format,
+    GenerateOptions,
     ImportOptions,
     InputOptions,
     JudgeOptions,
@@ -48,8 +50,11 @@ from hnmine.options import (
 from hnmine.schema import Kind
 from hnmine.stages.audit import Audit, open_rows
 from hnmine.stages.chain import Chain, RunOptions
+from hnmine.stages.downsample import Downsample
 from hnmine.stages.export import Export
 from hnmine.stages.filter import Filter
+from hnmine.stages.generate import GenerateNegatives
+from hnmine.stages.generating import Generation
 from hnmine.stages.importing import Import
 from hnmine.stages.index_bm25 import IndexBm25
 from hnmine.stages.index_dense import IndexDense
@@ -100,6 +105,48 @@ def import_training(
     """
     found = Import(as_path(file), as_path(output), options)
     return found.run(how or Execution(), report or (lambda name, outcome: None))
+
+
+def prepare_generate(
+    data: Place,
+    output: Place,
+    *,
+    options: GenerateOptions,
+    input: InputOptions,
+    cache: Path,
+    answers: Path,
+    how: Execution,
+) -> Generation:
+    """The steps that write texts for DATA and make a collection with them; answers of models are kept in `answers`."""
+    return Generation(open_collection(str(data), input, cache, how), as_path(output), options, answers)
+
+
+def generate(
+    data: Place,
+    output: Place,
+    *,
+    options: GenerateOptions | None = None,
+    input: InputOptions | None = None,
+    cache_dir: Place | None = None,
+    how: Execution | None = None,
+    report: Callable[[str, Outcome], None] | None = None,
+) -> list[tuple[str, Outcome]]:
+    """Write negatives, or queries, that DATA does not hold; (step, outcome) of each step.
+
+    `output` gets the texts (`generated`) and a collection that has them too (`collection`), and is DATA from then on:
+    negatives are candidates of their own queries, with the source `curated`. `report` hears of each step as it ends.
+    """
+    how = how or Execution()
+    found = prepare_generate(
+        data,
+        output,
+        options=options or GenerateOptions(),
+        input=input or InputOptions(),
+        cache=_cache(cache_dir),
+        answers=_cache(cache_dir),
+        how=how,
+    )
+    return found.run(how, report or (lambda name, outcome: None))
 
 
 def prepare_index_bm25(
@@ -521,6 +568,47 @@ def run(
     return chain.run(how or Execution(), report or (lambda name, outcome: None))
 
 
+def prepare_downsample(
+    data: Place,
+    candidates: Sequence[Place],
+    *,
+    options: DownsampleOptions,
+    input: InputOptions,
+    cache: Path,
+    how: Execution,
+) -> Downsample:
+    """The stage that writes a small collection to evaluate with."""
+    found = [open_artefact(as_path(place), Kind.CANDIDATES) for place in candidates]
+    return Downsample(open_collection(str(data), input, cache, how), found, options, cache=cache)
+
+
+def downsample(
+    data: Place,
+    output: Place,
+    *,
+    candidates: Sequence[Place] = (),
+    options: DownsampleOptions | None = None,
+    input: InputOptions | None = None,
+    cache_dir: Place | None = None,
+    how: Execution | None = None,
+) -> Outcome:
+    """Write a small collection in BEIR's layout: what is judged, and the first k of several retrievers (MMTEB).
+
+    `.counts` has nDCG@10 of every system in the whole and in the small corpus, and in that of the other systems' pool,
+    and how well these agree (Kendall's tau).
+    """
+    how = how or Execution()
+    stage = prepare_downsample(
+        data,
+        candidates,
+        options=options or DownsampleOptions(),
+        input=input or InputOptions(),
+        cache=_cache(cache_dir),
+        how=how,
+    )
+    return stage.run(as_path(output), how)
+
+
 def preset(name: str) -> RunOptions:
     """The options of a published recipe, such as `bge`, for `run`; `hnmine presets` lists them.
 
@@ -555,9 +643,11 @@ def merge(path: Place) -> Artefact:
         Kind.SPARSE_INDEX: IndexSparse,
         Kind.LATE_INDEX: IndexLate,
         Kind.HITS: Search,
-        Kind.CANDIDATES: Score if "reranker" in draft.plan else Mine,
+        Kind.GENERATED: GenerateNegatives,
+        Kind.CANDIDATES: Score if "reranker" in draft.plan else Judge if "prompt" in draft.plan else Mine,
         Kind.DECISIONS: Filter,
         Kind.EXPORT: Export,
+        Kind.DOWNSAMPLED: Downsample,
     }
     kind = Kind(draft.plan["kind"])
     if kind not in closers:

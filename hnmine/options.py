@@ -133,6 +133,21 @@ class Pick(StrEnum):
     INTRA_TEACHER = "intra-teacher"
 
 
+class Write(StrEnum):
+    """What `generate` writes."""
+
+    NEGATIVES = "negatives"
+    QUERIES = "queries"
+
+
+class By(StrEnum):
+    """What writes the texts of `generate`."""
+
+    PERTURB = "perturb"
+    ICT = "ict"
+    LLM = "llm"
+
+
 class Short(StrEnum):
     """What happens to a query with fewer survivors than `--num-negatives`."""
 
@@ -468,6 +483,43 @@ class ScoreOptions(ModelOptions):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GenerateOptions(SampleOptions):
+    """`generate`."""
+
+    by: By | None = option(
+        None,
+        "Who writes: perturb (negatives: a positive with other word order, negation, numbers), ict (queries: a "
+        "sentence out of the document), llm (either) [default: perturb; ict for queries].",
+    )
+    write: Write = option(Write.NEGATIVES, "Negatives for queries that have a positive, or queries for documents.")
+    texts: int | None = option(
+        None,
+        "Negatives a query [default: 4], or queries a document [default: 1].",
+        flags=("--texts", "-n"),
+    )
+    change: tuple[str, ...] = option(
+        (), "perturb: swap, shuffle, negation, number; repeatable, in order of preference [default: all]."
+    )
+    language: str = option("auto", "perturb: language of the negation, as for index bm25.")
+    limit: int | None = option(None, "Write for a keyed sample of N queries, or N documents.")
+    model: str | None = option(
+        None, "llm: URL#MODEL, or MODEL at OPENAI_BASE_URL, any OpenAI-compatible server (key: OPENAI_API_KEY)."
+    )
+    prompt: str | None = option(
+        None,
+        "llm: a TOML file, or a name that `hnmine prompts` lists, such as negatives-from-query, which shows the model "
+        "no positive [default: negatives, or queries].",
+    )
+    price_input: float | None = option(None, "llm: what a million tokens of requests cost.")
+    price_output: float | None = option(None, "llm: what a million tokens of answers cost.")
+    budget: float | None = option(
+        None, "llm: the most that all answers of this output may cost; what it does not pay for is not asked."
+    )
+    requests_per_minute: int | None = option(None, "llm: requests a minute of all processes of this cache directory.")
+    tokens_per_minute: int | None = option(None, "llm: tokens a minute, of requests and the longest answers together.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class JudgeOptions(SampleOptions):
     """`score --judge`."""
 
@@ -480,6 +532,9 @@ class JudgeOptions(SampleOptions):
     judge_window: str = option(
         "0.01:1",
         "LOW:HIGH, ask about candidates whose estimated probability of being a false negative is in this range.",
+    )
+    judge_top: int = option(
+        25, "At most N candidates of each query, the most probable false negatives; 25 are one request."
     )
     price_input: tuple[float, ...] = option((), "What a million tokens of requests cost; one price for each judge.")
     price_output: tuple[float, ...] = option((), "What a million tokens of answers cost; one price for each judge.")
@@ -724,6 +779,15 @@ class PushOptions(Options):
     license: str | None = option(
         None, "--push: the licence that the card names, as the Hub calls it, such as cc-by-4.0."
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DownsampleOptions(SampleOptions):
+    """`downsample`."""
+
+    top_k: int = option(250, "Documents of each retriever and query that are kept.", flags=("--top-k", "-k"))
+    run: tuple[str, ...] = option((), "Run(s) to pool: FILE or NAME=FILE, as for mine.")
+    system: tuple[str, ...] = option((), "Run(s) that are measured and do not feed the pool: FILE or NAME=FILE.")
 
 
 def option_fields(kind: type) -> dict[str, dataclasses.Field[Any]]:

@@ -103,7 +103,7 @@ class RefreshNegatives(transformers.TrainerCallback):
     def _dataset(self) -> Any:
         """The rows with the negatives of now, looked up as they are read."""
         anchors, positives = zip(*self._now, strict=True)
-        columns = {ANCHOR: anchors, POSITIVE: positives}
+        columns: dict[str, list[str] | tuple[str, ...]] = {ANCHOR: anchors, POSITIVE: positives}
         names = [f"negative_{number + 1}" for number in range(self._width)]
         columns |= {name: [own[number] for own in self._now.values()] for number, name in enumerate(names)}
         made = datasets.Dataset(pa.table(columns), fingerprint=self._first.fingerprint[:16])

@@ -26,8 +26,10 @@ class Kind(StrEnum):
     LATE_INDEX = "index-late"
     HITS = "hits"
     CANDIDATES = "candidates"
+    GENERATED = "generated"
     DECISIONS = "decisions"
     EXPORT = "export"
+    DOWNSAMPLED = "downsampled"
 
 
 class Scale(StrEnum):
@@ -79,6 +81,12 @@ PREVIOUS = "previous"
 
 ANSWERS = "answers"
 """The queries' metadata column with the strings that answer them."""
+BODY = "body"
+"""Of a document: its text without the sentences that became queries."""
+WRITTEN_BY = "written_by"
+"""How `generate` made a document or a query."""
+WRITTEN_FROM = "written_from"
+"""From which document."""
 P_FALSE_NEGATIVE = "p_false_negative"
 CALLED_BY = "called_relevant_by"
 """Who calls a row relevant that no qrels know as a positive: the column that says so (`grade_NAME`, `score_NAME`), or

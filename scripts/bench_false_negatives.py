@@ -661,6 +661,10 @@ def markdown(report: dict[str, Any]) -> str:
         ([r["collection"], r["setting"], *figures_of(r), *against(r)] for r in report["rows"]),
     )
     lines += [
+        "![false negatives against hardness, a panel a collection](false_negatives.svg)",
+        "",
+        "Drawn from this table by `scripts/plot_false_negatives.py`.",
+        "",
         "## Pooled over the collections",
         "",
         "All false negatives over all of the peer's; 95 % interval of a paired bootstrap over queries.",

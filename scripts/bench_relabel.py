@@ -10,7 +10,8 @@ makes them under its `--work`); the reranker, such as `scripts/train_reranker.py
 setting:
 
     rules     none (`--no-margin`: the first of MiniLM's list) or default (at most 3 % estimated probability)
-    relabel   off, drop, positive; thresholds are the papers' (0.9 of RocketQA, 7 a query of RLHN), nothing is tuned
+    relabel   off, drop, positive; thresholds are the papers' (0.9 of RocketQA, 7 a query of RLHN), nothing is tuned.
+              right: positive, by a judge who is never wrong: the full judgments of the same 25, as `--labels`
 
 A false negative is a mined negative that the full judgments call relevant, the precision of relabelled positives the
 share that they call relevant: what nobody judged counts as not relevant.
@@ -53,7 +54,8 @@ TOP_K = 200
 RERANKED = 25
 """Candidates of a query that the reranker scores; RLHN's judges see at most so many."""
 RULES: dict[str, dict[str, Any]] = {"none": {"no_margin": True}, "default": {}}
-MODES = ("off", "drop", "positive")
+RIGHT = "right"
+MODES = ("off", "drop", "positive", RIGHT)
 FOLDS = 2
 
 
@@ -110,9 +112,24 @@ class Case:
         path = self.folder / "decisions" / f"{rules}-{mode}"
         scored = self.scored
         if not (path / "manifest.json").exists():
-            options = hnmine.FilterOptions(num_negatives=self.args.negatives, relabel=mode, **RULES[rules])
+            said = {"relabel": "positive", "labels": str(self.labels())} if mode == RIGHT else {"relabel": mode}
+            options = hnmine.FilterOptions(num_negatives=self.args.negatives, **said, **RULES[rules])
             hnmine.filter(scored, path, options=options, collection=self.run / "collection")
         return path
+
+    def labels(self) -> Path:
+        """What the full judgments say of the candidates that the reranker scored, as labels. Made once."""
+        file = self.folder / "labels.tsv"
+        if not file.exists():
+            table = pq.read_table(hnmine.Artefact.open(self.scored).files())
+            asked = table.filter(pc.and_(table["score_reranker"].is_valid(), pc.invert(table["is_positive"])))
+            columns = (asked[name].to_pylist() for name in ("query_id", "doc_id", "text_key"))
+            lines = [
+                f"{query}\t{doc}\t{(query, key) in self.relevant_texts:d}\n"
+                for query, doc, key in zip(*columns, strict=True)
+            ]
+            training.write(file, "query-id\tcorpus-id\tscore\n" + "".join(lines))
+        return file
 
     def rows(self, decisions: Path, negatives: int) -> pa.Table:
         """Training rows (anchor, positive, negative_1, ...) with the query of each. Made once."""

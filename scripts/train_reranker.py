@@ -267,14 +267,20 @@ def calibration(logits: Any, relevant: Any, negatives: int) -> tuple[float, floa
     return float(found[0]), float(found[1])
 
 
-def calibrate(model: Path, rows: Sequence[dict[str, Any]], negatives: int) -> dict[str, float]:
-    """Fit scale and shift to scored candidates, put them into the head of the model in its folder, and say both."""
+def calibrate(model: Path, rows: Sequence[dict[str, Any]], negatives: int) -> dict[str, Any]:
+    """Fit scale and shift to scored candidates, put them into the head of the model in its folder, and say both.
+
+    A model that learned nothing is left as it is.
+    """
     import sentence_transformers as st
     import torch
 
     found = [row for row in rows if row["rank_bm25"] is not None or row[f"rank_{DENSE}"] is not None]
     logits = np.array([row["score_reranker"] for row in found], np.float64)
-    scale, shift = calibration(logits, [row["is_positive"] for row in found], negatives)
+    try:
+        scale, shift = calibration(logits, [row["is_positive"] for row in found], negatives)
+    except ValueError as error:
+        return {"candidates": len(found), "left_out": str(error)}
     trained = st.CrossEncoder(str(model), device="cpu")
     head = trained.model.classifier
     with torch.no_grad():

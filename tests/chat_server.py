@@ -48,7 +48,7 @@ class Quiet(ThreadingHTTPServer):
 
 
 class ChatServer:
-    """Answers requests; `moods` are taken one a request, then it is well.
+    """Answers requests; `moods` are taken one a request, then it is well. `grades` are of models that grade otherwise.
 
     `answered` counts, by request, answers that were sent in full: what would be paid for. `knows` is how much of
     `response_format` it takes: `json_schema`, `json_object` or nothing.
@@ -56,6 +56,7 @@ class ChatServer:
 
     def __init__(self, grade: Callable[[str, str], int] = by_words) -> None:
         self.grade = grade
+        self.grades: dict[str, Callable[[str, str], int]] = {}
         self.moods: list[str] = []
         self.asked: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
@@ -67,6 +68,8 @@ class ChatServer:
         self.tells_usage = True
         self.delay = 0.0
         self.models = ["stand-in"]
+        self.writes: Callable[[dict[str, Any]], str] | None = None
+        """What it says to a request, if it does not grade."""
         self.at_once = self.most_at_once = 0
         self.lock = threading.Lock()
         outer = self
@@ -107,18 +110,7 @@ class ChatServer:
                     self.say(body, mood)
 
             def say(self, body: dict[str, Any], mood: str) -> None:
-                query, texts = candidates_of(body)
-                grades = [{"candidate": n, "grade": outer.grade(query, text)} for n, text in texts.items()]
-                if mood == "one missing":
-                    grades = grades[1:]
-                if mood == "one wrong":
-                    grades[0]["grade"] = 7
-                content = json.dumps({"reasoning": "words", "grades": grades})
-                content = {"nonsense": "I cannot say.", "half a JSON": content[: len(content) // 2]}.get(mood, content)
-                usage = {
-                    "prompt_tokens": len(json.dumps(body["messages"])) // 4,
-                    "completion_tokens": len(content) // 4,
-                }
+                content, usage = outer.content(body, mood)
                 page: dict[str, Any] = {"choices": [{"message": {"role": "assistant", "content": content}}]}
                 if outer.tells_usage:
                     page["usage"] = usage
@@ -134,7 +126,7 @@ class ChatServer:
                     return
                 self.reply(200, page)
                 with outer.lock:
-                    outer.answered[json.dumps(body["messages"])] += 1
+                    outer.answered[json.dumps([body["model"], body["messages"]])] += 1
 
             def reply(self, status: int, page: Any, **headers: str) -> None:
                 raw = json.dumps(page).encode()
@@ -147,6 +139,26 @@ class ChatServer:
         self.http = Quiet(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.http.server_address[1]}/v1"
         threading.Thread(target=self.http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+
+    def content(self, body: dict[str, Any], mood: str = "well") -> tuple[str, dict[str, int]]:
+        """What is said to a request, and the tokens that are billed."""
+        content = self.graded(body, mood) if self.writes is None else self.writes(body)
+        content = {"nonsense": "I cannot say.", "half a JSON": content[: len(content) // 2]}.get(mood, content)
+        return content, {
+            "prompt_tokens": len(json.dumps(body["messages"])) // 4,
+            "completion_tokens": len(content) // 4,
+        }
+
+    def graded(self, body: dict[str, Any], mood: str) -> str:
+        """The grades that a request asks for."""
+        query, texts = candidates_of(body)
+        grade = self.grades.get(body["model"], self.grade)
+        grades = [{"candidate": n, "grade": grade(query, text)} for n, text in texts.items()]
+        if mood == "one missing":
+            grades = grades[1:]
+        if mood == "one wrong":
+            grades[0]["grade"] = 7
+        return json.dumps({"reasoning": "words", "grades": grades})
 
     def close(self) -> None:
         self.http.shutdown()

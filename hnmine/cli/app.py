@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hnmine.cli.commands import decide, index, ingest, look, machine, mine, run  # noqa: F401
+from hnmine.cli.commands import decide, downsample, generate, index, ingest, look, machine, mine, run  # noqa: F401
 from hnmine.cli.root import app
 
 __all__ = ["app"]

@@ -159,11 +159,13 @@ def _preview_stage(
     preview = stage.preview(path) if isinstance(stage, Ingest) else stage.preview(path, how.append)
     show.preview(name, preview, path, terminal)
     estimate = None
-    if preview.left:
+    has_estimate = "price_per_hour" in given.values
+    if preview.left and has_estimate:
         with tempfile.TemporaryDirectory(prefix="hnmine-") as folder:
             estimate = forecast.of_stage(stage, Path(folder))
         estimate = estimate.times(preview.left) if estimate is not None else None
-    show.estimate(estimate, given.price_per_hour, terminal, is_done=not preview.left)
+    if has_estimate:
+        show.estimate(estimate, given.price_per_hour, terminal, is_done=not preview.left)
     told: dict[str, Any] = {}
     if estimate is not None:
         told["estimate"] = estimate.to_json(given.price_per_hour)

@@ -13,8 +13,8 @@ from hnmine.cli.guard import tell
 from hnmine.cli.usage import PARSER_ERROR, explain, is_help
 
 ORDER = (
-    *("run", "plan", "ingest", "import", "index", "search", "mine", "score", "filter", "export", "merge"),
-    *("inspect", "sweep", "audit", "report"),
+    *("run", "plan", "ingest", "import", "generate", "index", "search", "mine", "score", "filter", "export", "merge"),
+    *("inspect", "sweep", "audit", "report", "downsample"),
     *("presets", "doctor"),
 )
 """The commands as the work goes; others follow in the order of the code."""
@@ -64,15 +64,23 @@ class GroupedCommand(TyperCommand):
 class OrderedGroup(TyperGroup):
     """A group whose help lists the commands in the order of the work, and whose wrong turns are answered."""
 
-    def main(self, args: Sequence[str] | None = None, *rest: Any, standalone_mode: bool = True, **extra: Any) -> Any:
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        windows_expand_args: bool = True,
+        **extra: Any,
+    ) -> Any:
         """Run a command line; one that cannot be read is answered in hnmine's own words, exit 2."""
         arguments = list(sys.argv[1:] if args is None else args)
         if arguments[:1] == ["help"]:  # as of git, cargo, docker
             arguments = [*arguments[1:], "--help"]
         if not standalone_mode:
-            return super().main(arguments, *rest, standalone_mode=False, **extra)
+            return super().main(arguments, prog_name, complete_var, False, windows_expand_args, **extra)
         try:
-            code = super().main(arguments, *rest, standalone_mode=False, **extra)
+            code = super().main(arguments, prog_name, complete_var, False, windows_expand_args, **extra)
         except PARSER_ERROR as error:
             if is_help(error):
                 error.show()  # type: ignore[attr-defined]

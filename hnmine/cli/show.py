@@ -49,6 +49,8 @@ def lines(kind: str, counts: Mapping[str, Any]) -> list[str]:
     """The manifest's counts, most important first."""
     if kind == "decisions":
         return _decisions(counts)
+    if kind == "downsampled":
+        return _downsampled(counts)
     plain = [f"{key.replace('_', ' ')}: {value:,}" for key, value in counts.items() if isinstance(value, (int, float))]
     nested = [
         f"{key.replace('_', ' ')}: {_inline(value)}"
@@ -95,6 +97,23 @@ def _round(changed: Mapping[str, Any]) -> list[str]:
         words = {"now": "the negatives", "before": "those of the round before"}
         shown = ", ".join(f"{words[name]} {value:.2%}" for name, value in sorted(estimates.items(), reverse=True))
         found.append(f"estimated false negatives among {shown}")
+    return found
+
+
+def _downsampled(counts: Mapping[str, Any]) -> list[str]:
+    """Sizes, then a line for each system, the best first."""
+    systems, tau = counts["systems"], counts["kendall_tau"]
+    width = max(len(name) for name in [*systems, "tau to whole"])
+    found = [
+        f"{counts['documents']:,} of {counts['documents_of']:,} documents, {counts['documents_judged']:,} judged; "
+        f"{counts['queries']:,} queries, {counts['judgments']:,} judgments",
+        f"{'nDCG@10':<{width}}  whole   small   left out of the pool",
+    ]
+    for name, own in sorted(systems.items(), key=lambda item: (-item[1]["whole"], item[0])):
+        found.append(f"{name:<{width}}  {own['whole']:.4f}  {own['small']:.4f}  {own['left_out']:.4f}")
+    if tau:
+        small, left_out = (f"{tau[name]:.3f}" if name in tau else "-" for name in ("small", "left_out"))
+        found.append(f"{'tau to whole':<{width}}          {small:<6}  {left_out}")
     return found
 
 

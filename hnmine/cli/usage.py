@@ -104,7 +104,7 @@ def _missing(parameters: Sequence[Any], command: Any, called: str) -> UsageError
 
 def _extra(words: Sequence[str], command: Any, called: str, arguments: Sequence[str]) -> UsageError:
     takes = [str(p.metavar or p.name.upper()) for p in command.params if p.param_type_name == "argument"]
-    output = next((parameter.opts for parameter in command.params if "-o" in parameter.opts), [])
+    output: Sequence[str] = next((parameter.opts for parameter in command.params if "-o" in parameter.opts), [])
     is_output = output and not any(word.partition("=")[0] in output for word in arguments)
     example, name = _example(command), called.removeprefix("hnmine ")
     return UsageError(

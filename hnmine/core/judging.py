@@ -56,7 +56,7 @@ def grades_of(content: str, count: int) -> list[int | None]:
     no grade. Words around the JSON object, as servers without a fixed form let through, are passed over.
     """
     found: dict[int, set[int | None]] = {}
-    for entry in _entries(content):
+    for entry in array_in(content, "grades"):
         number: Any = entry.get("candidate") if isinstance(entry, dict) else None
         grade: Any = entry.get("grade") if isinstance(entry, dict) else None
         if _is_whole(number, 1, count):
@@ -64,15 +64,20 @@ def grades_of(content: str, count: int) -> list[int | None]:
     return [next(iter(said)) if len(said := found.get(n, {None})) == 1 else None for n in range(1, count + 1)]
 
 
-def _entries(content: str) -> list[Any]:
+def array_in(content: str, name: str) -> list[Any]:
+    """The array called `name` of the first JSON object in a text that has one; empty if none has.
+
+    What a model thought aloud, before `</think>`, does not count.
+    """
+    content = content.rpartition("</think>")[2]
     decoder, start = json.JSONDecoder(), content.find("{")
     while start >= 0:
         try:
             value, _ = decoder.raw_decode(content, start)
         except (ValueError, RecursionError):
             value = None
-        if isinstance(value, dict) and isinstance(value.get("grades"), list):
-            entries: list[Any] = value["grades"]
+        if isinstance(value, dict) and isinstance(value.get(name), list):
+            entries: list[Any] = value[name]
             return entries
         start = content.find("{", start + 1)
     return []

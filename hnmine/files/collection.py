@@ -167,7 +167,18 @@ class Collection:
     @cached_property
     def existing_negatives(self) -> Qrels:
         """The pairs that the user's own file calls negatives, as row numbers; their grades are 0 and mean nothing."""
-        files = self.artefact.files("negatives/")
+        return self._pairs("negatives/")
+
+    @cached_property
+    def curated_negatives(self) -> Qrels:
+        """The pairs of a query and a document that was written as its negative, as `existing_negatives`.
+
+        No other query is to get such a document: it stands for nothing that a corpus holds.
+        """
+        return self._pairs("curated/")
+
+    def _pairs(self, table: str) -> Qrels:
+        files = self.artefact.files(table)
         if not files:
             return Qrels.none()
         pairs = self._judgments(read_table(files))

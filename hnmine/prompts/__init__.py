@@ -20,6 +20,7 @@ BYTES_A_TOKEN = 4
 """Of UTF-8: about a token of English; a token of Chinese or Japanese has three."""
 _TEXTS = ("system", "user", "passage")
 _OUTPUT_LIMITS = ("max_tokens", "max_completion_tokens")
+_OWN = ("model", "messages", "stream", "n")
 _PLACE = re.compile(r"\{([a-z_]+)\}")
 
 
@@ -110,6 +111,7 @@ def read(name: str, *places: str, optional: Sequence[str] = ()) -> Prompt:
     request = values.get("request", {})
     if not isinstance(request, dict) or not any(_is_count(request.get(limit)) for limit in _OUTPUT_LIMITS):
         problems.append(f"[request] does not limit the answer: {' or '.join(_OUTPUT_LIMITS)}")
+    problems += [f"[request] {name}: hnmine says that itself" for name in _OWN if name in request]
     if not problems:
         found = set(_PLACE.findall(values["system"] + values["user"]))
         problems += [f"{{{place}}} is nowhere in it" for place in places if place not in found]

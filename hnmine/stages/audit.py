@@ -34,6 +34,7 @@ from hnmine.stages.formats import FORMATS
 from hnmine.stages.hubs import Hubs, hubs_of_negatives
 from hnmine.stages.hubs import lines as crowding_lines
 from hnmine.stages.places import locate
+from hnmine.stages.report.facts import histogram
 from hnmine.stages.training_input import TrainingInput
 
 KINDS = {
@@ -181,6 +182,7 @@ class Audit:
         self.log = ProblemLog()
         self._totals = dict.fromkeys(("rows", "positives", "negatives", "judged", "false", "gaps"), 0)
         self._gap_sum = 0.0
+        self._gaps: list[npt.NDArray[np.float32]] = []
 
     def run(self) -> Json:
         """The report: figures (None where they cannot be computed), the count of every problem, the first ten."""
@@ -263,6 +265,7 @@ class Audit:
         gaps = gaps[np.isfinite(gaps)]
         self._totals["gaps"] += len(gaps)
         self._gap_sum += float(gaps.sum())
+        self._gaps.append(gaps.astype(np.float32))
 
     def _tell(self, kind: str, block: list[TrainingRow], flat: _Flat, bad: npt.NDArray[np.bool_]) -> None:
         for place in np.flatnonzero(bad).tolist():
@@ -282,6 +285,13 @@ class Audit:
                 if len(seen) >= min(10, len(ascending)):
                     break
         self.log.counts["too-few-negatives"] = len(ascending)
+
+    def _gap_histogram(self) -> Json | None:
+        """Counts of gaps between edges, what lies outside in the outermost ones; None without scores."""
+        if not self._totals["gaps"]:
+            return None
+        found = histogram({"negatives": np.concatenate(self._gaps)})
+        return {"edges": found.edges.tolist(), "negatives": found.counts["negatives"].tolist()}
 
     def _crowding(self, owners: Hashes, documents: Hashes) -> Json:
         """Hubs and near-copies in bulk: by what was searched, else by who is whose negative."""
@@ -327,6 +337,7 @@ class Audit:
             "false_negative_rate": totals["false"] / negatives if measured else None,
             "judged_share": totals["judged"] / negatives if measured else None,
             "mean_gap": self._gap_sum / totals["gaps"] if totals["gaps"] else None,
+            "gaps": self._gap_histogram(),
             "coverage": delivered / (self.wanted * queries) if self.wanted and queries else None,
             "problems_total": sum(problems.values()),
             "problems": problems,

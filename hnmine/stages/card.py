@@ -334,6 +334,9 @@ def _choice(lineage: Lineage) -> str:
         "",
         _table(["rule", "setting", "dropped", "what it drops"], list(_dropped(plan, counts))),
     ]
+    if new := counts["reasons"].get(decide.RELABELLED):
+        callers = ", ".join(f"`{name}`" for name in counts["called_relevant"])
+        lines += ["", f"{new:,} of the positives are not in the qrels: {callers} called them relevant."]
     if counts["queries_short"]:
         lines += ["", f"{counts['queries_short']:,} queries got fewer negatives than that."]
     estimate = _false_negatives(decisions)

@@ -14,10 +14,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from hnmine.core.layout import Layout, end_to_end, repeated
-from hnmine.errors import InputError, ProblemLog, UsageError
+from hnmine.errors import InputError, UsageError
 from hnmine.execute.local import Block, Execution
 from hnmine.files.artefact import Artefact, Draft, Json, sum_counts
 from hnmine.files.atomic import write_text
@@ -32,7 +31,7 @@ from hnmine.stages.batch_plan import Planned, plan_batches
 from hnmine.stages.batch_plan import check as check_batches
 from hnmine.stages.collisions import Collisions, InFile, find_collisions
 from hnmine.stages.columns import renamed
-from hnmine.stages.export_checks import check_layout
+from hnmine.stages.export_checks import check_layout, refuse_ids
 from hnmine.stages.export_files import (
     COLLISIONS,
     FURTHER,
@@ -209,21 +208,13 @@ class Export(Stage):
         """Raise `InputError` for ids that the format's readers would take for something else."""
         if self.form.ids_without is None:
             return
-        problems = ProblemLog()
         is_whole = any(isinstance(file, DocumentsFile) and file.whole for file in self.form.beside)
         rows = np.unique(self.picked.documents(self.layout.places))
         doc_ids = self.collection.doc_ids if is_whole else self.collection.doc_ids.take(pa.array(rows))
         query_ids = self.picked.query_ids.take(pa.array(np.unique(self.layout.query)))
-        for noun, ids in (("document", doc_ids), ("query", query_ids)):
-            found = ids.filter(pc.match_substring_regex(ids, self.form.ids_without))
-            for identity in found.to_pylist():
-                problems.add(f"{noun} id with white space or quotation mark", noun, repr(identity))
-        if problems:
-            raise InputError(
-                f"--format {self.options.format}: ids that its readers would split or change\n{problems.render()}",
-                expected="ids without white space (in columns between tabs: without tabs, line ends, spaces at an end)",
-                remedy="rename them in DATA, or write --format jsonl, which holds any id",
-            )
+        remedy = "rename them in DATA, or write --format jsonl, which holds any id"
+        what = f"--format {self.options.format}"
+        refuse_ids(self.form.ids_without, what, remedy, document=doc_ids, query=query_ids)
 
     def _epochs(self) -> list[int]:
         """The epochs whose rows are written, one after the other."""

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from hnmine.errors import UsageError
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from hnmine.errors import InputError, ProblemLog, UsageError
 from hnmine.options import ExportOptions, Format, Pad
 from hnmine.stages.formats import FORMATS, TrainingFormat
 
@@ -30,6 +33,20 @@ def check_layout(options: ExportOptions) -> None:
     _require(options.weight, "--weight", options.format, *_WEIGHTS)
     _require(bool(options.columns), "--columns", options.format, *_FREE)
     _require(options.rows_per_file is not None, "--rows-per-file", options.format, *_SINGLE)
+
+
+def refuse_ids(without: str, what: str, remedy: str, **ids: pa.Array | pa.ChunkedArray) -> None:
+    """Raise `InputError` for ids, by what they are of, that match `without`: readers of `what` would change them."""
+    problems = ProblemLog()
+    for noun, own in ids.items():
+        for identity in own.filter(pc.match_substring_regex(own, without)).to_pylist():
+            problems.add(f"{noun} id with white space or quotation mark", noun, repr(identity))
+    if problems:
+        raise InputError(
+            f"{what}: ids that its readers would split or change\n{problems.render()}",
+            expected="ids without white space (in columns between tabs: without tabs, line ends, spaces at an end)",
+            remedy=remedy,
+        )
 
 
 _FIXED = "has rows of no fixed width", lambda form: form.is_fixed

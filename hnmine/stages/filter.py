@@ -186,7 +186,7 @@ class Filter(Stage):
         """
         if self.options.relabel in (None, Relabel.OFF) or self.table.judges:
             return {}
-        found = {
+        found: dict[str, Scale] = {
             score.name: score.scale
             for score in self.table.scores
             if score.origin == RERANKER and score.scale in (Scale.LOGIT, Scale.PROBABILITY) and not score.is_partial

@@ -33,7 +33,7 @@ from hnmine.schema import (
     rank_column,
 )
 
-COMPARED = 2_000
+COMPARED = 1_000
 """Queries, a keyed sample, whose first places are searched for near-copies."""
 NEGATIVES = "negatives"
 """Stands for a retriever where there was no search: the negatives in the order of picking."""
@@ -149,7 +149,7 @@ class Hubs:
             place = np.where(among(rows[VERDICT], Verdict.NEGATIVE), rows[PICK_RANK].fill_null(0).to_numpy(), 0)
         else:
             place = ranks(rows, name)
-        is_positive = rows[IS_POSITIVE].to_numpy(zero_copy_only=False)
+        is_positive = rows[IS_POSITIVE].to_numpy(zero_copy_only=False) | among(rows[VERDICT], Verdict.POSITIVE)
         return np.where((place <= LIST) & ~is_positive, place, 0).astype(np.int64)
 
     def _sketches(self, ids: pa.Array) -> Sketches:

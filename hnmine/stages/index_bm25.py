@@ -50,13 +50,8 @@ class IndexBm25(Stage):
         self.block = block_size(BLOCK)
         language = options.language
         if language == "auto":
-            language = detect_language(self._sample())
+            language = detect_language(sample_texts(collection))
         self.analyser = Analyser(normalise_language(language))
-
-    def _sample(self) -> list[str]:
-        total = len(self.collection.documents)
-        rows = np.unique(np.linspace(0, total - 1, min(LANGUAGE_SAMPLE, total)).astype(np.int64))
-        return self.collection.document_texts(rows)
 
     def inputs(self) -> Mapping[str, Artefact]:
         """The collection."""
@@ -115,6 +110,13 @@ class IndexBm25(Stage):
         names = [f"{POSTINGS}/{name}.npy" for name in ARRAYS]
         counts = sum_counts(receipt["counts"] for receipt in receipts) | sizes
         return draft.close(files={name: draft.describe(name, 0) for name in names}, counts=dict(sorted(counts.items())))
+
+
+def sample_texts(collection: Collection) -> list[str]:
+    """Evenly spaced texts of a collection, to tell its language by."""
+    total = len(collection.documents)
+    rows = np.unique(np.linspace(0, total - 1, min(LANGUAGE_SAMPLE, total)).astype(np.int64))
+    return collection.document_texts(rows)
 
 
 def _scoring(options: Mapping[str, Any]) -> Scoring:

@@ -12,7 +12,16 @@ from hnmine.errors import InputError, UsageError
 from hnmine.files.artefact import Artefact
 from hnmine.files.collection import Qrels
 from hnmine.files.remote import split_named
-from hnmine.schema import EXISTING_SOURCE, IMPORTED, NEAR_SOURCE, PREVIOUS_SOURCE, RANDOM_SOURCE, Kind, Scale
+from hnmine.schema import (
+    CURATED_SOURCE,
+    EXISTING_SOURCE,
+    IMPORTED,
+    NEAR_SOURCE,
+    PREVIOUS_SOURCE,
+    RANDOM_SOURCE,
+    Kind,
+    Scale,
+)
 from hnmine.stages.index_bm25 import open_bm25
 from hnmine.stages.index_dense import open_dense
 from hnmine.stages.index_late import open_late
@@ -58,7 +67,7 @@ def check_name(name: str) -> str:
     return name
 
 
-_TAKEN = (RANDOM_SOURCE, NEAR_SOURCE, EXISTING_SOURCE, PREVIOUS_SOURCE, JUDGED, IMPORTED)
+_TAKEN = (RANDOM_SOURCE, NEAR_SOURCE, EXISTING_SOURCE, PREVIOUS_SOURCE, CURATED_SOURCE, JUDGED, IMPORTED)
 """What no index and no run may be called: sources of other kinds are."""
 
 

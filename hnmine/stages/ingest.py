@@ -136,8 +136,12 @@ class Ingest:
         judgments = self._sampled(self._read_judgments())
         judged = pc.unique(judgments[QUERY_ID]) if len(judgments) else None
         documents = self._unique(self.source.documents(self.problems), "duplicate document id", "doc_id")
-        existing = self._read_existing()
-        documents = self._sampled_documents(documents, judgments[DOC_ID], existing[DOC_ID])
+        further = {
+            "negatives": self._read_pairs(self.source.negatives(self.problems)),
+            "curated": self._read_pairs(self.source.curated(self.problems)),
+        }
+        named = [judgments[DOC_ID], *(pairs[DOC_ID] for pairs in further.values())]
+        documents = self._sampled_documents(documents, *named)
         queries = self._unique(self.source.queries(self.problems), "duplicate query id", "query_id")
         queries = self._judged(queries, judged)
         how.progress.start("ingest", None, 0, "records")
@@ -176,11 +180,13 @@ class Ingest:
             draft.commit("qrels-00000", {name: write_table(draft.path / name, kept)})
             written += 1
         blocks.append("qrels-00000")
-        if len(existing):
-            blocks.append("negatives-00000")
-            if not draft.is_finished("negatives-00000"):
-                name = part_name(0, "negatives")
-                draft.commit("negatives-00000", {name: write_table(draft.path / name, existing)})
+        for table, pairs in further.items():
+            if not len(pairs):
+                continue
+            blocks.append(f"{table}-00000")
+            if not draft.is_finished(blocks[-1]):
+                name = part_name(0, table)
+                draft.commit(blocks[-1], {name: write_table(draft.path / name, pairs)})
                 written += 1
         return blocks, written, self._counts(kept, sizes)
 
@@ -270,10 +276,9 @@ class Ingest:
                 else:
                     self.left_out["queries_not_judged" if self.options.sample is None else "queries_not_in_sample"] += 1
 
-    def _read_existing(self) -> pa.Table:
-        """The pairs that the source calls negatives, of the queries that `--sample` keeps."""
-        pairs = self._sampled(_judgments_of(self.source.negatives(self.problems)))
-        return _scored(pairs.select([QUERY_ID, DOC_ID, SCORE]))
+    def _read_pairs(self, found: Iterable[Judgment]) -> pa.Table:
+        """Pairs that the source calls negatives, of the queries that `--sample` keeps."""
+        return _scored(self._sampled(_judgments_of(found)).select([QUERY_ID, DOC_ID, SCORE]))
 
     def _read_judgments(self) -> pa.Table:
         """All judgments, and where each stood."""

@@ -20,8 +20,10 @@ from hnmine.files.candidates import CandidatesTable, floats, keyed_draws, names_
 from hnmine.files.collection import rows_of
 from hnmine.options import nearest
 from hnmine.schema import (
+    CALLED_BY,
     DOC_ID,
     FUSED,
+    GRADES,
     IS_POSITIVE,
     P_FALSE_NEGATIVE,
     PICK_RANK,
@@ -31,6 +33,7 @@ from hnmine.schema import (
     VERDICT,
     Kind,
     Verdict,
+    grade_column,
     rank_column,
     score_column,
 )
@@ -204,7 +207,7 @@ def _render_query(found: Json, width: int) -> Iterator[str]:
 def _facts(row: dict[str, Any]) -> Iterator[str]:
     if VERDICT in row:
         verdict = row[VERDICT] + (f" {row[PICK_RANK]}" if row[PICK_RANK] else "")
-        yield f"{verdict:<11} {row[REASON]:<22}"
+        yield f"{verdict:<11} {row[REASON]:<22}" + (f" by {row[CALLED_BY]}" if row.get(CALLED_BY) else "")
     else:
         yield "positive   " if row["is_positive"] else "candidate  "
     yield f"[{row[DOC_ID]}]"
@@ -213,6 +216,10 @@ def _facts(row: dict[str, Any]) -> Iterator[str]:
         yield f"{name} {'-' if score is None else f'{score:.3f}'}" + (f" #{rank}" if rank else "")
     if row.get(rank_column(FUSED)) is not None and score_column(FUSED) not in row:
         yield f"{FUSED} #{row[rank_column(FUSED)]}"
+    for name in (
+        key.removeprefix("grade_") for key, grade in row.items() if key.startswith("grade_") and grade is not None
+    ):
+        yield f"{name}: {GRADES[row[grade_column(name)]]}"
     if row.get(PREVIOUS) is not None:
         yield f"before: {row[PREVIOUS]}"
     if row.get(P_FALSE_NEGATIVE) is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -10,37 +9,33 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from hnmine import prompts
 from hnmine.core.evidence import Bools, Ints
-from hnmine.core.grouped import keys_in, repeats
-from hnmine.core.judging import MOST_CANDIDATES, answer_form, grades_of, parse_window
+from hnmine.core.judging import grades_of
 from hnmine.engines.answers import FOLDER, Answers
-from hnmine.engines.asking import Answering, Asker, Kept, Request
+from hnmine.engines.asking import Answering, Asker, Kept
 from hnmine.engines.chat import Chat
 from hnmine.engines.openai_batch import import_results, write_requests
 from hnmine.engines.spending import Budget, Pace, Prices, tokens_about
 from hnmine.errors import UsageError
 from hnmine.execute.local import Block, Execution
 from hnmine.files.artefact import Artefact, Draft, Json
-from hnmine.files.candidates import CandidatesTable, JudgeInfo, query_offsets
-from hnmine.files.collection import Collection, rows_of
+from hnmine.files.candidates import CandidatesTable, JudgeInfo
+from hnmine.files.collection import Collection
 from hnmine.files.tables import part_name, write_table
-from hnmine.hashing import digest_file, digest_json, keyed_hashes
-from hnmine.options import FilterOptions, JudgeOptions, as_plain
-from hnmine.schema import DOC_ID, GRADES, IS_POSITIVE, QUERY_ID, RELEVANT_GRADE, Kind, grade_column, score_column
-from hnmine.stages.filter import Filter
+from hnmine.hashing import digest_file, digest_json
+from hnmine.options import JudgeOptions, as_plain
+from hnmine.schema import GRADES, RELEVANT_GRADE, Kind, grade_column, score_column
+from hnmine.stages.doubt import Doubt
 from hnmine.stages.indexes import check_name
-from hnmine.stages.mine import default_rank_by
+from hnmine.stages.judge_questions import Questions
 from hnmine.stages.stage import Outcome, Stage, block_size, cut, require_made_from
 
 BLOCK = 256
 TURNS = 2
 """A candidate that an answer passed over, or graded with nonsense, is asked about once more."""
-MOST_POSITIVES = 3
-"""Known positives of a query that are shown."""
 _SAMPLED = 100
 _ANSWER_TOKENS = (100, 12)
 """Of an answer, for an estimate: its reasoning, and each grade."""
@@ -58,10 +53,10 @@ class Judge(Stage):
 
     def __init__(self, collection: Collection, candidates: Artefact, options: JudgeOptions, cache: Path) -> None:
         require_made_from(collection.artefact, candidates)
+        _check(options)
         self.collection = collection
         self.table = CandidatesTable(candidates)
         self.options = options
-        self.window = parse_window(options.judge_window)
         self.prompt = prompts.read(options.prompt, "query", "candidates", optional=("positives",))
         self.block = block_size(BLOCK)
         self.chats = [Chat(spec) for spec in options.judge]
@@ -76,8 +71,7 @@ class Judge(Stage):
             if taken.count(judge.name) > 1:
                 raise UsageError(f"two judges are called {judge.name!r}", remedy=f"--judge OTHER={judge.model}")
         self.chosen = self.table.sample(options.limit, options.seed)
-        rank_by = default_rank_by(self.table.scores)
-        self._estimate = Filter(collection, candidates, FilterOptions(judge_by=rank_by))
+        self._doubt = Doubt(collection, candidates, options)
         self._askers: list[Asker] | None = None
         self._imported = Counter[str]()
 
@@ -113,7 +107,8 @@ class Judge(Stage):
             "scores": [score.to_plan() for score in self.table.scores],
             **self.table.judges_to_plan(*self.judges),
             "rank_by": self.table.artefact.plan["rank_by"],
-            "estimate": digest_json(self._estimate.fitted),
+            "prompt": self.prompt.digest,
+            "estimate": self._doubt.digest,
             **({"imported": digest_file(Path(imported))} if imported else {}),
             "block": self.block,
         }
@@ -126,30 +121,14 @@ class Judge(Stage):
     @cached_property
     def _doubtful(self) -> list[int]:
         """How many candidates of each block are in doubt."""
-        blocks = range(len(cut(len(self.chosen), self.block)))
-        return [int(self._in_doubt(self._rows(index)[0], self._queries(index))[0].sum()) for index in blocks]
+        blocks = [self._queries(index) for index in range(len(cut(len(self.chosen), self.block)))]
+        return [int(self._doubt.of(self.table.read(queries), queries)[0].sum()) for queries in blocks]
+
+    def _questions(self, table: pa.Table) -> Questions:
+        return Questions(self.collection, table, self.prompt, self.options.seed)
 
     def _queries(self, index: int) -> Ints:
         return self.chosen[index * self.block : (index + 1) * self.block]
-
-    def _rows(self, index: int) -> tuple[pa.Table, Ints]:
-        """The table of a block, and the number of the query of each row."""
-        table = self.table.read(self._queries(index))
-        offsets = query_offsets(table[QUERY_ID])
-        return table, np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
-
-    def _in_doubt(self, table: pa.Table, queries: Ints) -> tuple[Bools, npt.NDArray[np.float64]]:
-        """Which rows are to be judged, and each row's probability: known ones and copies of other texts are not."""
-        ordered, order = self._estimate.in_order(table)
-        evidence = self._estimate.evidence(ordered, queries)
-        p = self._estimate.guard.probability(evidence)
-        low, high = self.window
-        owner, positive, keys = evidence.owner, evidence.is_positive, evidence.text_key
-        asked = (p >= low) & (p <= high) & ~positive & ~evidence.is_certain & ~evidence.is_low_grade
-        asked &= ~keys_in(owner, keys, owner[positive], keys[positive]) & ~repeats(owner, keys)
-        asked &= keys != evidence.query_key[owner]
-        place = np.argsort(order)
-        return asked[place], p[place]
 
     def sizes(self) -> Json:
         """Candidates in doubt, requests, tokens and money: from those of a few queries; `at_most` is a bound."""
@@ -157,29 +136,30 @@ class Judge(Stage):
 
     def _costs(self) -> Json:
         """What the judges will take, by the requests of a few queries."""
-        sample = np.unique(
-            np.linspace(0, len(self.chosen), min(_SAMPLED, len(self.chosen)), endpoint=False).astype(int)
-        )
+        sample = np.linspace(0, len(self.chosen), min(_SAMPLED, len(self.chosen)), endpoint=False).astype(np.int64)
         queries = self.chosen[sample]
         table = self.table.read(queries)
-        asked, p = self._in_doubt(table, queries)
+        asked, p = self._doubt.of(table, queries)
         if not asked.any():
             return {}
-        texts = _Texts(self.collection, table)
-        scale = sum(self._doubtful) / int(asked.sum())
+        questions = self._questions(table)
         found: Json = {}
-        share = 1.0
+        scale = sum(self._doubtful) / int(asked.sum())
+        flagged = 1.0
         for chat, prices in zip(self.chats, self.prices, strict=True):
-            requests = [self._request(chat, texts, rows, 0) for rows in self._cut(texts, asked, 0)]
-            tokens = sum(tokens_about(request.body) for request in requests) * scale * share
-            answers = _ANSWER_TOKENS[0] * len(requests) * scale + _ANSWER_TOKENS[1] * int(asked.sum()) * scale
-            found[f"{chat.name}: requests"] = round(len(requests) * scale * share)
-            found[f"{chat.name}: input_tokens_about"] = round(tokens)
+            requests = [request for _, request in questions.about(asked, chat.model, 0)]
+            kept = sum(self.kept.get(request.key).answer is not None for request in requests)
+            read = sum(tokens_about(request.body) for request in requests)
+            written = _ANSWER_TOKENS[0] * len(requests) + _ANSWER_TOKENS[1] * int(asked.sum())
+            share = scale * flagged
+            found[f"{chat.name}: requests"] = round(len(requests) * share)
+            found |= {f"{chat.name}: answers_kept_about": round(kept * share)} if kept else {}
+            found[f"{chat.name}: input_tokens_about"] = round(read * share)
             if prices != Prices():
-                found[f"{chat.name}: cost_about"] = _money(prices.of(tokens, answers * share))
-                most = sum(prices.most(request.body) for request in requests) * scale
-                found[f"{chat.name}: cost_at_most"] = _money(most)
-            share = float(p[asked].mean())  # the guard's own guess at how many the first judge flags
+                most = sum(prices.most(request.body) for request in requests)
+                found[f"{chat.name}: cost_about"] = _money(prices.of(read, written) * share)
+                found[f"{chat.name}: cost_at_most"] = _money(most * scale)
+            flagged = float(p[asked].mean())  # the guard's own guess at what the first judge calls relevant
         return found
 
     def notes(self) -> Json:
@@ -225,43 +205,49 @@ class Judge(Stage):
     def judged(self, block: Block, judges: Sequence[Answering]) -> tuple[pa.Table, Json]:
         """The table of a block with the judges' columns, and what is counted."""
         queries = self._queries(block.index)
-        table, _ = self._rows(block.index)
-        asked, _ = self._in_doubt(table, queries)
-        texts = _Texts(self.collection, table)
+        table = self.table.read(queries)
+        asked, _ = self._doubt.of(table, queries)
+        questions = self._questions(table)
         budget = Budget(self._share(block))
         scored, counts = table, dict[str, Json]()
         for chat, prices, answering in zip(self.chats, self.prices, judges, strict=True):
-            tally = Counter[str]({"candidates": int(asked.sum()), "unanswered": 0})
-            grades = np.full(table.num_rows, -1, np.int64)
-            cost, left = 0.0, asked
-            for turn in range(TURNS):
-                pieces = self._cut(texts, left, turn)
-                requests = [self._request(chat, texts, rows, turn) for rows in pieces]
-                left = np.zeros(table.num_rows, np.bool_)
-                for rows, request, answer in zip(pieces, requests, answering.answers(requests, budget), strict=True):
-                    if answer is None:
-                        tally["unanswered"] += len(rows) if turn == 0 else 0
-                        continue
-                    said = grades_of(answer.content, len(rows))
-                    grades[rows] = [-1 if grade is None else grade for grade in said]
-                    left[rows] = grades[rows] < 0
-                    cost += prices.cost(request.body, answer)
-                    tally["requests"] += 1
-                    tally["input_tokens"] += answer.input_tokens or 0
-                    tally["output_tokens"] += answer.output_tokens or 0
-            tally["no_grade"] = int((asked & (grades < 0)).sum()) - tally["unanswered"]
-            given = {f"grade_{grade}": int((grades == grade).sum()) for grade in range(len(GRADES))}
-            counts[f"judge_{chat.name}"] = {**tally, **given, **({"cost": cost} if prices != Prices() else {})}
+            grades, counts[f"judge_{chat.name}"] = self._grades(chat, prices, answering, questions, asked, budget)
             column = pa.array(grades.astype(np.int32), pa.int32(), mask=grades < 0)
             scored = scored.append_column(grade_column(chat.name), column)
             asked = grades >= RELEVANT_GRADE
         nulls = {score.name: table[score_column(score.name)].null_count for score in self.table.scores}
         return scored, {
-            "queries": texts.count,
+            "queries": questions.count,
             "candidates": table.num_rows,
             "null_scores": nulls,
             **counts,
         }
+
+    def _grades(
+        self, chat: Chat, prices: Prices, answering: Answering, questions: Questions, asked: Bools, budget: Budget
+    ) -> tuple[Ints, Json]:
+        """What one judge says of each row, -1 where it was not asked or did not say, and what is counted."""
+        none = dict.fromkeys(("requests", "input_tokens", "output_tokens", "unanswered"), 0)
+        tally = Counter[str]({"candidates": int(asked.sum()), **none})
+        grades: Ints = np.full(len(asked), -1, np.int64)
+        cost, left = 0.0, asked
+        for turn in range(TURNS):
+            requests = questions.about(left, chat.model, turn)
+            left = np.zeros(len(asked), np.bool_)
+            answers = answering.answers([request for _, request in requests], budget)
+            for (rows, request), answer in zip(requests, answers, strict=True):
+                if answer is None:
+                    tally["unanswered"] += len(rows) if turn == 0 else 0
+                    continue
+                grades[rows] = [-1 if grade is None else grade for grade in grades_of(answer.content, len(rows))]
+                left[rows] = grades[rows] < 0
+                cost += prices.cost(request.body, answer)
+                tally["requests"] += 1
+                tally["input_tokens"] += answer.input_tokens or 0
+                tally["output_tokens"] += answer.output_tokens or 0
+        tally["no_grade"] = int((asked & (grades < 0)).sum()) - tally["unanswered"]
+        given = {f"grade_{grade}": int((grades == grade).sum()) for grade in range(len(GRADES))}
+        return grades, {**tally, **given, **({"cost": cost} if prices != Prices() else {})}
 
     @classmethod
     def summarise(cls, draft: Draft, counts: Json) -> Json:
@@ -277,59 +263,10 @@ class Judge(Stage):
         total = sum(self._doubtful)
         return None if self.options.budget is None else self.options.budget * block.size / max(total, 1)
 
-    def _cut(self, texts: _Texts, asked: Bools, turn: int) -> list[Ints]:
-        """The rows asked about, at most 25 of a query together, in an order that says nothing and differs by turn."""
-        rows = np.flatnonzero(asked)
-        ends = np.searchsorted(texts.owner[rows], np.arange(texts.count + 1))
-        pieces = []
-        for query, (start, stop) in enumerate(itertools.pairwise(ends.tolist())):
-            own = rows[start:stop]
-            ids = texts.doc_ids.take(pa.array(own)).to_pylist()
-            draws = keyed_hashes(self.options.seed, "judge", str(turn), texts.query_ids[query], last=ids)
-            own = own[np.argsort(np.array(draws, np.uint64), kind="stable")]
-            pieces += np.array_split(own, -(-len(own) // MOST_CANDIDATES)) if len(own) else []
-        return pieces
 
-    def _request(self, chat: Chat, texts: _Texts, rows: Ints, turn: int) -> Request:
-        query = int(texts.owner[rows[0]])
-        messages = self.prompt.messages(
-            query=self.prompt.cut(texts.queries[query]),
-            positives=self.prompt.passages(texts.positives(query)) or "(none)",
-            candidates=self.prompt.passages(texts.of(rows)),
-        )
-        body = {"model": chat.model, "messages": messages, "response_format": answer_form(), **self.prompt.request}
-        return Request(body=body, turn=turn)
-
-
-class _Texts:
-    """The texts of a table's queries and rows, read as they are needed."""
-
-    def __init__(self, collection: Collection, table: pa.Table) -> None:
-        offsets = query_offsets(table[QUERY_ID])
-        ids = table[QUERY_ID].take(pa.array(offsets[:-1]))
-        self._collection = collection
-        self._documents = rows_of(collection.doc_ids, table[DOC_ID])
-        self._is_positive = np.asarray(table[IS_POSITIVE].to_numpy(zero_copy_only=False), np.bool_)
-        self.doc_ids = table[DOC_ID]
-        self.query_ids: list[str] = ids.to_pylist()
-        self.count = len(self.query_ids)
-        self.owner = np.repeat(np.arange(self.count), np.diff(offsets))
-        self.queries = collection.query_texts(rows_of(collection.query_ids, ids))
-        self._offsets = offsets
-
-    def of(self, rows: Ints) -> list[str]:
-        """The documents' texts of the given rows."""
-        return self._collection.document_texts(self._documents[rows])
-
-    def positives(self, query: int) -> list[str]:
-        """The texts of the first positives of a query."""
-        start, stop = self._offsets[query], self._offsets[query + 1]
-        return self.of(start + np.flatnonzero(self._is_positive[start:stop])[:MOST_POSITIVES])
-
-
-def _prices(options: JudgeOptions) -> list[Prices]:
-    """The prices of each judge; raises `UsageError` unless there is one for each, or none."""
-    problems = []
+def _check(options: JudgeOptions) -> None:
+    """Raise `UsageError` with every option that makes no sense."""
+    problems = [] if options.judge else ["--judge: nobody to ask"]
     for flag, given in (("--price-input", options.price_input), ("--price-output", options.price_output)):
         if given and len(given) != len(options.judge):
             problems.append(f"{flag}: {len(given)} prices for {len(options.judge)} judges")
@@ -339,6 +276,7 @@ def _prices(options: JudgeOptions) -> list[Prices]:
     if options.budget is not None and not (options.price_input and options.price_output):
         problems.append("--budget: what requests cost is not known; give --price-input and --price-output")
     for flag, limit in (
+        ("--judge-top", options.judge_top),
         ("--requests-per-minute", options.requests_per_minute),
         ("--tokens-per-minute", options.tokens_per_minute),
     ):
@@ -346,6 +284,10 @@ def _prices(options: JudgeOptions) -> list[Prices]:
             problems.append(f"{flag} {limit}: at least 1")
     if problems:
         raise UsageError("\n".join(problems))
+
+
+def _prices(options: JudgeOptions) -> list[Prices]:
+    """The prices of each judge."""
     nothing = (0.0,) * len(options.judge)
     pairs = zip(options.price_input or nothing, options.price_output or nothing, strict=True)
     return [Prices(input=one, output=other) for one, other in pairs]

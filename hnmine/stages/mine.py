@@ -32,6 +32,7 @@ from hnmine.hashing import digest_json, keyed_hash
 from hnmine.options import MineOptions, as_plain
 from hnmine.schema import (
     ANSWERS,
+    CURATED_SOURCE,
     DOC_ID,
     EXISTING_SOURCE,
     HAS_ANSWER,
@@ -134,6 +135,7 @@ class Mine(Stage):
         self.condition = Prefilter(collection, self.where) if self.where is not None else None
         self.top_k = TOP_K if options.top_k is None else options.top_k
         self.previous = Previous.open(options.previous, collection) if options.previous is not None else None
+        self.written = self._written()
         self.deepening = self._deepening()
         self.query_rows = self.deepening.query_rows if self.deepening else self._queries_with_positives()
         if self.previous is not None:
@@ -167,7 +169,18 @@ class Mine(Stage):
             return self.options.rank_by
         return default_rank_by(self.scores)
 
+    def _written(self) -> npt.NDArray[np.bool_] | None:
+        """Which documents were written as some query's negatives, and are for no other; None if none were."""
+        curated = self.collection.curated_negatives.doc_rows
+        if not len(curated):
+            return None
+        mask = np.zeros(len(self.collection.documents), np.bool_)
+        mask[curated] = True
+        return mask
+
     def _hits(self, artefact: Artefact) -> Hits:
+        if self.written is not None:
+            raise UsageError("--hits are of the whole corpus: with negatives that were written, leave them out")
         if self.condition is not None:
             why = "with --where" if self.options.where is not None else "with classes"
             raise UsageError(f"--hits are of the whole corpus: {why}, leave them out")
@@ -301,7 +314,8 @@ class Mine(Stage):
 
     def follow(self, earlier: Earlier) -> None:
         """Let queries that are the same look at new documents only, where these change nothing about the others."""
-        if self._known is None and self.condition is None and self.excluded.documents is None:
+        is_whole = self.condition is None and self.excluded.documents is None and self.written is None
+        if self._known is None and is_whole:
             self._known = KnownHits(earlier.artefact, self.collection, open_index)
 
     def notes(self) -> Json:
@@ -330,7 +344,7 @@ class Mine(Stage):
         before = self.previous.of(query_rows, self.excluded.documents) if self.previous is not None else None
         if before is not None:
             positives = before.positives(positives, documents)
-        allowed = Allowed(self.condition, query_rows, positives)
+        allowed = Allowed(self.condition, query_rows, positives, self.written)
         judged = allowed.judged(judged)
         depth, kept_out = self.excluded.depth(self.top_k), 0
         sources: dict[str, Pairs] = {JUDGED: Pairs(owner=judged.query_rows, rows=judged.doc_rows)}
@@ -341,6 +355,9 @@ class Mine(Stage):
             existing = self.excluded.allowed_documents(self.collection.existing_negatives.of(query_rows))
             existing = allowed.judged(existing)
             sources[EXISTING_SOURCE] = Pairs(owner=existing.query_rows, rows=existing.doc_rows)
+        if self.written is not None:
+            curated = self.excluded.allowed_documents(self.collection.curated_negatives.of(query_rows))
+            sources[CURATED_SOURCE] = Pairs(owner=curated.query_rows, rows=curated.doc_rows)
         for retriever in self.retrievers():
             look = allowed if self._known is None else self._known
             hits = look.search(retriever, queries, depth) if self.top_k else Ragged.none(len(queries))
@@ -350,7 +367,8 @@ class Mine(Stage):
             kept_out += out
             source_ranks[retriever.name] = ranks_of(sources[retriever.name].owner)
         for run in self.runs:
-            pairs, own_scores = run.of(query_rows, depth if self.condition is None else documents)
+            is_whole = self.condition is None and self.written is None
+            pairs, own_scores = run.of(query_rows, depth if is_whole else documents)
             places = allowed.first(pairs, depth)
             pairs, own_scores = Pairs(owner=pairs.owner[places], rows=pairs.rows[places]), own_scores[places]
             sources[run.name], left, out = self.excluded.first(pairs, self.top_k)
@@ -465,7 +483,7 @@ class Mine(Stage):
         """
         ties = self.collection.tie_order[pool.rows]
         if self.rank_by is None:
-            own = [name for name in (JUDGED, EXISTING_SOURCE) if name in pool.place]
+            own = [name for name in (JUDGED, EXISTING_SOURCE, CURATED_SOURCE) if name in pool.place]
             places = [np.where(pool.brought(name), pool.place[name], len(pool.rows)) for name in own]
             return np.lexsort((ties, *reversed(places), pool.owner))
         values = scores[self.rank_by]
@@ -524,6 +542,8 @@ class Mine(Stage):
             tokens[EXISTING_SOURCE] = EXISTING_SOURCE
         if self.previous is not None:
             tokens[PREVIOUS_SOURCE] = PREVIOUS_SOURCE
+        if self.written is not None:
+            tokens[CURATED_SOURCE] = CURATED_SOURCE
         if self.options.random:
             tokens[RANDOM_SOURCE] = RANDOM_SOURCE
         if self.options.random_near:

@@ -52,6 +52,8 @@ def queries_digest(
     found: list[Json | str] = [digest_table(collection.queries.take(rows))]
     found.append({name: digest_table(_column(collection, name, rows)) for name in columns})
     found += [_judgments(judged.of(rows)) for judged in (collection.qrels, collection.existing_negatives)]
+    if len(collection.curated_negatives.query_rows):
+        found.append(_judgments(collection.curated_negatives.of(rows)))
     found.append({retriever.name: retriever.queries_digest(rows) for retriever in retrievers})
     for run in runs:
         pairs, scores = run.of(rows, depth)

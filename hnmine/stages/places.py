@@ -6,7 +6,7 @@ from pathlib import Path
 
 from hnmine.errors import ArtefactError, UsageError
 from hnmine.execute.local import Execution
-from hnmine.files.artefact import MANIFEST, PLAN, Artefact
+from hnmine.files.artefact import MANIFEST, PLAN, Artefact, read_plan
 from hnmine.files.atomic import locked
 from hnmine.files.collection import Collection
 from hnmine.files.remote import as_path, is_there
@@ -17,6 +17,7 @@ from hnmine.stages.formats import FORMATS
 from hnmine.stages.ingest import Ingest
 
 COLLECTION = "collection"
+GENERATED = "generated"
 INDEXES = "indexes"
 CANDIDATES = "candidates"
 SCORED = "scored"
@@ -28,6 +29,7 @@ _IN_RUN = {
     Kind.CANDIDATES: (SCORED, CANDIDATES),
     Kind.DECISIONS: (DECISIONS,),
     Kind.EXPORT: (EXPORT,),
+    Kind.GENERATED: (GENERATED,),
 }
 """Where a run directory keeps each kind; the first that is finished is meant."""
 
@@ -89,7 +91,7 @@ def artefacts_of(path: Path) -> list[Path]:
     """The artefact at `path`, or all of the run directory `path`; `ArtefactError` if there is none."""
     if is_artefact(path):
         return [path]
-    parts = (COLLECTION, f"{INDEXES}/*", CANDIDATES, SCORED, DECISIONS, EXPORT)
+    parts = (COLLECTION, GENERATED, f"{INDEXES}/*", CANDIDATES, SCORED, DECISIONS, EXPORT)
     found = [place for part in parts for place in sorted(path.glob(part)) if is_artefact(place)]
     return found or [locate(path)]
 
@@ -117,11 +119,15 @@ def indexes_of(path: Path) -> list[Path]:
 
 
 def find_collection(data: str) -> Path | None:
-    """The collection that DATA already is or holds; None if DATA must be ingested."""
+    """The collection that DATA already is or holds; None if DATA must be ingested.
+
+    An artefact that is a BEIR directory too must be.
+    """
     path = as_path(data)
     for place in (path, path / COLLECTION):
         if is_artefact(place):
-            return place
+            plan = read_plan(place) or {}
+            return None if plan.get("kind") in (Kind.DOWNSAMPLED, Kind.EXPORT) else place
     return None
 
 

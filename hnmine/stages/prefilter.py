@@ -70,20 +70,33 @@ class Prefilter:
 class Allowed:
     """Which documents the queries of a block may get: all without a condition, else those that pass it.
 
-    The `positives` (owner = position in the block) are always let in.
+    Those that are `hidden` (bool[documents]) none may get. The `positives` (owner = position in the block) are always
+    let in.
     """
 
-    def __init__(self, condition: Prefilter | None, query_rows: Ints, positives: Pairs) -> None:
+    def __init__(
+        self, condition: Prefilter | None, query_rows: Ints, positives: Pairs, hidden: Bools | None = None
+    ) -> None:
         self._condition = condition
         self._query_rows = query_rows
         self._positives = positives
+        self._hidden = hidden
 
     def holds(self, pairs: Pairs) -> Bools:
         """Which pairs (owner = position in the block) are let in."""
-        if self._condition is None:
+        if self._condition is None and self._hidden is None:
             return np.ones(len(pairs.rows), np.bool_)
-        passes = self._condition.holds(self._query_rows[pairs.owner], pairs.rows)
+        passes = np.ones(len(pairs.rows), np.bool_)
+        if self._condition is not None:
+            passes = self._condition.holds(self._query_rows[pairs.owner], pairs.rows)
+        if self._hidden is not None:
+            passes &= ~self._hidden[pairs.rows]
         return passes | self._is_positive(pairs)
+
+    def _mask(self, condition: Prefilter, query: int) -> Bools:
+        """Which documents the query at a position of the block may get; its positives aside."""
+        mask = condition.mask(int(self._query_rows[query]))
+        return mask if self._hidden is None else mask & ~self._hidden
 
     def _is_positive(self, pairs: Pairs) -> Bools:
         stride = 1 + max([int(p.rows.max()) for p in (pairs, self._positives) if len(p.rows)], default=0)
@@ -103,7 +116,7 @@ class Allowed:
     def search(self, retriever: Retriever, queries: Queries, k: int) -> Ragged:
         """The k best documents of each query among those that are let in; `queries` are the block's."""
         if self._condition is None:
-            return retriever.search(queries, k)
+            return retriever.search(queries, k, None if self._hidden is None else ~self._hidden)
         left = np.arange(len(queries))
         found: list[tuple[Ints, Ragged]] = []
         if len(self._condition.groups(queries.rows)) > FEW_GROUPS:
@@ -114,7 +127,7 @@ class Allowed:
             left = np.flatnonzero(~settled)
         for group in self._condition.groups(queries.rows[left]):
             part = left[group]
-            mask = self._condition.mask(int(queries.rows[part[0]]))
+            mask = self._mask(self._condition, int(part[0]))
             found.append((part, retriever.search(queries.take(part), k, mask, self._positives_of(part))))
         return Ragged.assembled(found, len(queries))
 
@@ -135,6 +148,8 @@ class Allowed:
 
     def spaces(self, free: Ints) -> Iterator[tuple[Ints, Ints]]:
         """(positions of queries, rows of `free` that the condition lets them have), group by group."""
+        if self._hidden is not None:
+            free = free[~self._hidden[free]]
         if self._condition is None:
             yield np.arange(len(self._query_rows)), free
             return

@@ -95,7 +95,7 @@ def test_options_of_run_stand_in_groups() -> None:
         ("help rnu", "did you mean 'run'?"),
         ("run stdlib -o x --num-negative 3", "run has no option --num-negative; did you mean --num-negatives?"),
         ("run stdlib -o x --num_negatives 3", "did you mean --num-negatives?"),
-        ("filter x -o y --top-k 3", "filter has no option --top-k; it is one of search, mine, run, plan"),
+        ("filter x -o y --top-k 3", "filter has no option --top-k; it is one of downsample, search, mine, run, plan"),
         ("run stdlib -o x --short rlax", "--short rlax: no such choice; did you mean 'relax'?"),
         ("run stdlib -o x --short=rlax", "expected: one of keep, drop, relax, random"),
         ("run stdlib -o x --format FlagEmbeding", "did you mean 'flagembedding'?"),

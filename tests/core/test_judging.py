@@ -26,6 +26,7 @@ def answer(*grades: Any) -> str:
         (answer((1, 1), (1, 1), (2, 0), (2, 1), (3, 2), (3, 9)), [1, None, None]),
         ("Sure! {not: json}\n```json\n" + answer((1, 1), (2, 1), (3, 1)) + "\n```", [1, 1, 1]),
         (answer((1, 1), (2, 1), (3, 1))[:-20], [None, None, None]),
+        ("<think>" + answer((1, 0)) + "</think>" + answer((1, 3), (2, 2), (3, 1)), [3, 2, 1]),
         ("", [None, None, None]),
         ("[1, 2, 3]", [None, None, None]),
         ('{"grades": {"1": 2}}', [None, None, None]),

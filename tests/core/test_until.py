@@ -211,7 +211,7 @@ def test_the_last_queries_do_not_take_a_wave_for_each_row() -> None:
         case.evidence, judge=judge, is_positive=nothing, is_random=nothing, is_curated=nothing, is_judged=nothing
     )
     plain = replace(plain, is_low_grade=nothing, text_key=np.arange(len(judge)).astype(np.uint64))
-    plain = replace(plain, query_key=np.full(61, 10**6, np.uint64))
+    plain = replace(plain, query_key=np.full(61, 10**6, np.uint64), grades={}, labels=None)
     case.evidence = plain
     case.walk = Walk(plain, "ce", case.rungs, is_judge=True, enough=5, pick=case.pick, short=Short.KEEP, draw=case.draw)
     scores, asked, waves = case.scores()

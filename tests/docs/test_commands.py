@@ -102,16 +102,6 @@ def test_pipelines(tmp_path: Path, shell: dict[str, str]) -> None:
 
 
 @pytest.mark.slow
-def test_makefile_recipe(tmp_path: Path, shell: dict[str, str]) -> None:
-    (recipe,) = blocks("docs/pipelines.md", "make")
-    (tmp_path / "Makefile").write_text(SMALL.sub("--sample 0.01", recipe))
-    make = Command(line="make", shown=[])
-    assert any("training file" in line or line.startswith("export:") for line in run(make, tmp_path, shell))
-    again = run(make, tmp_path, shell)
-    assert any("up to date" in line for line in again), again
-
-
-@pytest.mark.slow
 def test_exit_codes_page(tmp_path: Path, shell: dict[str, str]) -> None:
     run_all("docs/exit-codes.md", tmp_path, shell)
 

@@ -79,6 +79,14 @@ def test_collection(work: Path, name: str) -> None:
     check(documented(name), pq.read_table(work / name))
 
 
+def test_generated(work: Path, tmp_path: Path) -> None:
+    hnmine.generate(work, tmp_path, options=hnmine.GenerateOptions(language="english"))
+    check(documented("generated"), pq.read_table(sorted((tmp_path / "generated").glob("*.parquet"))))
+    documents = pq.read_table(tmp_path / "collection" / "documents")
+    assert {"written_by", "written_from"} < set(documents.schema.names)
+    assert pq.read_schema(next((tmp_path / "collection" / "curated").glob("*"))).names == ["query_id", "doc_id"]
+
+
 def test_candidates(work: Path) -> None:
     found = pq.read_table(sorted((work / "candidates").glob("*.parquet")))
     check(documented("candidates"), found)
@@ -146,3 +154,15 @@ def test_mixed(work: Path, tmp_path: Path) -> None:
     found = pq.read_table(tmp_path / "train.mixed.parquet")
     check(documented("mixed"), found)
     assert found.num_rows == pq.read_metadata(tmp_path / "train.parquet").num_rows
+
+
+def test_keys_of_plans_and_manifests_are_on_their_page(work: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs/artefacts.md").read_text(encoding="utf-8")
+    sections = {
+        name: text.split(f"\n## `{name}`\n")[1].split("\n## ")[0] for name in ("plan.json", "manifest.json", "run.json")
+    }
+    files = [path for name in sections for path in work.rglob(name)]
+    assert len(files) > 20
+    for file in files:
+        for key in json.loads(file.read_text(encoding="utf-8")):
+            assert f"`{key}`" in sections[file.name], f"{key} of {file.relative_to(work)}"

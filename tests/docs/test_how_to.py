@@ -17,6 +17,7 @@ import pytest
 from markdown_blocks import ROOT, blocks
 from test_commands import needs_model, run_all, shell  # noqa: F401 (a fixture)
 
+from tests.chat_server import ChatServer
 from tests.e2e.harness import contents
 
 
@@ -86,20 +87,6 @@ def write_scripts(page: str, place: Path, tools: Path) -> None:
 
 @pytest.mark.slow
 @needs_model
-def test_remining(tmp_path: Path, shell: dict[str, str]) -> None:  # noqa: F811
-    place = tmp_path / "place"
-    place.mkdir()
-    page = "docs/how-to/remining.md"
-    (script,) = blocks(page, "python")
-    compile(script, "refresh.py", "exec")
-    run_all(page, place, shell)
-    rows = pq.read_table(place / "two/decisions", columns=["verdict", "previous", "sources"]).to_pylist()
-    assert any(row["verdict"] == "negative" and row["previous"] is None for row in rows)
-    assert any(row["previous"] == "negative" and row["sources"] == ["previous"] for row in rows)
-
-
-@pytest.mark.slow
-@needs_model
 def test_labels(tmp_path: Path, shell: dict[str, str]) -> None:  # noqa: F811
     place = tmp_path / "place"
     place.mkdir()
@@ -138,6 +125,22 @@ def test_external_searchers(tmp_path: Path, shell: dict[str, str], elastic: str)
 
 
 @pytest.mark.slow
+def test_judge(tmp_path: Path, shell: dict[str, str]) -> None:  # noqa: F811
+    place = tmp_path / "place"
+    place.mkdir()
+    server = ChatServer()
+    run_all("docs/how-to/judge.md", place, {**shell, "JUDGE_URL": server.url, "no_proxy": "*"})
+    server.close()
+    assert set(server.answered.values()) == {1}, "nothing is asked twice"
+    twice = pq.read_table(sorted((place / "mined/twice").glob("part-*"))).to_pylist()
+    asked = [row for row in twice if row["grade_strong"] is not None]
+    assert asked
+    assert all(row["grade_cheap"] >= 2 for row in asked)
+    checked = pq.read_table(sorted((place / "mined/checked").glob("part-*")))
+    assert checked["grade_stand-in"].null_count < len(checked)
+
+
+@pytest.mark.slow
 def test_import(tmp_path: Path, shell: dict[str, str]) -> None:  # noqa: F811
     page = "docs/how-to/import.md"
     place = tmp_path / "place"
@@ -165,6 +168,24 @@ def test_import(tmp_path: Path, shell: dict[str, str]) -> None:  # noqa: F811
 def test_report(tmp_path: Path, shell: dict[str, str]) -> None:  # noqa: F811
     run_all("docs/how-to/report.md", tmp_path, shell)
     assert (tmp_path / "mined" / "report.html").stat().st_size > 100_000
+
+
+@pytest.mark.slow
+def test_relabel(tmp_path: Path, shell: dict[str, str]) -> None:  # noqa: F811
+    place = tmp_path / "place"
+    place.mkdir()
+    write_scripts("docs/how-to/relabel.md", place, tmp_path / "tools")
+    server = ChatServer(lambda query, text: 3 if len(text) % 20 == 0 else 1)  # some of every query's, and never many
+    try:
+        run_all("docs/how-to/relabel.md", place, shell | {"JUDGE_URL": server.url, "no_proxy": "*"})
+    finally:
+        server.close()
+    found = pq.read_table(place / "mined" / "relabelled" / "part-00000.parquet").to_pylist()
+    new = {(row["query_id"], row["doc_id"]) for row in found if row["reason"] == "relabelled"}
+    ids = pq.read_table(place / "relabelled.ids.parquet").to_pylist()
+    assert {(row["query_id"], row["doc_ids"][0]) for row in ids if row["steps"][0] == "relabelled"} == new != set()
+    again = pq.read_table(place / "mined-again" / "candidates" / "part-00000.parquet").to_pylist()
+    assert new <= {(row["query_id"], row["doc_id"]) for row in again if row["is_positive"]}
 
 
 @pytest.mark.slow

@@ -147,15 +147,20 @@ def test_every_error_and_its_exit_code_is_on_the_page() -> None:
 
 
 def test_links_between_pages_lead_somewhere() -> None:
-    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+    pages = [
+        ROOT / "README.md",
+        ROOT / "CONTRIBUTING.md",
+        ROOT / "CHANGELOG.md",
+        *sorted((ROOT / "docs").rglob("*.md")),
+    ]
     for path in pages:
         for target in re.findall(r"\]\(([^)#]+)\)", path.read_text(encoding="utf-8")):
             if "://" not in target:
-                assert (path.parent / target).exists(), f"{path.name}: {target}"
+                assert (path.parent / target).exists(), f"{path.relative_to(ROOT)}: {target}"
 
 
 def test_no_page_names_a_place_of_one_machine() -> None:
-    for path in [ROOT / "README.md", ROOT / "Makefile", ROOT / "constraints.txt", *(ROOT / "docs").glob("*.md")]:
+    for path in [ROOT / "README.md", ROOT / "Makefile", ROOT / "constraints.txt", *(ROOT / "docs").rglob("*.md")]:
         assert not re.search(r"(?<![\w.~])/(?:work|home|root|opt|mnt)/", path.read_text(encoding="utf-8")), path
 
 

@@ -145,7 +145,7 @@ BAD_ROWS = [
     ('{"anchor": "", "positive": "p"}', "empty text"),
     ('{"anchor": "a", "positive": "  "}', "empty text"),
     ('{"anchor": "", "positive": ""}', "empty text"),
-    ('{"anchor": "a", "positive": ["p", "q"]}', "text not a string"),
+    ('{"anchor": "a", "positive": {"p": "q"}}', "text not a string"),
     ('{"anchor": null, "positive": "p"}', "text not a string"),
     ('{"anchor": "a", "positive": "\\ud83d"}', "wrong encoding"),
 ]
@@ -336,6 +336,45 @@ def test_a_corpus_with_no_positive_in_it_gets_all_of_them(write) -> None:
     )
     assert [d.doc_id for d in documents] == ["c", sha("d-", "this")]
     assert judgments[0].doc_id == sha("d-", "this")
+
+
+def test_a_list_of_positives_is_a_pair_for_each(write) -> None:
+    listed = [{"anchor": "which?", "positive": ["this", "that"]}, {"anchor": "where?", "positive": ["this"]}]
+    spread = [{"anchor": row["anchor"], "positive": text} for row in listed for text in row["positive"]]
+    for form, content in (("l.jsonl", jsonl(listed)), ("l.parquet", parquet(listed))):
+        found = read_all(open_source(str(write(form, content)), InputOptions()))
+        wanted = read_all(open_source(str(write("s.jsonl", jsonl(spread))), InputOptions()))
+        assert [d.text for d in found[0]] == [d.text for d in wanted[0]]
+        assert [q.query_id for q in found[1]] == [q.query_id for q in wanted[1]]
+        assert [(j.query_id, j.doc_id) for j in found[2]] == [(j.query_id, j.doc_id) for j in wanted[2]]
+
+
+def test_what_is_wrong_with_a_list_of_positives(write) -> None:
+    rows = [{"anchor": "a", "positive": []}, {"anchor": "b", "positive": ["x", ""]}, {"anchor": "c", "positive": [1]}]
+    problems = ProblemLog()
+    read_all(open_source(str(write("p.jsonl", jsonl(rows))), InputOptions()), problems)
+    assert problems.counts == {"missing text": 1, "empty text": 1, "text not a string": 1}
+    rows = [{"anchor": "a", "positive": ["x", "y"], "did": 1}]
+    problems = ProblemLog()
+    read_all(open_source(str(write("i.jsonl", jsonl(rows))), InputOptions(positive_id_column="did")), problems)
+    assert problems.counts == {"several positives with one id": 1}
+
+
+def test_a_corpus_without_ids_has_those_of_its_texts(write) -> None:
+    corpus = write("c.jsonl", '{"text": "this"}\n{"text": "other"}\n{"text": "this"}\n')
+    source = open_source(str(write("p.jsonl", jsonl(ROWS[:2]))), InputOptions(corpus=str(corpus)))
+    documents, _, judgments = read_all(source)
+    assert [(d.doc_id, d.text) for d in documents] == [
+        (sha("d-", t), t) for t in ("this", "other", ROWS[1]["positive"])
+    ]
+    assert {j.doc_id for j in judgments} == {sha("d-", "this"), sha("d-", ROWS[1]["positive"])}
+
+
+@pytest.mark.parametrize("name", ["ID", "doc-id", "docId", "passage_id"])
+def test_an_id_column_of_another_name_is_not_passed_over(write, name: str) -> None:
+    corpus = write("c.jsonl", json.dumps({name: "d1", "text": "this"}) + "\n")
+    with pytest.raises(InputError, match="no id or no text column"):
+        open_source(str(write("p.jsonl", jsonl(ROWS))), InputOptions(corpus=str(corpus)))
 
 
 def test_positives_are_matched_to_a_corpus_by_id(write) -> None:

@@ -118,6 +118,16 @@ def test_quality_of_each_order_and_of_their_fusion() -> None:
     }
 
 
+def test_logits_become_probabilities_at_the_odds_that_were_asked_for() -> None:
+    # One of five and three of four are relevant; the five others count as four, one to each that is relevant.
+    logits, relevant = [0.0] * 5 + [1.0] * 4, [1, 0, 0, 0, 0, 1, 1, 1, 0]
+    scale, shift = script("train_reranker").calibration(np.array(logits), relevant, 1)
+    assert shift == pytest.approx(np.log(1 / (4 * 0.8)))
+    assert scale + shift == pytest.approx(np.log(3 / 0.8))
+    with pytest.raises(ValueError, match="learned nothing"):
+        script("train_reranker").calibration(-np.array(logits), relevant, 1)
+
+
 def test_titles_are_queries_for_their_own_documents_but_not_those_of_the_test(tmp_path: Path) -> None:
     (tmp_path / "qrels").mkdir()
     documents = [("d1", "One", "a"), ("d2", "", "b"), ("d3", "Three", "c")]
@@ -145,6 +155,7 @@ def test_reranker_is_trained_and_judges(beir: Path, tiny_encoder: Path, tmp_path
     assert held_out["queries"] == 5
     assert outputs[0]["lists"]["generated"] == 20
     assert 0 < held_out["bm25 + dense + reranker"]["nDCG@10"] <= 1
+    assert outputs[0]["calibration"]["candidates"] >= 5
     weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("one", "two")]
     assert weights[0] == weights[1]
 
@@ -170,3 +181,34 @@ def test_training_bench_goes_on_where_it_was(beir: Path, tiny_encoder: Path, tmp
     again = json.loads(after.pop("bm25-0.json"))
     assert again["queries"] == json.loads(before.pop("bm25-0.json"))["queries"]
     assert before == after
+
+
+@pytest.mark.slow
+def test_relabelling_bench_counts_and_trains(
+    beir: Path, tiny_encoder: Path, tiny_cross_encoder: Path, tmp_path: Path
+) -> None:
+    """Every other query's positive is known to be relevant to its neighbour too, which the miner is not told."""
+    folder = tmp_path / "judged"
+    (folder / "qrels").mkdir(parents=True)
+    for name in ("corpus", "queries"):
+        (folder / f"{name}.jsonl").write_bytes((beir / f"{name}.jsonl").read_bytes())
+    head, known = "query-id\tcorpus-id\tscore\n", [f"q{row}\td{row}\t1\n" for row in range(40)]
+    (folder / "qrels" / "sparse1.tsv").write_text(head + "".join(known))
+    further = [f"q{row}\td{row + 1}\t1\n" for row in range(0, 40, 2)]
+    (folder / "qrels" / "test.tsv").write_text(head + "".join(known + further))
+    options = ("--reranker", tiny_cross_encoder, "--model", tiny_encoder, "--steps", 1, "--batch", 4, "--seeds", 1)
+    arms = ("--students", "tiny", "--arms", "none-off", "none-drop", "--trained-negatives", 1)
+    page = call("bench_relabel", tmp_path / "out", f"tiny={folder}", *options, *arms)
+    results = json.loads((tmp_path / "out" / "results.json").read_text(encoding="utf-8"))
+    found = results["collections"]["tiny"]
+    assert list(found) == [
+        f"{rules}-{mode}" for rules in ("none", "default") for mode in ("off", "drop", "positive", "right")
+    ]
+    off, drop, new = (found[f"none-{mode}"] for mode in ("off", "drop", "positive"))
+    assert off["scored"] == 40 * 25
+    assert 0 < off["scored_relevant"] <= 20
+    assert off["negatives"] == 40 * 7
+    assert (drop["called"], drop["negatives"], drop["false"]) == (new["called"], new["negatives"], new["false"])
+    assert set(results["students"]) == {"untrained", "none-off", "none-drop"}
+    assert sum(results["students"]["none-off"]["rows"]) == 40
+    assert page.count("| tiny |") == 8

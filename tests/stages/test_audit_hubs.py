@@ -149,3 +149,25 @@ def test_the_command(poisoned: Path) -> None:
     assert f"bulk-copies: {len(COPIES)} in 1 groups" in said
     assert CliRunner().invoke(app, ["audit", str(poisoned), "--fail-if", "hub_documents>0"]).exit_code == 6
     assert CliRunner().invoke(app, ["audit", str(poisoned), "--fail-if", "bulk_copies>9"]).exit_code == 0
+
+
+def test_the_picture_is_that_of_the_report(poisoned: Path, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    for name in ("a.svg", "b.png"):
+        done = CliRunner().invoke(app, ["audit", str(poisoned), "--plot", str(tmp_path / name)])
+        assert done.exit_code == 0, done.output
+    picture = (tmp_path / "a.svg").read_text()
+    for words in ("Gap to the positive", "How often documents are found", "queries that find a document", ">dense<"):
+        assert words in picture
+    assert (tmp_path / "b.png").read_bytes().startswith(b"\x89PNG")
+    assert CliRunner().invoke(app, ["audit", str(poisoned), "--plot", str(tmp_path / "c.pdf")]).exit_code == 2
+
+
+def test_the_report_tells_of_them(poisoned: Path, tmp_path: Path) -> None:
+    pytest.importorskip("jinja2")
+    pytest.importorskip("matplotlib")
+    page = hnmine.report(poisoned, tmp_path / "page.html").read_text("utf-8")
+    documents = page.partition('id="documents"')[2].partition("</section>")[0]
+    assert "Hubs: 2" in documents
+    assert all(f"<code>{name}</code>" in documents for name in HUBS)
+    assert "9 documents in 1 group" in documents

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import pytest
 import hnmine
 from hnmine.errors import UsageError
 from hnmine.files.artefact import Artefact
+from tests.chat_server import ChatServer
 
 ORDER = ["a", "p", "b", "c", "d", "e"]
 """The run of query q; its known positive is p, and e is judged not relevant. Query r has p and a."""
@@ -177,3 +180,84 @@ def test_all_blocks_and_any_number_of_workers_say_the_same(root: Path, tmp_path:
         hnmine.filter(root / "candidates", out, options=options, collection=root / "collection", how=how)
         prints.add(Artefact.open(out).fingerprint)
     assert len(prints) == 1
+
+
+@pytest.fixture
+def judged(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Candidates that a cheap judge graded and a strong one again, as far as the cheap one called them relevant."""
+    monkeypatch.setenv("no_proxy", "*")
+    cheap = {"text a": 3, "text b": 2, "text c": 1, "text d": 0}
+    server = ChatServer(lambda query, text: cheap[text])
+    server.grade = lambda query, text: (
+        cheap.get(text, 0) if server.asked[-1]["model"] == "cheap" else 3 * (text == "text a")
+    )
+    options = hnmine.JudgeOptions(judge=(f"{server.url}#cheap", f"{server.url}#strong"), judge_window="0:1")
+    try:
+        hnmine.judge(root / "collection", root / "candidates", tmp_path / "judged", options=options)
+    finally:
+        server.close()
+    return tmp_path / "judged"
+
+
+def test_what_the_strong_judge_confirms_is_a_positive(root: Path, judged: Path, tmp_path: Path) -> None:
+    rows = filtered(root, tmp_path / "d", str(judged), relabel="positive")
+    assert {doc: (row["grade_cheap"], row["grade_strong"]) for doc, row in rows.items()} == {
+        "a": (3, 3),
+        "p": (None, None),
+        "b": (2, 0),
+        "c": (1, None),
+        "d": (0, None),
+        "e": (None, None),
+    }
+    assert {doc: found for doc, found in told(rows).items() if found[2]} == {
+        "a": ("positive", "relabelled", "grade_strong")
+    }
+    known = {doc for doc, row in rows.items() if row["p_false_negative"] == 0}
+    assert known == {"b", "d", "e"}, "what a judge calls not relevant is known, as what the qrels judged; c is related"
+
+
+def test_where_a_judge_was_asked_its_word_counts_by_default(root: Path, judged: Path, tmp_path: Path) -> None:
+    rows = filtered(root, tmp_path / "d", str(judged))
+    assert told(rows)["a"] == ("dropped", "called-relevant", "grade_strong")
+    deaf = filtered(root, tmp_path / "off", str(judged), relabel="off")
+    assert deaf["a"]["verdict"] == "negative"
+    assert deaf["b"]["p_false_negative"] != 0
+    by_hand = filtered(root, tmp_path / "by-hand", str(judged), labels=labels(tmp_path, a=0))
+    assert told(by_hand)["a"] == ("negative", "picked", None), "a person has the last word"
+
+
+class Rerank(BaseHTTPRequestHandler):
+    """`/rerank` as text-embeddings-inference answers it: logits, here of 0.953, 0.899 and 0.12."""
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        known = {"text a": 3.0, "text b": 2.19}
+        found = [{"index": i, "score": known.get(text, -2.0)} for i, text in enumerate(body["texts"])]
+        raw = json.dumps(found).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(raw)))
+        self.end_headers()
+        self.wfile.write(raw)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+def test_a_reranker_is_heard_when_asked_for(root: Path, tmp_path: Path) -> None:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Rerank)
+    threading.Thread(target=server.serve_forever).start()
+    try:
+        url = f"http://127.0.0.1:{server.server_address[1]}"
+        options = hnmine.ScoreOptions(reranker=url, remote_model="one", name="ce")
+        hnmine.score(root / "collection", root / "candidates", tmp_path / "scored", options=options)
+    finally:
+        server.shutdown()
+        server.server_close()
+    scored = str(tmp_path / "scored")
+    assert "called_relevant_by" not in filtered(root, tmp_path / "off", scored)["a"]
+    rows = filtered(root, tmp_path / "d", scored, relabel="positive")
+    assert {doc: found for doc, found in told(rows).items() if found[2]} == {
+        "a": ("positive", "relabelled", "score_ce")
+    }
+    rows = filtered(root, tmp_path / "laxer", scored, relabel="drop", relabel_above=0.5)
+    assert {doc for doc, found in told(rows).items() if found[2]} == {"a", "b"}

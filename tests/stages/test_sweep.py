@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -17,7 +18,7 @@ from hnmine.errors import InputError, MissingDependencyError, UsageError
 from hnmine.files.artefact import Artefact
 from hnmine.options import SweepOptions, TruthOptions
 from hnmine.stages import sweep as sweeping
-from hnmine.stages.sweep_plot import check_plot
+from hnmine.stages.plot import check_plot
 
 WORDS = ["apple", "pear", "plum", "fig", "kiwi", "lime", "mango", "peach", "quince", "melon"]
 
@@ -141,10 +142,13 @@ def test_the_picture(mined: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         with pytest.raises(MissingDependencyError, match="pip install"):
             check_plot(tmp_path / "x.png")
     pytest.importorskip("matplotlib")
-    from hnmine.stages.sweep_plot import draw
-
-    report = api.sweep(mined, truth=TruthOptions(qrels=str(mined / "truth.tsv")))
-    draw(report, tmp_path / "a.svg")
-    draw(report, tmp_path / "b.svg")
-    assert "coverage" in (tmp_path / "a.svg").read_text() or (tmp_path / "a.svg").stat().st_size > 1000
+    truth = str(mined / "truth.tsv")
+    for name in ("a.svg", "b.svg", "c.png"):
+        done = CliRunner().invoke(app, ["sweep", str(mined), "--qrels", truth, "--plot", str(tmp_path / name)])
+        assert done.exit_code == 0, done.output
+    picture = (tmp_path / "a.svg").read_text()
+    assert "false negative rate" in picture
+    assert "nothing is better" in picture
+    assert not re.search("#0[0-9a]0[0-9b]0", picture)  # the colours that stand for the page's
     assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
+    assert (tmp_path / "c.png").read_bytes().startswith(b"\x89PNG")

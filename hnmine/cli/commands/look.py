@@ -88,7 +88,7 @@ def sweep(
 
     _, terminal = execution(given)
     if plot is not None:
-        from hnmine.stages.sweep_plot import check_plot
+        from hnmine.stages.plot import check_plot
 
         check_plot(plot)
     stage = api.prepare_sweep(
@@ -104,9 +104,9 @@ def sweep(
     if output is not None:
         sweeping.write(report, output)
     if plot is not None:
-        from hnmine.stages.sweep_plot import draw
+        from hnmine.stages.plot import draw_sweep
 
-        draw(report, plot)
+        draw_sweep(report, plot)
     if given.json:
         print_json(report)
     else:
@@ -157,9 +157,15 @@ def audit(
         typer.Argument(metavar="FILE|DECISIONS", help="Any tool's training file, decisions, or a run directory."),
     ],
     given: Given,
+    plot: Annotated[
+        Path | None,
+        typer.Option(
+            "--plot", help="Draw gaps and how often documents are found: FILE.png or FILE.svg (needs matplotlib)."
+        ),
+    ] = None,
     collection: CollectionDir = None,
 ) -> None:
-    """What is wrong with a training file: false negatives, leaks, copies, gaps.
+    """What is wrong with a training file: false negatives, leaks, copies, hubs, gaps.
 
     \b
       hnmine audit triplets.parquet --qrels beir/scifact/qrels/full.tsv
@@ -170,11 +176,19 @@ def audit(
     from hnmine.stages.audit import render
 
     _, terminal = execution(given)
+    if plot is not None:
+        from hnmine.stages.plot import check_plot
+
+        check_plot(plot)
     stage = api.prepare_audit(path, options=given.record(opt.AuditOptions), collection=collection)
     if given.dry_run:
         terminal.say(f"audit: would read {path}")
         return
     report = stage.run()
+    if plot is not None:
+        from hnmine.stages.plot import draw_audit
+
+        draw_audit(report, plot)
     if given.json:
         print_json(report)
     else:

@@ -19,7 +19,7 @@ from hnmine.core.picks.top import Top
 from hnmine.core.picks.uniform import Uniform
 from hnmine.errors import UsageError
 from hnmine.options import Existing, FilterOptions, Pick, nearest
-from hnmine.schema import NO_RETRIEVERS, RANDOM_SOURCE
+from hnmine.schema import CURATED_SOURCE, NO_RETRIEVERS, RANDOM_SOURCE
 
 
 def build(
@@ -121,6 +121,10 @@ def parse_quota(text: str) -> dict[str, int]:
     return quotas
 
 
+_MARKED = (RANDOM_SOURCE, CURATED_SOURCE)
+"""Sources of a quota that no retriever is."""
+
+
 def _retrievers(quotas: Mapping[str, int], origins: Mapping[str, str]) -> dict[str, tuple[Sequence[str], int]]:
     """The retrievers that count for each source of a quota: the one of that name, or all of that kind."""
     known = {name: origin for name, origin in origins.items() if origin not in NO_RETRIEVERS}
@@ -129,8 +133,8 @@ def _retrievers(quotas: Mapping[str, int], origins: Mapping[str, str]) -> dict[s
     for name, count in quotas.items():
         of_kind = [own for own, origin in known.items() if origin == name and own not in quotas]
         found[name] = ([name] if name in known else of_kind, count)
-        if name != RANDOM_SOURCE and not found[name][0]:
-            guess = nearest(name, [*known, RANDOM_SOURCE])
+        if name not in _MARKED and not found[name][0]:
+            guess = nearest(name, [*known, *_MARKED])
             problems.append(
                 f"--quota {name}={count}: nothing was mined from {name!r}"
                 + (f"; did you mean {guess!r}?" if guess else "")
@@ -138,7 +142,7 @@ def _retrievers(quotas: Mapping[str, int], origins: Mapping[str, str]) -> dict[s
     if problems:
         raise UsageError(
             "\n".join(problems),
-            expected=f"sources {', '.join([*known, RANDOM_SOURCE])}, or bm25, dense, sparse, late, run for a kind",
+            expected=f"sources {', '.join([*known, *_MARKED])}, or bm25, dense, sparse, late, run for a kind",
         )
     return found
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from hnmine.core.evidence import Bools, Evidence, Ints
 from hnmine.core.layout import Keys
 from hnmine.core.picks.base import Picker, places_by, shuffling_key
-from hnmine.schema import RANDOM_SOURCE
+from hnmine.schema import CURATED_SOURCE, RANDOM_SOURCE
 
 
 class Quota(Picker):
@@ -19,15 +19,18 @@ class Quota(Picker):
 
     Static hard negatives beside random ones: STAR (Zhan et al. 2021, arXiv 2104.08051); at most five of each mining
     system: the MS MARCO cross-encoder recipe. A row counts for the source that ranks it best, of equal ranks for the
-    one named first; a row of the random source for `random`. Within a source, and among what is left, the inner pick
-    decides. Random rows beyond their quota are not taken.
+    one named first; a row of the random source for `random`, one that somebody wrote or kept for `curated`. Within a
+    source, and among what is left, the inner pick decides. Random rows beyond their quota are not taken.
     """
 
     token = "quota"
     takes_random_rows = True
 
     def __init__(self, inner: Picker, quotas: Mapping[str, tuple[Sequence[str], int]]) -> None:
-        """`quotas`: name of a source → (the retrievers whose ranks count for it, how many rows); `random` has none."""
+        """`quotas`: name of a source → (the retrievers whose ranks count for it, how many rows).
+
+        `random` and `curated` have none.
+        """
         self.inner = inner
         self.quotas = quotas
         self.is_random = inner.is_random or RANDOM_SOURCE in quotas
@@ -37,8 +40,9 @@ class Quota(Picker):
         best = np.full(len(evidence.judge), np.iinfo(np.int64).max)
         source = np.full(len(best), len(self.quotas), np.int64)
         for number, (name, (retrievers, _)) in enumerate(self.quotas.items()):
-            if name == RANDOM_SOURCE:
-                source[evidence.is_random] = number
+            marked = {RANDOM_SOURCE: evidence.is_random, CURATED_SOURCE: evidence.is_curated}.get(name)
+            if marked is not None:
+                best[marked], source[marked] = 0, number
                 continue
             for retriever in retrievers:
                 rank = evidence.ranks[retriever]

@@ -1,7 +1,8 @@
 """Reads a file of (anchor, positive) pairs as a collection: JSONL, CSV, TSV or Parquet.
 
-Equal anchors are one query with several positives, equal positives one document. The file is passed over once for each
-of documents, queries and qrels; what was seen is remembered as 16-byte hashes, never as texts.
+Equal anchors are one query with several positives, equal positives one document; a list of positives is a pair for
+each. The file is passed over once for each of documents, queries and qrels; what was seen is remembered as 16-byte
+hashes, never as texts.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from hnmine.files.readers.identity import Seen, digest16, hashed_id
 from hnmine.files.readers.records import Document, Judgment, Query
 from hnmine.files.readers.source import Findings, Source, digest_files
 from hnmine.files.readers.streams import InputFile
-from hnmine.files.readers.tables import TableFormat, columns, read_rows, table_format
+from hnmine.files.readers.tables import Row, TableFormat, columns, read_rows, table_format
 from hnmine.files.readers.texts import open_text_file, read_documents
 from hnmine.options import InputOptions, nearest
 from hnmine.schema import DOC_ID, QUERY_ID, TEXT, TEXT_KEY, TITLE, Side
@@ -141,7 +142,7 @@ class PairsSource(Source):
         self._corpus = []
         for part in corpus:
             with findings.collect():
-                self._corpus.append(open_text_file(part, Side.DOCUMENT))
+                self._corpus.append(open_text_file(part, Side.DOCUMENT, made_ids=not options.positive_id_column))
         findings.raise_if_any()
 
     @property
@@ -283,21 +284,34 @@ class PairsSource(Source):
             try:
                 anchor = take_text(row, options.anchor_column)
                 query_id = take_id(row, options.anchor_id_column) if options.anchor_id_column else ""
-                positive = "" if self._by_id_alone else take_text(row, options.positive_column)
+                positives = [""] if self._by_id_alone else self._positives(row)
                 doc_id = take_id(row, options.positive_id_column) if options.positive_id_column else ""
                 negatives = tuple(t for name in self._negative_columns for t in take_texts(row, name))
             except BadRecord as bad:
                 Place(self.file, line).report(reports, bad)
                 continue
-            yield _Pair(
-                line,
-                anchor,
-                query_id or hashed_id("q-", anchor),
-                positive,
-                doc_id or hashed_id("d-", positive),
-                take_metadata(row, taken) if metadata else {},
-                negatives,
-            )
+            for positive in positives:
+                yield _Pair(
+                    line,
+                    anchor,
+                    query_id or hashed_id("q-", anchor),
+                    positive,
+                    doc_id or hashed_id("d-", positive),
+                    take_metadata(row, taken) if metadata else {},
+                    negatives,
+                )
+
+    def _positives(self, row: Row) -> list[str]:
+        """The row's positives: a text, or a list of texts, each of which is a pair. Raises `BadRecord`."""
+        column = self.options.positive_column
+        items = row.get(column)
+        if not isinstance(items, (list, tuple)):
+            return [take_text(row, column)]
+        if not items:
+            raise BadRecord("missing text", f"nothing in {column}")
+        if len(items) > 1 and self.options.positive_id_column:
+            raise BadRecord("several positives with one id", f"{column}: {len(items)} texts")
+        return [take_text({column: item}, column) for item in items]
 
     def _known_texts(self) -> dict[bytes, str]:
         """The id in the corpus file of each positive's and negative's text (the first document with the text)."""

@@ -79,6 +79,10 @@ class Source(ABC):
         """
         return iter(())
 
+    def curated(self, problems: ProblemLog) -> Iterator[Judgment]:
+        """Each pair of a query and a document that was written as its negative, as `negatives`; mostly none."""
+        return iter(())
+
     @property
     def score_scale(self) -> Scale | None:
         """The scale of the scores that judgments and negatives may have; None if they never have one."""

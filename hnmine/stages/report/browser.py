@@ -12,7 +12,9 @@ from hnmine.files.artefact import Json
 from hnmine.files.candidates import CandidatesTable
 from hnmine.files.collection import Collection, rows_of
 from hnmine.schema import (
+    CALLED_BY,
     DOC_ID,
+    GRADES,
     P_FALSE_NEGATIVE,
     PICK_RANK,
     QUERY_ID,
@@ -21,6 +23,7 @@ from hnmine.schema import (
     STEP,
     VERDICT,
     Verdict,
+    grade_column,
     rank_column,
     score_column,
 )
@@ -38,8 +41,10 @@ def triplets(collection: Collection, table: CandidatesTable, queries: np.ndarray
     """
     scores = [s.name for s in table.scores if score_column(s.name) in table.column_names]
     ranked = [n.removeprefix("rank_") for n in table.column_names if n.startswith("rank_")]
-    asked = [QUERY_ID, DOC_ID, VERDICT, REASON, PICK_RANK, STEP, SOURCES, P_FALSE_NEGATIVE]
+    asked = [QUERY_ID, DOC_ID, VERDICT, REASON, PICK_RANK, STEP, SOURCES, P_FALSE_NEGATIVE, CALLED_BY]
     asked += [score_column(name) for name in scores] + [rank_column(name) for name in ranked]
+    judges = [judge.name for judge in table.judges]
+    asked += [grade_column(name) for name in judges]
     rows = table.read(queries, [name for name in asked if name in table.column_names])
     rows = rows.filter(pc.not_equal(rows[VERDICT].cast(pa.string()), Verdict.RESERVE.value))
     rank_by = table.artefact.plan["rank_by"]
@@ -49,6 +54,7 @@ def triplets(collection: Collection, table: CandidatesTable, queries: np.ndarray
     texts = [_cut(text) for text in collection.document_texts(once)]
     ids = collection.doc_ids.take(pa.array(once)).to_pylist()
     found: dict[str, Json] = {}
+    retrievers = {*ranked, *scores}
     for row, number in zip(shown.to_pylist(), document.tolist(), strict=True):
         entry = found.setdefault(row[QUERY_ID], {"id": row[QUERY_ID], "rows": []})
         entry["rows"].append(
@@ -60,7 +66,9 @@ def triplets(collection: Collection, table: CandidatesTable, queries: np.ndarray
                 "k": [row[rank_column(name)] for name in ranked],
                 "p": _rounded(row.get(P_FALSE_NEGATIVE)),
                 "f": row[STEP] if row[STEP] not in (None, "none") else None,
-                "o": row[SOURCES],
+                "o": [name for name in row[SOURCES] or () if name not in retrievers],
+                "c": row.get(CALLED_BY),
+                "g": [row[grade_column(name)] for name in judges],
             }
         )
     queries_of = rows_of(collection.query_ids, pa.array(list(found), pa.string()))
@@ -69,6 +77,8 @@ def triplets(collection: Collection, table: CandidatesTable, queries: np.ndarray
     return {
         "scores": scores,
         "ranks": ranked,
+        "judges": judges,
+        "grades": GRADES,
         "judge": table.artefact.plan["judge_by"],
         "documents": [[name, text] for name, text in zip(ids, texts, strict=True)],
         "queries": list(found.values()),

@@ -7,23 +7,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from hnmine.core.decide import KNOWN_POSITIVE, NOT_NEEDED, PICKED
+from hnmine.core.decide import KNOWN_POSITIVE, NOT_NEEDED, PICKED, RELABELLED
 from hnmine.files.artefact import Artefact, Json
-from hnmine.files.candidates import CandidatesTable, floats, query_offsets, ranks
+from hnmine.files.candidates import CandidatesTable, floats, grades, query_offsets, ranks
 from hnmine.schema import (
     DOC_ID,
+    FUSED,
+    GRADES,
     P_FALSE_NEGATIVE,
     QUERY_ID,
+    SOURCES,
     VERDICT,
     Verdict,
+    grade_column,
     rank_column,
     score_column,
 )
@@ -31,7 +35,7 @@ from hnmine.schema import (
 BINS = 48
 DEPTHS = (1, 5, 10, 50, 100)
 """How many of the first documents of two retrievers are compared."""
-MOST_HUBS = 12
+MOST_USED = 12
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 _GROUPS = {
@@ -56,9 +60,12 @@ class Spreads:
     def __init__(self, table: CandidatesTable, queries: Ints) -> None:
         self._artefact = table.artefact
         self.scores = [score for score in table.scores if score_column(score.name) in table.column_names]
-        self.retrievers = [name.removeprefix("rank_") for name in table.column_names if name.startswith("rank_")]
-        asked = [QUERY_ID, DOC_ID, VERDICT, P_FALSE_NEGATIVE]
-        asked += [score_column(score.name) for score in self.scores] + [rank_column(name) for name in self.retrievers]
+        ranked = [name.removeprefix("rank_") for name in table.column_names if name.startswith("rank_")]
+        self.retrievers = [name for name in ranked if name != FUSED]
+        self._judges = table.judges
+        asked = [QUERY_ID, DOC_ID, VERDICT, SOURCES, P_FALSE_NEGATIVE]
+        asked += [score_column(score.name) for score in self.scores] + [rank_column(name) for name in ranked]
+        asked += [grade_column(judge.name) for judge in self._judges]
         self.rows: pa.Table = table.read(queries, [name for name in asked if name in table.column_names])
         self.offsets = query_offsets(self.rows[QUERY_ID])
         self.owner = np.repeat(np.arange(len(self.offsets) - 1), np.diff(self.offsets))
@@ -73,7 +80,7 @@ class Spreads:
     def score_histograms(self) -> dict[str, Histogram]:
         """Under each scorer: how the scores of positives, negatives, rejects and the reserve are spread."""
         return {
-            score.name: _histogram({n: floats(self.rows, score.name)[kept] for n, kept in self.group.items()})
+            score.name: histogram({n: floats(self.rows, score.name)[kept] for n, kept in self.group.items()})
             for score in self.scores
         }
 
@@ -88,7 +95,7 @@ class Spreads:
         np.minimum.at(lowest, self.owner[positive], score[positive])
         gap = lowest[self.owner] - score
         kept = {name: gap[self.group[name]] for name in ("negatives", "rejects")}
-        return _histogram({name: values[np.isfinite(values)] for name, values in kept.items()})
+        return histogram({name: values[np.isfinite(values)] for name, values in kept.items()})
 
     def picked_ranks(self) -> Histogram | None:
         """At which rank of `--rank-by` negatives and positives stand; None where nothing is ranked."""
@@ -107,10 +114,12 @@ class Spreads:
         """The estimated probability of being a false negative: of negatives and of rejects."""
         if (p := self._false_negative()) is None:
             return None
-        edges = np.linspace(0, 1, BINS + 1)
         found = {name: p[self.group[name]] for name in ("negatives", "rejects")}
+        finite = {name: values[np.isfinite(values)] for name, values in found.items()}
+        ends = [np.quantile(values, 0.98) for values in finite.values() if len(values)]
+        edges = np.linspace(0, np.clip(max(ends, default=1.0), 0.1, 1), BINS + 1)
         return Histogram(
-            edges, {n: np.histogram(v[np.isfinite(v)], edges)[0].astype(np.int64) for n, v in found.items()}
+            edges, {n: np.histogram(v.clip(0, edges[-1]), edges)[0].astype(np.int64) for n, v in finite.items()}
         )
 
     def agreement(self) -> list[Json]:
@@ -142,29 +151,47 @@ class Spreads:
         own = p[self.group["negatives"]]
         return float(np.nanmean(own)) if np.isfinite(own).any() else None
 
-    @cached_property
-    def hubs(self) -> tuple[list[tuple[str, int, int]], Ints]:
-        """(doc_id, queries that it is a negative of, queries that have it as a candidate), most used first; and how
-        many documents are a negative of 1, 2, 3, ... queries.
-        """
+    def grades(self) -> dict[str, list[int]]:
+        """How many positives, negatives and rejects the judges gave each grade (`schema.GRADES`); empty without any."""
+        found = grades(self.rows, self._judges)
+        counts = {name: np.bincount(found[kept & (found >= 0)], minlength=len(GRADES)).tolist()
+                  for name, kept in self.group.items()}  # fmt: skip
+        return {name: own for name, own in counts.items() if any(own)}
+
+    def sources(self) -> dict[str, tuple[int, int]]:
+        """Candidates and negatives that each source brought; a row counts for every one of its sources."""
+        lists = self.rows[SOURCES].combine_chunks()
+        rows, names = pc.list_parent_indices(lists).to_numpy(), lists.flatten().cast(pa.string()).dictionary_encode()
+        codes, size = names.indices.to_numpy(), len(names.dictionary)
+        counts = (np.bincount(codes, minlength=size), np.bincount(codes[self.group["negatives"][rows]], minlength=size))
+        found = zip(names.dictionary.to_pylist(), *(c.tolist() for c in counts), strict=True)
+        return {name: (known, chosen) for name, known, chosen in found}
+
+    def most_used(self) -> list[Json]:
+        """The documents that are a negative of most queries, of several at least: the first twelve."""
         documents = self.rows[DOC_ID].combine_chunks().dictionary_encode()
         codes = documents.indices.to_numpy()
         used = np.bincount(codes[self.group["negatives"]], minlength=len(documents.dictionary))
         known = np.bincount(codes, minlength=len(documents.dictionary))
-        order = np.argsort(-used, kind="stable")[:MOST_HUBS]
-        ids = documents.dictionary.take(pa.array(order)).to_pylist()
-        rows = [(name, int(used[i]), int(known[i])) for name, i in zip(ids, order.tolist(), strict=True) if used[i] > 1]
-        return rows, np.bincount(used)[1:]
+        order = [place for place in np.argsort(-used, kind="stable")[:MOST_USED].tolist() if used[place] > 1]
+        ids = documents.dictionary.take(pa.array(order, pa.int64())).to_pylist()
+        return [
+            {"document": name, "negative_of": int(used[place]), "candidate_of": int(known[place])}
+            for name, place in zip(ids, order, strict=True)
+        ]
 
 
 def funnel(counts: Json) -> list[tuple[str, int]]:
     """From all candidates to the chosen: (what is left or taken, rows), rules by how much they took."""
     reasons = counts["reasons"]
-    taken = {r: n for r, n in reasons.items() if r not in {KNOWN_POSITIVE, PICKED, NOT_NEEDED} and n}
+    told = {KNOWN_POSITIVE, RELABELLED, PICKED, NOT_NEEDED}
+    taken = {r: n for r, n in reasons.items() if r not in told and n}
+    relabelled = [("made positives", int(reasons[RELABELLED]))] if reasons.get(RELABELLED) else []
     rules = sorted(taken.items(), key=lambda item: (-item[1], item[0]))
     return [
         ("candidates", int(counts["candidates"])),
         ("known positives", int(reasons.get(KNOWN_POSITIVE, 0))),
+        *relabelled,
         *((name, int(n)) for name, n in rules),
         ("not needed", int(reasons.get(NOT_NEEDED, 0))),
         ("chosen", int(reasons.get(PICKED, 0))),
@@ -182,7 +209,7 @@ def stages(artefacts: Sequence[Artefact]) -> list[Json]:
                 "kind": str(artefact.kind),
                 "name": artefact.path.name,
                 "fingerprint": artefact.fingerprint,
-                "seconds": record.get("seconds"),
+                "seconds": record.get("seconds") or 0.0,
                 "peak": record.get("peak_memory_bytes"),
                 "finished": record.get("finished"),
                 "hnmine": record.get("hnmine"),
@@ -194,7 +221,8 @@ def stages(artefacts: Sequence[Artefact]) -> list[Json]:
     return found
 
 
-def _histogram(groups: dict[str, Any]) -> Histogram:
+def histogram(groups: dict[str, Any]) -> Histogram:
+    """48 bins over all but the outermost 0.5 % of any group, which is in the first and the last."""
     finite = {name: np.asarray(values, np.float64)[np.isfinite(values)] for name, values in groups.items()}
     everything = np.concatenate(list(finite.values()))
     if not len(everything):

@@ -1,198 +1,359 @@
-"""The pictures of a report: matplotlib draws them as SVG whose colours are the page's, in light and dark."""
+"""The pictures of a report: what each shows, drawn on axes by matplotlib in the colours of the page or of paper.
+
+`svg` makes an element of the page, whose colours follow its theme; `save` a file of its own.
+"""
 
 from __future__ import annotations
 
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from hnmine.files.artefact import Json
+from hnmine.files.atomic import replacing
 from hnmine.stages.report.facts import Histogram
 
-INK, GRID, FACE = "#010203", "#040506", "#070809"
-COLOURS = {
+Colours = Mapping[str, str]
+Plot = Callable[[Any, Colours], None]
+"""Draws on axes (matplotlib's) in the given colours."""
+
+PAGE: Colours = {
+    "ink": "#010203",
+    "grid": "#040506",
     "positives": "#0a0b01",
     "negatives": "#0a0b02",
     "rejects": "#0a0b03",
     "reserve": "#0a0b04",
     "front": "#0a0b05",
-    "taken": "#0a0b06",
 }
 """Stand for the page's colours: each becomes `var(--NAME)`."""
-_VARIABLES = {INK: "ink", GRID: "grid", FACE: "surface", **{colour: name for name, colour in COLOURS.items()}}
-_SOLID = {"linewidth": 1.6}
+PAPER: Colours = {
+    "ink": "#1d2430",
+    "grid": "#e6e9ee",
+    "positives": "#117a65",
+    "negatives": "#c2410c",
+    "rejects": "#7c5cc4",
+    "reserve": "#8b95a5",
+    "front": "#1f5fbf",
+}
+"""Those of the page's light theme."""
+NARROW, WIDE = 4.4, 8.0
+"""Inches; the page makes figures about as wide as their cards, so that 8 points are 8 points."""
+_SERIES = ("positives", "negatives", "rejects", "front", "reserve")
+_DASHED = (0, (4, 3))
 
 
-def draw_histogram(found: Histogram, label: str, *, name: str, line: float | None = None) -> str:
-    """Steps, each group as a share of itself, so that few positives are seen beside many negatives."""
-    figure, axes = _axes()
-    for group, counts in found.counts.items():
-        total = counts.sum()
-        if total:
-            style = dict(_SOLID, color=COLOURS[group])
-            axes.stairs(counts / total, found.edges, label=f"{group} ({total:,})", **style)
-            axes.stairs(counts / total, found.edges, fill=True, color=COLOURS[group], alpha=0.12)
-    if line is not None and found.edges[0] <= line <= found.edges[-1]:
-        axes.axvline(line, color=INK, linewidth=0.8, linestyle=(0, (4, 3)))
-    axes.set_xlabel(label)
-    axes.set_ylabel("share of the group")
-    axes.legend(frameon=False, fontsize=8, labelcolor=INK)
-    return _svg(figure, name)
-
-
-def draw_funnel(rows: Sequence[tuple[str, int]], *, name: str) -> str:
-    """One bar a rule: what it took, of what reached it; the first and the last are everything and the chosen."""
-    figure, axes = _axes(height=0.3 * len(rows) + 0.4, width=WIDE)
-    labels = [label for label, _ in rows]
-    left, starts = rows[0][1], []
-    for place, (_, count) in enumerate(rows):
-        starts.append(0 if place in (0, len(rows) - 1) else left - count)
-        left -= count if 0 < place < len(rows) - 1 else 0
-    colours = [COLOURS["reserve"], *[COLOURS["taken"]] * (len(rows) - 2), COLOURS["negatives"]]
-    colours = [
-        COLOURS["positives"] if label == "known positives" else c for label, c in zip(labels, colours, strict=True)
-    ]
-    axes.barh(range(len(rows)), [count for _, count in rows], left=starts, color=colours, height=0.66)
-    widest = max(count for _, count in rows) or 1
-    for place, (start, (_, count)) in enumerate(zip(starts, rows, strict=True)):
-        end = start + count
-        inside = end > 0.8 * widest and start > 0.2 * widest
-        axes.text(
-            start - 0.01 * widest if inside else end + 0.01 * widest,
-            place,
-            f"{count:,}",
-            va="center",
-            ha="right" if inside else "left",
-            fontsize=8,
-            color=INK,
-        )
-    axes.set_yticks(range(len(rows)), labels)
-    axes.set_xlim(0, widest * 1.12)
-    axes.invert_yaxis()
-    axes.grid(visible=False, axis="y")
-    axes.tick_params(axis="x", labelbottom=False)
-    return _svg(figure, name)
-
-
-def draw_counts(values: Mapping[int, int], label: str, unit: str, *, name: str) -> str:
-    """Bars: how many have each whole number; from 20 on together, where there are many."""
-    figure, axes = _axes()
-    most = max(values, default=0)
-    if most > 24:
-        together = sum(count for number, count in values.items() if number >= 20)
-        kept = {number: count for number, count in values.items() if number < 20}
-        ticks = [*range(min(kept, default=0), 20), 20]
-        heights = [kept.get(n, 0) for n in ticks[:-1]] + [together]
-    else:
-        ticks = list(range(min(values, default=0), most + 1))
-        heights = [values.get(n, 0) for n in ticks]
-    axes.bar(ticks, heights, color=COLOURS["negatives"], width=0.8)
-    axes.set_xticks(ticks if len(ticks) < 14 else ticks[::2])
-    if most > 24:
-        axes.set_xticks([*ticks[:-1:4], 20], [*(str(t) for t in ticks[:-1:4]), "20+"])
-    axes.set_xlabel(label)
-    axes.set_ylabel(unit)
-    return _svg(figure, name)
-
-
-def draw_agreement(rows: Sequence[Json], *, name: str) -> str:
-    """Lines: the Jaccard overlap of two retrievers' first k, by k."""
-    figure, axes = _axes()
-    colours = list(COLOURS.values())
-    for number, row in enumerate(rows):
-        points = [(d, j) for d, j in zip(row["depths"], row["jaccard"], strict=True) if j is not None]
-        label = " and ".join(row["retrievers"])
-        axes.plot(*zip(*points, strict=True), marker="o", markersize=4, color=colours[number % 6], label=label)
-    axes.set_xscale("log")
-    axes.set_xticks(rows[0]["depths"], [str(d) for d in rows[0]["depths"]])
-    axes.set_ylim(0, 1)
-    axes.set_xlabel("first k documents")
-    axes.set_ylabel("in both, of those in either")
-    axes.legend(frameon=False, fontsize=8, labelcolor=INK)
-    axes.minorticks_off()
-    return _svg(figure, name)
-
-
-def draw_sweep(report: Json, *, name: str) -> str | None:
-    """Dots: each setting's false negatives against how hard its negatives are; the front joined and named."""
-    rate = report["front_by"]
-    points = [p for p in report["points"] if rate and p.get(rate) is not None and p["mean_gap"] is not None]
-    if not points:
-        return None
-    figure, axes = _axes(height=3.6, width=WIDE)
-    others = [p for p in points if not p["on_front"]]
-    front = sorted((p for p in points if p["on_front"]), key=lambda p: p["mean_gap"])
-    axes.scatter([p["mean_gap"] for p in others], [p[rate] for p in others], s=22, color=COLOURS["reserve"])
-    axes.plot(
-        [p["mean_gap"] for p in front], [p[rate] for p in front], color=COLOURS["front"], marker="o", markersize=5
-    )
-    named = [axis for axis, values in report["axes"].items() if len(values) > 1]
-    spans = [max(p[key] for p in front) - min(p[key] for p in front) or 1.0 for key in ("mean_gap", rate)]
-    written: list[tuple[float, float]] = []
-    for point in front:
-        label = ", ".join(
-            f"{axis.replace('_', ' ')} {v:g}" for axis in named if (v := point["setting"][axis]) is not None
-        )
-        place = (point["mean_gap"], point[rate])
-        scaled = (place[0] / spans[0], place[1] / spans[1])
-        if any(abs(scaled[0] - x) < 0.3 and abs(scaled[1] - y) < 0.05 for x, y in written):
-            continue  # the dots tell; the table of `hnmine sweep` names them all
-        written.append(scaled)
-        axes.annotate(
-            label or "no margin", place, fontsize=7, color=INK, xytext=(6, 4), textcoords="offset points"
-        ).set_in_layout(False)
-    axes.set_xlabel(f"mean gap to the positive under {report['judge_by']} (left is harder)")
-    axes.set_ylabel(rate.replace("_", " "))
-    axes.yaxis.set_major_formatter(lambda value, _: f"{value:.1%}")
-    return _svg(figure, name)
-
-
-WIDTH, WIDE = 4.4, 7.2
-"""Inches; the page makes them about as wide as their cards, so that 8 points are 8 points."""
-
-
-def _axes(height: float = 2.5, width: float = WIDTH) -> tuple[Any, Any]:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    axes: Any = figure.add_subplot()
+def svg(plot: Plot, name: str, *, width: float = NARROW, height: float = 2.6) -> str:
+    """A picture as an `<svg>` element with ids of its own and the page's colours; equal for equal pictures."""
+    figure, axes = _figure([plot], PAGE, width=width, height=height)
     figure.patch.set_alpha(0)
-    axes.set_facecolor("none")
-    axes.grid(visible=True, color=GRID, linewidth=0.7)
-    axes.set_axisbelow(True)
-    for side in axes.spines.values():
-        side.set_visible(False)
-    axes.tick_params(colors=INK, length=0, labelsize=8)
-    axes.xaxis.label.set_color(INK)
-    axes.yaxis.label.set_color(INK)
-    axes.xaxis.label.set_size(8.5)
-    axes.yaxis.label.set_size(8.5)
-    return figure, axes
-
-
-def _svg(figure: Any, name: str) -> str:
-    """The figure as an `<svg>` element with ids of its own and the page's colours; equal for equal figures."""
-    import matplotlib
-
+    for one in axes:
+        one.set_facecolor("none")
     target = io.StringIO()
-    with matplotlib.rc_context({"svg.hashsalt": "hnmine", "svg.fonttype": "none"}):
-        figure.savefig(target, format="svg", metadata={"Date": None, "Creator": None})
+    _write(figure, target, "svg")
     text = target.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     text = re.sub(r'\bid="', f'id="{name}-', text)
     text = re.sub(r"url\(#", f"url(#{name}-", text)
     text = re.sub(r'href="#', f'href="#{name}-', text)
-    for colour, variable in _VARIABLES.items():
-        text = text.replace(colour, f"var(--{variable})")
+    for colour, stand_in in PAGE.items():
+        text = text.replace(stand_in, f"var(--{colour})")
     text = re.sub(r'<svg ([^>]*?)width="[^"]*" ([^>]*?)', r"<svg \1\2", text, count=1)
     text = re.sub(r'(<svg [^>]*?)height="[^"]*" ', r"\1", text, count=1)
     return re.sub(r"font: ([\d.]+)px [^;\"]*", r"font: \1px var(--font)", text)
 
 
-def drawn(counts: np.ndarray) -> dict[int, int]:
-    """Counts of 1, 2, 3, ... by their number, without those of which there are none."""
-    return {number: int(count) for number, count in enumerate(counts.tolist(), 1) if count}
+def save(plots: Sequence[tuple[str, Plot]], path: Path) -> None:
+    """Write pictures, each under its heading, side by side into one `.png` or `.svg`; equal SVG for equal pictures."""
+    figure, axes = _figure([plot for _, plot in plots], PAPER, width=6.0 * len(plots), height=4.0)
+    figure.patch.set_facecolor("white")
+    for one, (heading, _) in zip(axes, plots, strict=True):
+        entries = len(one.get_legend_handles_labels()[1])
+        above = 6 + 13 * -(-entries // _columns(one, entries)) if entries else 6
+        one.set_title(heading, fontsize=10, color=PAPER["ink"], loc="left", pad=above)
+    with replacing(path) as pending:
+        _write(figure, pending, path.suffix.lower().removeprefix("."))
+
+
+def histogram(found: Histogram, label: str, *, line: float | None = None) -> Plot:
+    """Steps, each group as a share of itself, so that few positives are seen beside many negatives."""
+
+    def plot(axes: Any, colours: Colours) -> None:
+        for group, counts in found.counts.items():
+            if total := counts.sum():
+                axes.stairs(
+                    counts / total, found.edges, label=f"{group} {total:,}", color=colours[group], linewidth=1.6
+                )
+                axes.stairs(counts / total, found.edges, fill=True, color=colours[group], alpha=0.12)
+        if line is not None and found.edges[0] <= line <= found.edges[-1]:
+            axes.axvline(line, color=colours["ink"], linewidth=0.8, linestyle=_DASHED)
+        axes.set_xlabel(label)
+        axes.set_ylabel("share of the group")
+        axes.yaxis.set_major_formatter(_percent)
+        _legend(axes, colours)
+
+    return plot
+
+
+def funnel(rows: Sequence[tuple[str, int]], *, inside: bool = False) -> Plot:
+    """One bar a rule: what it took, of what reached it; the first and the last are everything and the chosen.
+
+    `inside` writes the names above the bars instead of beside them, for a narrow picture.
+    """
+
+    def plot(axes: Any, colours: Colours) -> None:
+        left, starts = rows[0][1], []
+        for place, (_, count) in enumerate(rows):
+            starts.append(0 if place in (0, len(rows) - 1) else left - count)
+            left -= count if 0 < place < len(rows) - 1 else 0
+        special = {
+            "candidates": "front",
+            "known positives": "positives",
+            "not needed": "reserve",
+            "chosen": "negatives",
+        }
+        painted = [colours[special.get(label, "rejects")] for label, _ in rows]
+        height = 0.42 if inside else 0.66
+        axes.barh(range(len(rows)), [count for _, count in rows], left=starts, color=painted, height=height)
+        widest = max(count for _, count in rows) or 1
+        for place, (start, (label, count)) in enumerate(zip(starts, rows, strict=True)):
+            if inside:
+                said, at, side, y = f"{label}  {count:,}", 0.0, "left", place - 0.42
+            else:
+                end = start + count
+                before = end > 0.8 * widest and start > 0.2 * widest
+                said, side, y = f"{count:,}", "right" if before else "left", float(place)
+                at = start - 0.01 * widest if before else end + 0.01 * widest
+            axes.text(at, y, said, va="center", ha=side, fontsize=8, color=colours["ink"])
+        axes.set_yticks(range(len(rows)), [""] * len(rows) if inside else [label for label, _ in rows])
+        axes.set_xlim(0, widest * (1.02 if inside else 1.14))
+        axes.set_ylim(len(rows) - 0.5, -0.8 if inside else -0.5)
+        axes.grid(visible=False)
+        axes.tick_params(axis="x", labelbottom=False)
+
+    return plot
+
+
+def numbers(values: Mapping[int, int], label: str, unit: str) -> Plot:
+    """Bars: how many have each whole number; from 20 on together, where there are many."""
+
+    def plot(axes: Any, colours: Colours) -> None:
+        most = max(values, default=0)
+        if most > 24:
+            kept = {number: count for number, count in values.items() if number < 20}
+            ticks = [*range(min(kept, default=0), 20), 20]
+            heights = [kept.get(n, 0) for n in ticks[:-1]] + [sum(c for n, c in values.items() if n >= 20)]
+        else:
+            ticks = list(range(min(values, default=0), most + 1))
+            heights = [values.get(n, 0) for n in ticks]
+        axes.bar(ticks, heights, color=colours["negatives"], width=0.8)
+        axes.set_xticks(ticks if len(ticks) < 14 else ticks[::2])
+        if most > 24:
+            axes.set_xticks([*ticks[:-1:4], 20], [*(str(t) for t in ticks[:-1:4]), "20+"])
+        axes.set_xlabel(label)
+        axes.set_ylabel(unit)
+        axes.yaxis.set_major_formatter(_thousands)
+
+    return plot
+
+
+def agreement(rows: Sequence[Json]) -> Plot:
+    """Lines: the Jaccard overlap of two retrievers' first k, by k."""
+
+    def plot(axes: Any, colours: Colours) -> None:
+        for number, row in enumerate(rows):
+            points = [(d, j) for d, j in zip(row["depths"], row["jaccard"], strict=True) if j is not None]
+            colour = colours[_SERIES[number % len(_SERIES)]]
+            label = " and ".join(row["retrievers"])
+            axes.plot(*zip(*points, strict=True), marker="o", markersize=4, color=colour, label=label)
+        axes.set_xscale("log")
+        axes.set_xticks(rows[0]["depths"], [str(d) for d in rows[0]["depths"]])
+        axes.minorticks_off()
+        axes.set_ylim(0, 1)
+        axes.yaxis.set_major_formatter(_percent)
+        axes.set_xlabel("first k documents")
+        axes.set_ylabel("in both, of those in either")
+        _legend(axes, colours)
+
+    return plot
+
+
+def occurrences(spreads: Mapping[str, Json]) -> Plot:
+    """Dots on logarithmic axes: how many documents are found by so many queries; from the dashed line on too many."""
+
+    def plot(axes: Any, colours: Colours) -> None:
+        for number, (name, spread) in enumerate(spreads.items()):
+            colour = colours[_SERIES[number % len(_SERIES)]]
+            points = sorted((int(n), d) for n, d in spread["documents"].items())
+            axes.plot(*zip(*points, strict=True), "o", markersize=3.5, alpha=0.8, color=colour, label=name)
+            if spread["too_many"] is not None:
+                axes.axvline(spread["too_many"], color=colour, linewidth=0.9, linestyle=_DASHED)
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        axes.set_ylim(0.7, None)
+        axes.minorticks_off()
+        axes.xaxis.set_major_formatter(_thousands)
+        axes.yaxis.set_major_formatter(_thousands)
+        axes.set_xlabel("queries that find a document")
+        axes.set_ylabel("documents")
+        _legend(axes, colours)
+
+    return plot
+
+
+_SHORT = {
+    "max_fn_probability": "P",
+    "relative_margin": "relative",
+    "absolute_margin": "absolute",
+    "skip_top": "skip",
+    "skip_fused": "skip fused",
+    "num_negatives": "n",
+}
+
+
+def trade_off(report: Json, *, in_force: Mapping[str, Any] | None = None) -> Plot | None:
+    """Dots: each setting of a sweep by false negatives (else by coverage) and by how hard its negatives are.
+
+    The front is joined and named, settings that leave queries short are hollow, and that `in_force` has a ring. None if
+    there is nothing to draw.
+    """
+    rate = report["front_by"] or "coverage"
+    points = [p for p in report["points"] if p.get(rate) is not None and p["mean_gap"] is not None]
+    if not points:
+        return None
+    named = [axis for axis, values in report["axes"].items() if len(values) > 1]
+
+    def plot(axes: Any, colours: Colours) -> None:
+        front = sorted((p for p in points if p["on_front"]), key=lambda p: p["mean_gap"])
+        for group, colour, label in (([p for p in points if not p["on_front"]], "reserve", "another is better"),
+                                     (front, "front", "nothing is better")):  # fmt: skip
+            for short in (False, True):
+                chosen = [p for p in group if (p["coverage"] < 0.995) is short]
+                faces = "none" if short else colours[colour]
+                said = f"{label}, queries short" if short else label
+                if chosen:
+                    places = ([p["mean_gap"] for p in chosen], [p[rate] for p in chosen])
+                    axes.scatter(*places, s=26, color=colours[colour], facecolors=faces, label=said, zorder=3)
+        axes.plot([p["mean_gap"] for p in front], [p[rate] for p in front], color=colours["front"], linewidth=1.3)
+        own = [p for p in points if in_force is not None and _is_in_force(p["setting"], in_force)]
+        for point in own[:1]:
+            place = (point["mean_gap"], point[rate])
+            axes.scatter(*place, s=110, facecolors="none", edgecolors=colours["negatives"], label="in force", zorder=4)
+        _name(axes, front, named, rate, colours)
+        axes.set_xlabel(f"mean gap to the positive under {report['judge_by']} (left is harder)")
+        axes.set_ylabel(rate.replace("_", " "))
+        axes.yaxis.set_major_formatter(_percent)
+        axes.margins(x=0.08, y=0.1)
+        _legend(axes, colours)
+
+    return plot
+
+
+def _is_in_force(setting: Mapping[str, Any], in_force: Mapping[str, Any]) -> bool:
+    """Whether a point's setting is what decided: what it does not name is off."""
+    names = {"max_fn_probability", "relative_margin", "absolute_margin"}
+    return all(setting.get(name) == in_force.get(name) for name in names) and all(
+        value == in_force.get(name, value) for name, value in setting.items() if name not in names
+    )
+
+
+def _name(axes: Any, front: Sequence[Json], named: Sequence[str], rate: str, colours: Colours) -> None:
+    """Write each setting beside its dot, the simplest first, where there is room; `hnmine sweep` lists them all."""
+    if not front:
+        return
+    across, up = ([p[key] for p in front] for key in ("mean_gap", rate))
+    wide, high = max(across) - min(across) or 1.0, max(up) - min(up) or 1.0
+    character = 0.075 / axes.figure.get_size_inches()[0]  # of the figure's width
+    written: list[tuple[float, float, float]] = []
+    settings = [[(axis, p["setting"][axis]) for axis in named if p["setting"][axis] is not None] for p in front]
+    for place in sorted(range(len(front)), key=lambda i: (len(settings[i]), across[i])):
+        own = [f"{_SHORT.get(axis, axis.replace('_', ' '))} {value:g}" for axis, value in settings[place]]
+        label = ", ".join(own) or "no rule"
+        x, y = (across[place] - min(across)) / wide, (up[place] - min(up)) / high
+        last = x > 0.8
+        low = x - character * len(label) if last else x
+        high_end = low + character * len(label)
+        if any(low < other_end and start < high_end and abs(y - level) < 0.07 for start, other_end, level in written):
+            continue
+        written.append((low, high_end, y))
+        axes.annotate(
+            label,
+            (across[place], up[place]),
+            fontsize=7.5,
+            color=colours["ink"],
+            xytext=(-4, 7) if last else (6, 5),
+            ha="right" if last else "left",
+            textcoords="offset points",
+        ).set_in_layout(False)
+
+
+def grades(rows: Mapping[str, Sequence[int]], words: Sequence[str]) -> Plot:
+    """Bars side by side: of each group of rows, the share that got each grade."""
+
+    def plot(axes: Any, colours: Colours) -> None:
+        width = 0.8 / len(rows)
+        for number, (group, counts) in enumerate(rows.items()):
+            total = sum(counts)
+            places = np.arange(len(words)) + (number - (len(rows) - 1) / 2) * width
+            axes.bar(
+                places, [c / total for c in counts], width * 0.92, color=colours[group], label=f"{group} {total:,}"
+            )
+        axes.set_xticks(range(len(words)), [word.replace(" the query", "") for word in words])
+        axes.set_ylabel("share of the group")
+        axes.yaxis.set_major_formatter(_percent)
+        _legend(axes, colours)
+
+    return plot
+
+
+def _figure(plots: Sequence[Plot], colours: Colours, *, width: float, height: float) -> tuple[Any, list[Any]]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    panels = list(np.ravel(figure.subplots(1, len(plots))))
+    for axes, plot in zip(panels, plots, strict=True):
+        axes.grid(visible=True, color=colours["grid"], linewidth=0.7)
+        axes.set_axisbelow(True)
+        for side in axes.spines.values():
+            side.set_visible(False)
+        axes.tick_params(colors=colours["ink"], length=0, labelsize=8, which="both")
+        plot(axes, colours)
+        for label in (axes.xaxis.label, axes.yaxis.label):
+            label.set_color(colours["ink"])
+            label.set_size(8.5)
+    return figure, panels
+
+
+def _write(figure: Any, target: Any, form: str) -> None:
+    import matplotlib
+
+    with matplotlib.rc_context({"svg.hashsalt": "hnmine", "svg.fonttype": "none"}):
+        extra: Json = {"metadata": {"Date": None, "Creator": None}} if form == "svg" else {"dpi": 150}
+        figure.savefig(target, format=form, **extra)
+
+
+def _legend(axes: Any, colours: Colours) -> None:
+    """Above the axes, where it hides nothing."""
+    names = axes.get_legend_handles_labels()[1]
+    if names:
+        axes.legend(
+            frameon=False, fontsize=8, labelcolor=colours["ink"], loc="lower left", bbox_to_anchor=(0.0, 1.0),
+            ncols=_columns(axes, len(names)), borderaxespad=0.1, handlelength=1.2, columnspacing=1.2,
+        )  # fmt: skip
+
+
+def _columns(axes: Any, names: int) -> int:
+    return 2 if names in (2, 4) or axes.figure.get_size_inches()[0] < WIDE else min(names, 3)
+
+
+def _percent(value: float, _: Any = None) -> str:
+    return f"{100 * value:.3g} %"
+
+
+def _thousands(value: float, _: Any = None) -> str:
+    return f"{value:,.0f}" if value == int(value) else f"{value:g}"

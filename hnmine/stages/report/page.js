@@ -30,17 +30,27 @@
   const key = (query, row) => JSON.stringify([query.id, data.documents[row.d][0]]);
 
   const items = [];
-  data.queries.forEach((query) => {
+  data.queries.forEach((query, at) => {
     const positives = query.rows.filter((row) => row.v === "positive");
     const anchor = Math.min(...positives.map((row) => (judge < 0 || row.s[judge] === null ? Infinity : row.s[judge])));
     query.rows.forEach((row) => {
       if (row.v === "positive") return;
       const score = judge < 0 ? null : row.s[judge];
       const gap = score === null || anchor === Infinity ? null : anchor - score;
-      const words = [query.id, query.text, ...data.documents[row.d], ...positives.map((p) => data.documents[p.d][1])];
-      items.push({ query, row, gap, order: items.length, words: words.join("\n").toLowerCase() });
+      items.push({ query, row, gap, order: items.length });
     });
+    query.number = at;
+    query.positives = positives.map((row) => row.d);
   });
+  // Each text is looked at once for a word, however many triplets it is a part of.
+  const lower = {
+    queries: data.queries.map((query) => (query.id + "\n" + query.text).toLowerCase()),
+    documents: data.documents.map((document) => document.join("\n").toLowerCase()),
+  };
+  function matching(word) {
+    const [inQuery, inDocument] = [lower.queries, lower.documents].map((texts) => texts.map((text) => text.includes(word)));
+    return ({ query, row }) => inQuery[query.number] || inDocument[row.d] || query.positives.some((d) => inDocument[d]);
+  }
   const show = element("show");
   [...new Set(items.filter((i) => i.row.v === "dropped").map((i) => i.row.r))].sort().forEach((reason) => {
     const option = make("option", "", "dropped: " + reason);
@@ -56,19 +66,19 @@
     label: (a, b) => labels.has(key(b.query, b.row)) - labels.has(key(a.query, a.row)) || a.order - b.order,
   };
   const list = element("list"), spacer = element("spacer"), detail = element("detail");
-  const HEIGHT = 68;
+  const HEIGHT = 76; // as .item in the style
   let view = [], at = 0;
 
-  const percent = (p) => (p === null || p === undefined ? "" : (100 * p).toFixed(p < 0.0995 ? 1 : 0) + " % false?");
+  const percent = (p) => (p === null || p === undefined ? "" : (100 * p).toFixed(p < 0.0995 ? 1 : 0) + " % likely false");
   const number = (value) => (value === null || value === undefined ? "–" : String(value));
   const tag = (label) => make("span", "tag " + (label ? "false" : "fine"), label ? "false negative" : "fine");
 
   function choose() {
-    const wanted = element("search").value.toLowerCase().split(/\s+/).filter(Boolean);
+    const wanted = element("search").value.toLowerCase().split(/\s+/).filter(Boolean).map(matching);
     const kind = show.value;
     view = items.filter((item) => {
       const is = kind.startsWith("reason:") ? item.row.v === "dropped" && item.row.r === kind.slice(7) : item.row.v === kind;
-      return is && wanted.every((word) => item.words.includes(word));
+      return is && wanted.every((matches) => matches(item));
     });
     view.sort(orders[element("sort").value]);
     at = 0;
@@ -106,7 +116,7 @@
   const wordsOf = (text) => new Set(text.toLowerCase().match(word) || []);
   const common = (() => { // words of many documents tell nothing when they are shared
     const counts = new Map();
-    const looked = data.documents.slice(0, 2000);
+    const looked = data.documents.slice(0, 500);
     looked.forEach(([, text]) => wordsOf(text).forEach((w) => counts.set(w, (counts.get(w) || 0) + 1)));
     return new Set([...counts].filter(([, n]) => n > 0.2 * looked.length && looked.length >= 20).map(([w]) => w));
   })();
@@ -129,10 +139,17 @@
     const made = make("div", "row " + row.v + (isOn ? " on" : ""));
     const head = make("div", "head");
     head.append(make("b", "", row.v === "negative" ? "negative" : row.v === "dropped" ? "dropped: " + row.r : "positive"), make("code", "", id));
-    data.scores.forEach((name, i) => head.append(make("span", "", name + " " + number(row.s[i]))));
-    data.ranks.forEach((name, i) => { if (row.k[i] !== null) head.append(make("span", "", "#" + row.k[i] + " " + name)); });
+    const ranks = new Map(data.ranks.map((name, i) => [name, row.k[i]]));
+    data.scores.forEach((name, i) => {
+      const place = ranks.get(name);
+      ranks.delete(name);
+      if (row.s[i] !== null || place) head.append(make("span", "", name + " " + number(row.s[i]) + (place ? " (rank " + place + ")" : "")));
+    });
+    ranks.forEach((place, name) => { if (place) head.append(make("span", "", name + " rank " + place)); });
+    data.judges.forEach((name, i) => { if (row.g[i] !== null) head.append(make("span", "", name + ": " + data.grades[row.g[i]])); });
     if (row.p !== null) head.append(make("span", "", percent(row.p)));
-    if (row.f) head.append(make("span", "", "filled by " + row.f));
+    if (row.c) head.append(make("span", "", "called relevant by " + row.c.replace(/^grade_/, "").replace(/^score_/, "")));
+    if (row.f && row.v === "negative") head.append(make("span", "", "filled by " + row.f));
     if (row.o && row.o.length) head.append(make("span", "", "from " + row.o.join(", ")));
     const body = make("div", "text");
     body.append(marked(text, shared));

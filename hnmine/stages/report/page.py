@@ -9,6 +9,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import textwrap
+from datetime import UTC, datetime
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
@@ -23,15 +25,20 @@ from hnmine.files.candidates import CandidatesTable
 from hnmine.files.collection import Collection, rows_of
 from hnmine.options import ReportOptions, SweepOptions, from_mapping
 from hnmine.schema import Kind
+from hnmine.stages.hubs import Hubs
 from hnmine.stages.places import artefacts_of, collection_of, is_artefact, open_artefact
-from hnmine.stages.report import facts, figures
+from hnmine.stages.report import facts
 from hnmine.stages.report.browser import triplets
+from hnmine.stages.report.panels import panels
+from hnmine.stages.report.rounds import cards
 from hnmine.stages.sweep import Sweep
 
 LOOKED_AT = 5_000
 """Queries whose rows make the spreads."""
 SWEPT = 1_000
 """Queries over which the trade-off is drawn."""
+MOST_SHOWN = 12
+"""Hubs, and bulks of near-copies, in their tables; `audit --json` has all."""
 
 
 class Report:
@@ -72,6 +79,8 @@ class Report:
             "negatives": counts["verdicts"].get("negative", 0),
             "positives": counts["verdicts"].get("positive", 0),
             "dropped": counts["verdicts"].get("dropped", 0),
+            "hub_documents": len({hub["document"] for hub in self._crowding["hubs"]}),
+            "bulk_copies": sum(len(bulk["documents"]) for bulk in self._crowding["bulks"]),
             "looked_at": self._spreads.queries,
         }
 
@@ -86,7 +95,12 @@ class Report:
         folder = files("hnmine.stages.report")
         script, style = ((folder / name).read_text("utf-8") for name in ("page.js", "page.css"))
         environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-        environment.filters |= {"thousands": lambda n: f"{n:,}", "json": _pretty, "duration": _duration}
+        environment.filters |= {
+            "thousands": lambda n: f"{n:,}",
+            "json": _pretty,
+            "duration": _duration,
+            "minute": _minute,
+        }
         template = environment.from_string((folder / "page.html.j2").read_text("utf-8"))
         shown = np.sort(self.table.sample(self.options.limit, self.options.seed))
         return template.render(
@@ -94,8 +108,11 @@ class Report:
             numbers=self.numbers,
             advice=self.decisions.counts.get("advice", ""),
             plan=self.decisions.plan,
-            figures=self._figures(),
-            hubs=self._hubs(),
+            figures=list(panels(self.decisions, self._spreads, self._crowding, self._sweep())),
+            cards=list(cards(self.decisions, self.table, self._spreads.sources())),
+            documents=self._documents(),
+            crowding=self._crowding,
+            capped=any(hub["capped"] for hub in self._crowding["hubs"]),
             stages=facts.stages([Artefact.open(path, verify=False) for path in self._artefacts()]),
             shown=len(shown),
             script=script,
@@ -110,91 +127,29 @@ class Report:
     def _title(self) -> str:
         return (self.place if not is_artefact(self.place) else self.place.absolute().parent).absolute().name
 
-    def _hubs(self) -> list[Json]:
-        rows, _ = self._spreads.hubs
-        texts = self.collection.document_texts(rows_of(self.collection.doc_ids, _strings([name for name, *_ in rows])))
-        return [
-            {"id": name, "used": used, "known": known, "text": " ".join(text.split())[:160]}
-            for (name, used, known), text in zip(rows, texts, strict=True)
-        ]
+    @cached_property
+    def _crowding(self) -> Json:
+        """Hubs and bulks of near-copies, as `audit` finds them."""
+        return Hubs(self.table, self.collection).report()
 
-    def _figures(self) -> list[Json]:
-        """Each figure: a heading, what it says in words, and its SVG."""
-        spreads, counts = self._spreads, self.decisions.counts
-        judge = self.decisions.plan["judge_by"]
-        found = [_figure("Funnel", "Where the candidates went, rules by how much they took.", "funnel",
-                         figures.draw_funnel(facts.funnel(counts), name="funnel"), wide=True)]  # fmt: skip
-        for number, (name, histogram) in enumerate(spreads.score_histograms().items()):
-            words = "What the rules compare. " if name == judge else ""
-            found.append(
-                _figure(
-                    f"Scores under {name}",
-                    f"{words}Where negatives lie above positives, look at the triplets.",
-                    f"score{number}",
-                    figures.draw_histogram(histogram, name, name=f"score{number}"),
-                )
-            )
-        if (margins := spreads.margins()) is not None:
-            found.append(
-                _figure(
-                    "Gap to the positive",
-                    f"The lowest positive's score less the negative's, under {judge}. Left of the line a negative is"
-                    " placed above a known positive.",
-                    "gap",
-                    figures.draw_histogram(margins, f"gap under {judge}", name="gap", line=0.0),
-                )
-            )
-        if (probabilities := spreads.probabilities()) is not None:
-            limit = self.decisions.plan.get("in_force", {}).get("max_fn_probability")
-            found.append(
-                _figure(
-                    "Estimated to be false",
-                    "The estimated probability that a row is relevant after all; the line is the limit in force.",
-                    "probability",
-                    figures.draw_histogram(probabilities, "probability", name="probability", line=limit),
-                )
-            )
-        if (ranked := spreads.picked_ranks()) is not None:
-            rank_by = self.decisions.plan["rank_by"]
-            found.append(
-                _figure(
-                    "Ranks",
-                    f"Where positives and negatives stand under {rank_by}.",
-                    "ranks",
-                    figures.draw_histogram(ranked, f"rank under {rank_by}", name="ranks"),
-                )
-            )
-        if agreement := spreads.agreement():
-            found.append(
-                _figure(
-                    "Agreement of retrievers",
-                    "Jaccard overlap of their first documents, mean over queries. Little overlap: each brings its own.",
-                    "agreement",
-                    figures.draw_agreement(agreement, name="agreement"),
-                )
-            )
-        per_query = {int(number): int(count) for number, count in counts["negatives_per_query"].items()}
-        if len(per_query) > 1:
-            words = f"{counts['queries_short']:,} of {counts['queries']:,} queries have fewer negatives than asked for."
-            drawing = figures.draw_counts(per_query, "negatives of a query", "queries", name="yield")
-            found.append(_figure("Yield", words, "yield", drawing))
-        _, reuse = spreads.hubs
-        found.append(
-            _figure(
-                "Reuse of documents",
-                "How many queries a document is a negative of.",
-                "reuse",
-                figures.draw_counts(figures.drawn(reuse), "queries", "documents", name="reuse"),
-            )
-        )
-        sweep = self._sweep()
-        if sweep is not None and (picture := figures.draw_sweep(sweep, name="sweep")) is not None:
-            words = (
-                f"Other settings over {min(SWEPT, counts['queries']):,} queries: estimated false negatives against"
-                " how hard negatives are. Joined: no other setting beats it."
-            )
-            found.append(_figure("What other settings would give", words, "sweep", picture, wide=True))
-        return found
+    def _documents(self) -> Json:
+        """The documents that are told of, each with the beginning of its text."""
+        hubs, bulks = self._crowding["hubs"], self._crowding["bulks"]
+        used = self._spreads.most_used()
+        named = [row["document"] for row in (*hubs[:MOST_SHOWN], *used)]
+        named += [bulk["documents"][0] for bulk in bulks[:MOST_SHOWN]]
+        texts = self.collection.document_texts(rows_of(self.collection.doc_ids, _strings(named)))
+        shown = {
+            name: textwrap.shorten(text[:1_000], 160, placeholder=" …") for name, text in zip(named, texts, strict=True)
+        }
+        return {
+            "hubs": [{**hub, "text": shown[hub["document"]]} for hub in hubs[:MOST_SHOWN]],
+            "hubs_in_all": len(hubs),
+            "bulks": [{**bulk, "text": shown[bulk["documents"][0]]} for bulk in bulks[:MOST_SHOWN]],
+            "bulks_in_all": len(bulks),
+            "copies": sum(len(bulk["documents"]) for bulk in bulks),
+            "used": [{**row, "text": shown[row["document"]]} for row in used],
+        }
 
     def _sweep(self) -> Json | None:
         try:
@@ -214,10 +169,6 @@ def _require() -> None:
             raise MissingDependencyError(
                 f"the report needs {package}", remedy="pip install 'hnmine[report]' (or: pip install jinja2 matplotlib)"
             ) from None
-
-
-def _figure(heading: str, words: str, name: str, svg: str, *, wide: bool = False) -> Json:
-    return {"heading": heading, "words": words, "name": name, "svg": svg, "wide": wide}
 
 
 def _inert(value: Any) -> str:
@@ -243,6 +194,13 @@ def _duration(seconds: float | None) -> str:
         if seconds < 5400
         else f"{seconds / 3600:.1f} h"
     )
+
+
+def _minute(finished: str | None) -> str:
+    """`2026-11-21 22:26 UTC` of an ISO time."""
+    if finished is None:
+        return "–"
+    return datetime.fromisoformat(finished).astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def _strings(values: list[str]) -> Any:

@@ -1,0 +1,111 @@
+"""The report tells what judges, people, earlier rounds and other sources did, and nothing where they did nothing."""
+
+from __future__ import annotations
+
+import json
+import re
+from html import unescape
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+import hnmine
+from tests.chat_server import ChatServer
+
+pytest.importorskip("jinja2")
+pytest.importorskip("matplotlib")
+
+WORDS = ["wing", "flow", "shock", "layer", "heat", "drag", "lift", "plate"]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Queries of two words over texts of three, with two random candidates each, mined with BM25 alone."""
+    root = tmp_path_factory.mktemp("rounds")
+    texts = [f"{a} {b} {c}" for a in WORDS for b in WORDS for c in WORDS if a < b < c]
+    pairs = [(a, b) for a in WORDS for b in WORDS if a < b]
+    lines = [{"_id": f"d{i}", "text": text} for i, text in enumerate(texts)]
+    (root / "corpus.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    rows = [{"_id": f"q{i}", "text": f"{a} {b}"} for i, (a, b) in enumerate(pairs)]
+    (root / "queries.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (root / "qrels").mkdir()
+    first = {i: [n for n, t in enumerate(texts) if a in t and b in t][:1] for i, (a, b) in enumerate(pairs)}
+    known = [f"q{i}\td{places[0]}\t1" for i, places in first.items() if places]
+    (root / "qrels" / "train.tsv").write_text("\n".join(["query-id\tcorpus-id\tscore", *known]) + "\n")
+    options = hnmine.RunOptions(
+        bm25=hnmine.Bm25Options(language="none"),
+        dense=None,
+        mine=hnmine.MineOptions(random=2),
+        filter=hnmine.FilterOptions(num_negatives=3, no_margin=True),
+    )
+    hnmine.run(root, root / "run", options=options)
+    return root / "run"
+
+
+def decided(path: Path) -> list[dict[str, Any]]:
+    return [row for part in sorted(path.glob("part-*")) for row in pq.read_table(part).to_pylist()]
+
+
+def told(decisions: Path, out: Path) -> tuple[dict[str, dict[str, str]], str]:
+    """The facts of each card of the section, by its heading, and the whole page."""
+    page = hnmine.report(decisions, out).read_text("utf-8")
+    section = page.partition('id="rounds"')[2].partition("</section>")[0]
+    cards = re.findall(r"<h3>(.*?)</h3>.*?<dl>(.*?)</dl>", section, re.DOTALL)
+    return {h: dict(map(tuple, re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", unescape(b)))) for h, b in cards}, page
+
+
+def test_only_random_rows_are_told_of_where_nobody_did_anything(run: Path, tmp_path: Path) -> None:
+    cards, _ = told(run / "decisions", tmp_path / "page.html")
+    assert list(cards) == ["Not found by a search"]
+    rows = decided(run / "decisions")
+    known = sum("random" in row["sources"] for row in rows)
+    chosen = sum("random" in row["sources"] and row["verdict"] == "negative" for row in rows)
+    assert cards["Not found by a search"] == {"drawn at random": f"{chosen:,} negatives of {known:,} candidates"}
+
+
+def test_grades_and_what_they_made_positives(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("no_proxy", "*")
+    server = ChatServer(lambda query, text: 3 if set(query.split()) <= set(text.split()) and "wing" in text else 0)
+    options = hnmine.JudgeOptions(judge=(f"{server.url}#strict",), judge_window="0:1")
+    try:
+        hnmine.judge(run / "collection", run / "candidates", tmp_path / "judged", options=options)
+    finally:
+        server.close()
+    how = hnmine.FilterOptions(num_negatives=3, no_margin=True, relabel="positive", max_fn_per_query=100)  # type: ignore[arg-type]
+    hnmine.filter(tmp_path / "judged", tmp_path / "d", options=how)
+    cards, page = told(tmp_path / "d", tmp_path / "page.html")
+    rows = decided(tmp_path / "d")
+    new = sum(row["reason"] == "relabelled" for row in rows)
+    assert new > 0
+    facts = cards["Called relevant"]
+    assert facts["judge strict"] == "strict"
+    assert facts["called relevant by grade_strict"] == f"{sum(row['called_relevant_by'] is not None for row in rows):,}"
+    assert facts["positives that the qrels do not have"] == f"{new:,}"
+    assert 'id="figure-grades"' in page
+    data = json.loads(page.partition('id="data">')[2].partition("</script>")[0])
+    assert data["judges"] == ["strict"]
+    shown = {(q["id"], data["documents"][r["d"]][0]): r["g"][0] for q in data["queries"] for r in q["rows"]}
+    graded = {(row["query_id"], row["doc_id"]): row["grade_strict"] for row in rows}
+    assert shown == {pair: graded[pair] for pair in shown}
+    assert 3 in shown.values()
+
+
+def test_what_changed_since_the_round_before(run: Path, tmp_path: Path) -> None:
+    again = hnmine.MineOptions(previous=str(run / "decisions"))
+    hnmine.mine(run / "collection", tmp_path / "c", indexes=[run / "indexes" / "bm25"], options=again)
+    how = hnmine.FilterOptions(num_negatives=3, no_margin=True, skip_top=2)
+    hnmine.filter(tmp_path / "c", tmp_path / "d", options=how)
+    cards, _ = told(tmp_path / "d", tmp_path / "page.html")
+
+    def chosen(path: Path) -> set[tuple[str, str]]:
+        return {(row["query_id"], row["doc_id"]) for row in decided(path) if row["verdict"] == "negative"}
+
+    before, now = chosen(run / "decisions"), chosen(tmp_path / "d")
+    facts = cards["Since the round before"]
+    assert (facts["negatives kept"], facts["new"]) == (str(len(before & now)), str(len(now - before)))
+    assert facts["gone"] == str(len(before - now))
+    assert facts["gone: skip-top"] != "0"
+    assert facts["the same, of all of either round (Jaccard)"] == f"{len(before & now) / len(before | now):.1%}"
+    assert "→" in facts["mean gap to the positive, before and now"]
