@@ -806,6 +806,12 @@ def nearest(word: str, known: list[str]) -> str | None:
     return spelled[found[0]] if found else None
 
 
+def nearest_file(name: str, others: Iterable[str]) -> str | None:
+    """The file that a mistyped name meant. What is before the first dot must be close: endings say too little."""
+    close = sorted(other for other in others if nearest(name.partition(".")[0], [other.partition(".")[0]]))
+    return nearest(name, close) or next(iter(close), None)
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """`; did you mean 'name'?` of the known word closest to a mistyped one; nothing if none is close."""
     guess = nearest(word, list(known))
@@ -829,19 +835,25 @@ def from_mapping(kind: type[T], values: Mapping[str, Any], *, where: str) -> T:
     hints = _hints(kind)
     known = option_fields(kind)
     problems: list[str] = []
+    unknown = False
     clean: dict[str, Any] = {}
     for key, value in values.items():
         name = key.replace("-", "_")
         if name not in known:
-            guess = nearest(name, list(known))
-            problems.append(f"{where}: unknown key {key!r}" + (f"; did you mean {guess!r}?" if guess else ""))
+            unknown = True
+            spelled = known if "_" in key else [one.replace("_", "-") for one in known]
+            problems.append(f"{where}: unknown key {key!r}" + did_you_mean(key, spelled))
             continue
         try:
             clean[name] = _coerce(value, hints[name])
         except (TypeError, ValueError) as error:
-            problems.append(f"{where}: {key} = {value!r}: {error}")
+            is_flag = where == "options"
+            problems.append(
+                f"--{key.replace('_', '-')}: {error}" if is_flag else f"{where}: {key} = {value!r}: {error}"
+            )
     if problems:
-        raise UsageError("\n".join(problems), expected=f"keys: {', '.join(known)}")
+        keys = ", ".join(name.replace("_", "-") for name in known)
+        raise UsageError("\n".join(problems), expected=f"keys {keys}" if unknown else None)
     return kind(**clean)
 
 
@@ -879,7 +891,7 @@ def _coerce(value: Any, hint: Any) -> Any:
         try:
             return hint(value)
         except ValueError:
-            raise ValueError(f"not one of {', '.join(hint)}") from None
+            raise ValueError(f"not one of {', '.join(hint)}" + did_you_mean(str(value), hint)) from None
     if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         if not isinstance(value, hint):
             raise TypeError(f"not a {hint.__name__}")

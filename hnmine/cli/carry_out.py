@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hnmine import options as opt
 from hnmine.cli import show
+from hnmine.cli.conditions import check_conditions, fail_if
 from hnmine.cli.flags import Given
-from hnmine.cli.terminal import Terminal, check_conditions, fail_if, print_json
+from hnmine.cli.terminal import Terminal, print_json
 from hnmine.errors import UsageError
 
 if TYPE_CHECKING:
@@ -26,7 +28,7 @@ def execution(given: Given) -> tuple[Execution, Terminal]:
     from hnmine.files.remote import as_path
 
     check_conditions(tuple(given.fail_if))
-    terminal = Terminal(quiet=given.quiet, verbose=given.verbose)
+    terminal = Terminal(quiet=given.quiet, verbose=given.verbose, origin=lambda: _origin(given))
     shard = _shard(given, terminal)
     if given.overwrite and shard[1] > 1:
         raise UsageError(
@@ -46,6 +48,19 @@ def execution(given: Given) -> tuple[Execution, Terminal]:
         ),
         terminal,
     )
+
+
+def _origin(given: Given) -> str:
+    """What a log should say of a process: version, machine and command."""
+    import shlex
+    import socket
+
+    from hnmine import __version__
+    from hnmine.cli.launch import command_of
+
+    command = command_of(given.context, (), called=given.context.command_path.split())
+    where = f"{socket.gethostname()} ({os.cpu_count()} cores, process {os.getpid()}, UTC{time.strftime('%z')})"
+    return f"hnmine {__version__} on {where}: {shlex.join(command)}"
 
 
 def _shard(given: Given, terminal: Terminal) -> tuple[int, int]:

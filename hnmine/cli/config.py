@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from hnmine import options as opt
 from hnmine.cli.flags import Given
 from hnmine.errors import UsageError
+from hnmine.options import did_you_mean, nearest_file
 
 if TYPE_CHECKING:
     from hnmine.stages.chain import RunOptions
@@ -37,7 +38,12 @@ def read_config(path: Path) -> dict[str, Any]:
         with open(path, "rb") as stream:
             config = tomllib.load(stream)
     except FileNotFoundError:
-        raise UsageError(f"{path} does not exist", expected="a TOML file") from None
+        beside = [item.name for item in path.parent.iterdir() if item.suffix == ".toml"] if path.parent.is_dir() else []
+        guess = nearest_file(path.name, beside)
+        remedy = str(path.parent / guess) if guess else None
+        raise UsageError(f"{path} does not exist", expected="a TOML file", remedy=remedy) from None
+    except IsADirectoryError:
+        raise UsageError(f"{path} is a directory", expected="a TOML file") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: {error}", expected="TOML") from None
     problems = []
@@ -48,8 +54,7 @@ def read_config(path: Path) -> dict[str, Any]:
             continue
         if key in TOP and not isinstance(value, dict):
             continue
-        guess = opt.nearest(key, [*TABLES, *TOP])
-        problems.append(f"{path}: unknown key {key!r}" + (f"; did you mean {guess!r}?" if guess else ""))
+        problems.append(f"{path}: unknown key {key!r}" + did_you_mean(key, [*TABLES, *TOP]))
     if problems:
         raise UsageError("\n".join(problems), expected=f"tables {', '.join(TABLES)}; keys {', '.join(TOP)}")
     return config
@@ -103,6 +108,11 @@ def rules_of(name: str) -> dict[str, Any]:
     if not path.exists() and path.suffix != ".toml" and name in presets.names():
         tables = presets.read(name)
     else:
+        if not path.exists() and path.suffix != ".toml":
+            raise UsageError(
+                f"--rules {name}: no such file, and no such preset" + did_you_mean(name, presets.names()),
+                expected="a TOML file, or a preset of `hnmine presets`",
+            )
         tables = read_config(path)
         if "filter" not in tables:
             raise UsageError(f"{path} has no [filter] table", expected="the rules, as `filter` has them for flags")

@@ -12,6 +12,7 @@ import typer
 
 from hnmine.cli import INTERRUPTED, hear_interrupts
 from hnmine.cli.arrow import load_arrow
+from hnmine.cli.terminal import RED, coloured
 from hnmine.errors import HnmineError
 
 READER_GONE = 141
@@ -43,7 +44,7 @@ def guarded(function: Callable[..., None]) -> Callable[..., None]:
 
 def tell(error: HnmineError) -> None:
     """What is wrong, what was expected and what to do, on standard error."""
-    print(f"hnmine: {error.render()}", file=sys.stderr)
+    print(f"{coloured('hnmine:', RED, sys.stderr)} {error.render()}", file=sys.stderr)
 
 
 def reader_gone() -> NoReturn:

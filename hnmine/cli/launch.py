@@ -54,9 +54,9 @@ class Job:
     gpus: int = 0
 
 
-def command_of(context: Any, without: Sequence[str]) -> list[str]:
-    """`hnmine run` with the arguments of a call, from the command line or the environment, less some of them."""
-    words = ["hnmine", "run"]
+def command_of(context: Any, without: Sequence[str], *, called: Sequence[str] = ("hnmine", "run")) -> list[str]:
+    """A command with the arguments of a call, from the command line or the environment, less some of them."""
+    words = list(called)
     for parameter in context.command.params:
         name, value = parameter.name, context.params.get(parameter.name)
         if name in without or getattr(context.get_parameter_source(name), "name", "") not in EXPLICIT:

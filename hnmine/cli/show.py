@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
+from hnmine.cli import summary
 from hnmine.cli.terminal import Terminal, duration
 from hnmine.core.estimate import GPU_OPERATIONS, Estimate
 
@@ -17,112 +18,33 @@ if TYPE_CHECKING:
 
 def outcome(name: str, result: Outcome, terminal: Terminal) -> None:
     """A few lines on what a stage did."""
-    peak = f"peak memory {result.peak_memory / 2**20:,.0f} MiB, mapped files included"
     if result.artefact is None:
         done = result.blocks_done_now + result.blocks_taken_over
-        terminal.say(f"{name}: {done} blocks done; the rest is other shards' ({result.path})")
+        terminal.log(name, f"{done} blocks done; the rest is other shards' ({result.path})")
         terminal.say("  when all shards are done: hnmine merge " + str(result.path))
         return
-    if not result.blocks_done_now and not result.blocks_taken_over:
-        terminal.say(f"{name}: finished before, nothing to do ({result.path})")
-    else:
-        terminal.say(f"{name}: {duration(result.seconds)}, {peak} ({result.path})")
+    kind, counts = str(result.kind), result.counts
+    is_new = result.blocks_done_now or result.blocks_taken_over
+    when = duration(result.seconds) if is_new else "finished before, nothing to do"
+    terminal.log(name, f"{summary.headline(kind, counts)} ({when}, {result.path})")
+    for line in summary.advice(kind, counts):
+        terminal.warn(f"  {line}")
+    terminal.detail(f"  peak memory: {size(result.peak_memory)}, mapped files included")
     for key, value in result.artefact.plan.items():
         if key != "blocks":
             terminal.detail(f"  plan, {key}: {json.dumps(value, ensure_ascii=False, sort_keys=True)}")
     for note, value in result.notes.items():
         terminal.say(f"  {note}: {value}")
-    for line in lines(str(result.kind), result.counts):
+    for line in summary.lines(kind, counts):
         terminal.say(f"  {line}")
 
 
 def as_they_are(result: Outcome, terminal: Terminal) -> None:
     """A line on decisions that leave a training file as it is, and why some rows are left out."""
-    verdicts, reasons = result.counts["verdicts"], result.counts["reasons"]
+    verdicts, because = result.counts["verdicts"], summary.dropped(result.counts)
     kept = ", ".join(f"{verdicts.get(name, 0):,} {name}s" for name in ("positive", "negative"))
-    dropped = {reason: count for reason, count in reasons.items() if reason not in _NOT_DROPS}
-    left_out = f"; dropped: {_inline(dropped)}" if dropped else ""
-    terminal.say(f"decisions: as the file has them, {kept}{left_out} ({result.path})")
-
-
-def lines(kind: str, counts: Mapping[str, Any]) -> list[str]:
-    """The manifest's counts, most important first."""
-    if kind == "decisions":
-        return _decisions(counts)
-    if kind == "downsampled":
-        return _downsampled(counts)
-    plain = [f"{key.replace('_', ' ')}: {value:,}" for key, value in counts.items() if isinstance(value, (int, float))]
-    nested = [
-        f"{key.replace('_', ' ')}: {_inline(value)}"
-        for key, value in counts.items()
-        if isinstance(value, dict) and value
-    ]
-    return [", ".join(plain), *nested]
-
-
-def _decisions(counts: Mapping[str, Any]) -> list[str]:
-    verdicts, queries = counts["verdicts"], counts["queries"]
-    found = [
-        f"yield {counts['yield']:.1%}: {verdicts.get('negative', 0):,} negatives for {queries:,} queries"
-        f" ({counts['queries_short']:,} queries short)",
-        f"dropped {verdicts.get('dropped', 0):,} of {counts['candidates']:,}: "
-        + (_inline({r: c for r, c in counts["reasons"].items() if r not in _NOT_DROPS}) or "none"),
-    ]
-    if counts.get("spared"):
-        found.append(f"spared, known not to be relevant, though against them: {_inline(counts['spared'])}")
-    if called := counts.get("called_relevant"):
-        new = counts["reasons"].get("relabelled", 0)
-        found.append(f"called relevant: {_inline(called)}" + (f"; {new:,} of them are positives now" if new else ""))
-    for name, spread in counts["judge_scores"].items():
-        if spread:
-            found.append(
-                f"{name:<10} mean {spread['mean']:>8.3f}   min {spread['p0']:.3f}   quartiles {spread['p25']:.3f} "
-                f"{spread['p50']:.3f} {spread['p75']:.3f}   max {spread['p100']:.3f}"
-            )
-    if "previous" in counts:
-        found += _round(counts["previous"])
-    if counts["advice"]:
-        found.append(counts["advice"])
-    return found
-
-
-def _round(changed: Mapping[str, Any]) -> list[str]:
-    """What changed since the round before."""
-    gone, estimates = changed["gone"], changed["p_false_negative"]
-    found = [
-        f"since the round before: Jaccard {changed['jaccard']:.3f}, {changed['kept']:,} negatives kept, "
-        f"{changed['new']:,} new, {sum(gone.values()):,} gone" + (f" ({_inline(gone)})" if gone else "")
-    ]
-    if estimates:
-        words = {"now": "the negatives", "before": "those of the round before"}
-        shown = ", ".join(f"{words[name]} {value:.2%}" for name, value in sorted(estimates.items(), reverse=True))
-        found.append(f"estimated false negatives among {shown}")
-    return found
-
-
-def _downsampled(counts: Mapping[str, Any]) -> list[str]:
-    """Sizes, then a line for each system, the best first."""
-    systems, tau = counts["systems"], counts["kendall_tau"]
-    width = max(len(name) for name in [*systems, "tau to whole"])
-    found = [
-        f"{counts['documents']:,} of {counts['documents_of']:,} documents, {counts['documents_judged']:,} judged; "
-        f"{counts['queries']:,} queries, {counts['judgments']:,} judgments",
-        f"{'nDCG@10':<{width}}  whole   small   left out of the pool",
-    ]
-    for name, own in sorted(systems.items(), key=lambda item: (-item[1]["whole"], item[0])):
-        found.append(f"{name:<{width}}  {own['whole']:.4f}  {own['small']:.4f}  {own['left_out']:.4f}")
-    if tau:
-        small, left_out = (f"{tau[name]:.3f}" if name in tau else "-" for name in ("small", "left_out"))
-        found.append(f"{'tau to whole':<{width}}          {small:<6}  {left_out}")
-    return found
-
-
-_NOT_DROPS = {"known-positive", "relabelled", "picked", "not-needed", "random-reserve"}
-
-
-def _inline(values: Mapping[str, Any]) -> str:
-    ordered = sorted(values.items(), key=lambda item: -item[1] if isinstance(item[1], (int, float)) else 0)
-    return ", ".join(f"{key} {value:,}" for key, value in ordered)
+    left_out = f"; dropped: {because}" if because else ""
+    terminal.log("decisions", f"as the file has them, {kept}{left_out} ({result.path})")
 
 
 def preview(name: str, found: Preview | None, path: object, terminal: Terminal) -> None:

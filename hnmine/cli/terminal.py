@@ -1,26 +1,56 @@
-"""What people see: bars on a terminal, a line every so often in a batch log; standard output is for data alone."""
+"""What people see: bars on a terminal, dated lines in a batch log; standard output is for data alone."""
 
 from __future__ import annotations
 
 import json
-import re
+import os
 import sys
 import time
-from typing import Any
-
-from hnmine.errors import ConditionFailed, UsageError
-from hnmine.options import nearest
+from collections.abc import Callable
+from typing import Any, TextIO
 
 LOG_EVERY = 30.0
-"""Seconds between two lines of progress where there is no terminal."""
+"""Seconds between two lines of progress in a batch log; in the long run a tenth of the time that has passed."""
+LOG_AT_LEAST_EVERY = 600.0
+
+BOLD, DIM, RED, GREEN, YELLOW = "1", "2", "31", "32", "33"
+
+
+def is_coloured(stream: TextIO) -> bool:
+    """Whether a stream takes colours: a terminal that can, or FORCE_COLOR; never under NO_COLOR (no-color.org)."""
+    if os.environ.get("NO_COLOR"):
+        return False
+    if os.environ.get("FORCE_COLOR", "0") not in ("", "0"):
+        return True
+    return is_terminal(stream)
+
+
+def is_terminal(stream: TextIO) -> bool:
+    """Whether a person is looking, at something that can move its cursor."""
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def columns() -> int:
+    """How wide output on standard output may be: as the terminal, or COLUMNS; 100 in a pipe."""
+    import shutil
+
+    return shutil.get_terminal_size((100, 24)).columns
+
+
+def coloured(text: str, code: str, stream: TextIO) -> str:
+    """The text in a colour (an SGR code) where the stream takes colours."""
+    return f"\x1b[{code}m{text}\x1b[0m" if is_coloured(stream) else text
 
 
 class Terminal:
-    """Progress and talk on standard error."""
+    """Progress and talk on standard error. `origin` says, at the head of a batch log, what was started where."""
 
-    def __init__(self, *, quiet: bool = False, verbose: bool = False) -> None:
+    def __init__(
+        self, *, quiet: bool = False, verbose: bool = False, origin: Callable[[], str] = lambda: "hnmine"
+    ) -> None:
         self.quiet = quiet
         self.verbose = verbose
+        self._origin: Callable[[], str] | None = origin
         self._bar: Any = None
         self._label = ""
         self._total: int | None = None
@@ -40,6 +70,20 @@ class Terminal:
         if self.verbose:
             self.say(message)
 
+    def warn(self, message: str) -> None:
+        """A line that asks for something to be done."""
+        self.say(coloured(message, YELLOW, sys.stderr))
+
+    def log(self, subject: str, message: str) -> None:
+        """A step of the work: `subject: message`, in a batch log with date and time, the first after its origin."""
+        if is_terminal(sys.stderr):
+            self.say(f"{coloured(subject + ':', BOLD, sys.stderr)} {message}")
+            return
+        if self._origin is not None:
+            origin, self._origin = self._origin(), None
+            self.say(f"{_now()} {origin}")
+        self.say(f"{_now()} {coloured(subject + ':', BOLD, sys.stderr)} {message}")
+
     def start(self, label: str, total: int | None, done: int, unit: str) -> None:
         """A piece of work begins."""
         self._label, self._total, self._done, self._unit = label, total, done, unit
@@ -47,12 +91,15 @@ class Terminal:
         self._began = self._logged = time.monotonic()
         if self.quiet:
             return
-        if sys.stderr.isatty():
+        if is_terminal(sys.stderr):
             from tqdm import tqdm
 
-            self._bar = tqdm(desc=label, total=total, initial=done, unit=f" {unit}", leave=False, file=sys.stderr)
-        elif done and total:
-            self.say(f"{label}: {done:,} of {total:,} {unit} were done before")
+            self._bar = tqdm(
+                desc=label, total=total, initial=done, unit=f" {unit}", leave=False, file=sys.stderr, dynamic_ncols=True
+            )
+        elif total is None or total > done:
+            size = f"{total:,} {unit}" if total is not None else f"reading {unit}"
+            self.log(label, size + (f", {done:,} were done before" if done else ""))
 
     def advance(self, units: int) -> None:
         """Some units more are finished."""
@@ -60,25 +107,37 @@ class Terminal:
         self._new += units
         if self._bar is not None:
             self._bar.update(units)
-        elif not self.quiet and time.monotonic() - self._logged >= LOG_EVERY:
-            self._logged = time.monotonic()
-            self.say(self._line())
+        elif not self.quiet and not is_terminal(sys.stderr):
+            now = time.monotonic()
+            if now - self._logged >= min(max(LOG_EVERY, (now - self._began) / 10), LOG_AT_LEAST_EVERY):
+                self._logged = now
+                self.log(self._label, self._line())
 
     def _line(self) -> str:
-        rate = self._new / max(time.monotonic() - self._began, 1e-9)
-        line = f"{self._label}: {self._done:,}"
-        if self._total:
-            left = (self._total - self._done) / rate if rate else float("inf")
-            line += f" of {self._total:,} {self._unit} ({self._done / self._total:.0%}), ETA {duration(left)}"
-        else:
-            line += f" {self._unit}"
-        return f"{line}, {rate:,.0f}/s"
+        per_second = self._new / max(time.monotonic() - self._began, 1e-9)
+        if not self._total:
+            return f"{self._done:,} {self._unit}, {rate(per_second)}"
+        left = (self._total - self._done) / per_second if per_second else float("inf")
+        share = self._done / self._total
+        return f"{self._done:,} of {self._total:,} {self._unit} ({share:.0%}), {rate(per_second)}, ETA {duration(left)}"
 
     def finish(self) -> None:
         """The piece of work is finished or given up."""
         if self._bar is not None:
             self._bar.close()
             self._bar = None
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S")
+
+
+def rate(per_second: float) -> str:
+    """`2,300/s`, `4.5/s`, `12/min`, `3.0/h`: how much gets done in a time that makes it a number one can read."""
+    for span, name in ((1, "s"), (60, "min")):
+        if per_second * span >= 1:
+            return f"{per_second * span:,.{0 if per_second * span >= 10 else 1}f}/{name}"
+    return f"{per_second * 3600:,.1f}/h"
 
 
 def duration(seconds: float) -> str:
@@ -94,57 +153,3 @@ def duration(seconds: float) -> str:
 def print_json(value: object) -> None:
     """One JSON document on standard output."""
     print(json.dumps(value, indent=2, ensure_ascii=False, sort_keys=False))
-
-
-_CONDITION = re.compile(r"\s*(\S+?)\s*(>=|<=|>|<)\s*(\S+)\s*")
-
-
-def check_conditions(conditions: tuple[str, ...]) -> list[tuple[str, str, float]]:
-    """Parse `METRIC>VALUE` texts; `UsageError` for one that cannot be read."""
-    parsed = []
-    for text in conditions:
-        match = _CONDITION.fullmatch(text)
-        try:
-            if match is None:
-                raise ValueError
-            parsed.append((match[1], match[2], float(match[3])))
-        except ValueError:
-            raise UsageError(
-                f"--fail-if {text!r}: cannot be read", expected="METRIC>VALUE, such as 'yield<0.9'"
-            ) from None
-    return parsed
-
-
-def fail_if(conditions: list[tuple[str, str, float]], counts: dict[str, Any]) -> None:
-    """Raise `ConditionFailed` if one of the conditions holds for the counts (nested ones joined by dots).
-
-    A token that nothing got, such as the reason of a rule that dropped nothing, is 0.
-    """
-    flat = flatten(counts)
-    if any(metric not in flat for metric, _, _ in conditions):
-        from hnmine.stages.vocabulary import is_number_of, uncounted
-
-        numbered = (metric for metric, _, _ in conditions if is_number_of(counts, metric))
-        flat = {**dict.fromkeys((*uncounted(counts), *numbered), 0.0), **flat}
-    for metric, operator, limit in conditions:
-        if metric not in flat:
-            guess = nearest(metric, sorted(flat))
-            raise UsageError(
-                f"--fail-if: there is no metric {metric!r}" + (f"; did you mean {guess!r}?" if guess else ""),
-                expected=f"one of {', '.join(sorted(flat))}",
-            )
-        value = flat[metric]
-        holds = {">": value > limit, "<": value < limit, ">=": value >= limit, "<=": value <= limit}[operator]
-        if holds:
-            raise ConditionFailed(f"{metric} is {value:g}: --fail-if {metric}{operator}{limit:g} holds")
-
-
-def flatten(counts: dict[str, Any], prefix: str = "") -> dict[str, float]:
-    """All numbers of nested counters, under their dotted names."""
-    flat: dict[str, float] = {}
-    for key, value in counts.items():
-        if isinstance(value, dict):
-            flat |= flatten(value, f"{prefix}{key}.")
-        elif isinstance(value, (int, float)):
-            flat[f"{prefix}{key}"] = float(value)
-    return flat

@@ -60,7 +60,8 @@ def _command(root: Any, arguments: Sequence[str]) -> tuple[Any, list[str]]:
 
 def _commands(group: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
     """Every command below a group with the words that call it."""
-    for name, child in group.commands.items():
+    for name in group.list_commands(None):
+        child = group.commands[name]
         if hasattr(child, "commands"):
             yield from _commands(child, (*path, name))
         elif not child.hidden:
@@ -104,7 +105,7 @@ def _missing(parameters: Sequence[Any], command: Any, called: str) -> UsageError
 
 def _extra(words: Sequence[str], command: Any, called: str, arguments: Sequence[str]) -> UsageError:
     takes = [str(p.metavar or p.name.upper()) for p in command.params if p.param_type_name == "argument"]
-    output: Sequence[str] = next((parameter.opts for parameter in command.params if "-o" in parameter.opts), [])
+    output: list[str] = next((parameter.opts for parameter in command.params if "-o" in parameter.opts), [])
     is_output = output and not any(word.partition("=")[0] in output for word in arguments)
     example, name = _example(command), called.removeprefix("hnmine ")
     return UsageError(

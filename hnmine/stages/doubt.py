@@ -35,13 +35,15 @@ class Doubt:
         """(which rows are to be judged, each row's probability) of the queries at the given positions.
 
         Of each query the likeliest of the window, as many as `judge_top`. Known ones are not, nor copies of a positive,
-        of the query or of a better-placed candidate.
+        of the query or of a better-placed candidate. Negatives that were written are taken for true, with probability
+        0, and nobody knows: a window that begins at 0 has them.
         """
         ordered, order = self._filter.in_order(table)
         evidence = self._filter.evidence(ordered, queries)
         p = self._filter.guard.probability(evidence)
         owner, positive, keys = evidence.owner, evidence.is_positive, evidence.text_key
-        asked = (p >= self._low) & (p <= self._high) & ~positive & ~evidence.is_certain & ~evidence.is_low_grade
+        known = (evidence.is_certain & ~evidence.is_curated) | evidence.is_low_grade
+        asked = (p >= self._low) & (p <= self._high) & ~positive & ~known
         asked &= ~keys_in(owner, keys, owner[positive], keys[positive]) & ~repeats(owner, keys)
         asked &= keys != evidence.query_key[owner]
         rows = np.flatnonzero(asked)

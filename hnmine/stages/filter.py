@@ -45,7 +45,7 @@ from hnmine.files.collection import Collection, rows_in_order
 from hnmine.files.judgments import Judgments
 from hnmine.files.tables import part_name, writing
 from hnmine.hashing import keyed_hashes
-from hnmine.options import Existing, FilterOptions, Relabel, Short, as_plain, nearest
+from hnmine.options import Existing, FilterOptions, Relabel, Short, as_plain, did_you_mean
 from hnmine.schema import (
     CALLED_BY,
     CURATED_SOURCE,
@@ -86,6 +86,8 @@ from hnmine.stages.stage import Stage, block_size, cut, require_made_from
 from hnmine.stages.until import partial_score, require_same_rules
 
 BLOCK = 4_096
+SHORT_SHOWN = 3
+"""How many of the queries that got too few negatives the summary names."""
 PIECE = 32_768
 """Rows decided at a time: their arrays stay in the processor's cache. What is decided does not depend on it."""
 CLUSTER, CENTROID_RANK, RANK = cluster_column(""), centroid_rank_column(""), rank_column("")
@@ -145,7 +147,8 @@ class Filter(Stage):
         self.columns = RuleColumns(collection, [])
         self.guard = MaxFnProbability(1.0)
         self._fit([self.guard])
-        named = replace(options, relabel=self.relabel, guide=self.guide.name if self.guide else None)
+        asked = None if self.relabel is Relabel.OFF else self.relabel
+        named = replace(options, relabel=asked, guide=self.guide.name if self.guide else None)
         if collection.closed_world and not asks_for_truth(options):
             named = replace(named, no_margin=True)
         self.in_force = in_force(named, self.scale, estimated=self.guard.is_estimated)
@@ -205,10 +208,10 @@ class Filter(Stage):
         found = self.table.score(name) or next((s for s in self.table.scores if s.origin == name), None)
         if found is None:
             known = [s.name for s in self.table.scores]
-            guess = nearest(name, known)
+            kinds = list(dict.fromkeys(s.origin for s in self.table.scores))
             raise UsageError(
-                f"{flag} {name}: the candidates have no such score" + (f"; did you mean {guess}?" if guess else ""),
-                expected=f"one of {', '.join(known) or '(there are none)'}, or a kind: bm25, dense, run, reranker",
+                f"{flag} {name}: the candidates have no such score" + did_you_mean(name, [*known, *kinds]),
+                expected=f"one of {', '.join(known)}, or a kind of these: {', '.join(kinds)}" if known else "no score",
             )
         return found
 
@@ -334,7 +337,9 @@ class Filter(Stage):
                 for what, values in decided.scores.items():
                     scores.setdefault(what, []).append(values)
         grids = {what: grid_counts(np.concatenate(values), self.scale) for what, values in scores.items()}
-        draft.commit(block.name, {name: writer.rows}, {**sum_counts(counts), "grids": grids})
+        total = sum_counts(counts)
+        total["short_queries"] = _shortest(total.get("short_queries", {}))
+        draft.commit(block.name, {name: writer.rows}, {**total, "grids": grids})
 
     def _decided(self, table: pa.Table, queries: npt.NDArray[np.int64]) -> _Decided:
         """The rows of some queries, in order, with what was decided about them."""
@@ -365,7 +370,12 @@ class Filter(Stage):
             "negatives": evidence.judge[negative],
             "gap": gap[negative],
         }
-        counts = {**self._count(evidence, decisions), "null_scores": null_scores}
+        counts = {
+            **self._count(evidence, decisions),
+            "null_scores": null_scores,
+            "estimates": _estimates(p_false_negative[negative]),
+            "short_queries": self._short_queries(table[QUERY_ID], evidence, negative),
+        }
         if PREVIOUS in table.column_names:
             counts[PREVIOUS], scores["gap before"] = changes(table, evidence, decisions, gap, p_false_negative)
         return _Decided(table=decided, counts=counts, scores=scores)
@@ -520,6 +530,14 @@ class Filter(Stage):
             "reasons_of_short_queries": decisions.reason.counts(dropped & short[owner]),
         }
 
+    def _short_queries(self, ids: pa.ChunkedArray, evidence: Evidence, negative: npt.NDArray[np.bool_]) -> Json:
+        """How many negatives a few of the queries with too few have got, by id."""
+        got = np.bincount(evidence.owner[negative], minlength=len(evidence.offsets) - 1)
+        fewest = np.argsort(got, kind="stable")[:SHORT_SHOWN]
+        short = fewest[got[fewest] < self.options.num_negatives * self.options.epochs]
+        names = ids.take(pa.array(evidence.offsets[short])).to_pylist()
+        return dict(zip(names, got[short].tolist(), strict=True))
+
     def _count_called(self, evidence: Evidence) -> Json:
         if self.voices is None:
             return {}
@@ -535,11 +553,26 @@ class Filter(Stage):
         counts["judge_scores"] = {name: quantiles(grid, scale) for name, grid in grids.items()}
         wanted = draft.plan["options"]["num_negatives"] * draft.plan["options"]["epochs"] * counts["queries"]
         counts["yield"] = round(counts["verdicts"].get(Verdict.NEGATIVE.value, 0) / wanted, 4) if wanted else 0.0
+        counts["short_queries"] = _shortest(counts.get("short_queries", {}))
+        estimates = counts.pop("estimates", {})
+        if estimates.get("rows"):
+            counts["estimated_false_negative_rate"] = round(estimates["millionths"] / estimates["rows"] / 1e6, 4)
         counts["negatives_per_query"] = dict(sorted(counts["negatives_per_query"].items(), key=lambda i: int(i[0])))
         if PREVIOUS in counts:
             counts[PREVIOUS] = summary(counts[PREVIOUS])
         counts["advice"] = advice(counts)
         return counts
+
+
+def _shortest(short: Json) -> Json:
+    """The few of the queries that got the fewest negatives, by id."""
+    return dict(sorted(short.items(), key=lambda item: item[1])[:SHORT_SHOWN])
+
+
+def _estimates(probability: Floats) -> Json:
+    """How many rows have an estimate, and their sum in whole millionths: numbers whose sum has no order."""
+    known = probability[np.isfinite(probability)]
+    return {"rows": len(known), "millionths": int(np.rint(known * 1e6).sum())}
 
 
 def _ceilings(options: FilterOptions) -> list[str]:
@@ -559,7 +592,9 @@ def advice(counts: Json) -> str:
     knobs = _knobs()
     blamed = {r: c for r, c in counts["reasons_of_short_queries"].items() if r in knobs}
     if not blamed:
-        return "mine deeper (--deepen-from these decisions): the short queries have too few candidates"
+        return (
+            "mine deeper (--deepen-from these decisions), or take fewer (-n): the short queries have too few candidates"
+        )
     worst = max(sorted(blamed), key=lambda r: blamed[r])
     return f"{knobs[worst]}: {worst} dropped {blamed[worst]:,} candidates of the short queries"
 

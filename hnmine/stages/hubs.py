@@ -220,11 +220,13 @@ def lines(report: Json) -> Iterator[str]:
             yield f"{said} ({hub['share']:.1%}; usual is {hub['typical']:g}, too many {hub['too_many']:,})"
     if bulks:
         copies = sum(len(bulk["documents"]) for bulk in bulks)
-        yield f"bulk-copies: {copies:,} in {len(bulks):,} groups (near-copies that fill half of a query's first {LIST})"
+        groups = "1 group" if len(bulks) == 1 else f"{len(bulks):,} groups"
+        yield f"bulk-copies: {copies:,} in {groups} (near-copies that fill half of a query's first {LIST})"
         for bulk in bulks[:FIRST_PROBLEMS]:
             size, used = len(bulk["documents"]), bulk["negative_of"]
             names = ", ".join(bulk["documents"][:5]) + (", ..." if size > 5 else "")
-            yield f"  {size:,} near-copies, negatives of {used:,} queries: {_short(names)}"
+            noun = "query" if used == 1 else "queries"
+            yield f"  {size:,} near-copies, negatives of {used:,} {noun}: {_short(names)}"
 
 
 def _short(text: str) -> str:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from hnmine.engines.retriever import Retriever, Rows
-from hnmine.errors import InputError, UsageError
-from hnmine.files.artefact import Artefact
+from hnmine.errors import ArtefactError, InputError, UsageError
+from hnmine.files.artefact import PLAN, Artefact
 from hnmine.files.collection import Qrels
-from hnmine.files.remote import split_named
+from hnmine.files.remote import is_there, split_named
+from hnmine.options import nearest
 from hnmine.schema import (
     CURATED_SOURCE,
     EXISTING_SOURCE,
@@ -55,9 +57,24 @@ class NamedIndex:
 def named_index(spec: str) -> NamedIndex:
     """Open an index given as `DIR` or `NAME=DIR`; the name is by default its `--name`, else its directory's name."""
     name, place = split_named(spec)
-    artefact = Artefact.open(place, *ORIGINS)
+    artefact = _open(place)
     found = name or artefact.plan["options"].get("name") or place.resolve().name
     return NamedIndex(name=check_name(found), artefact=artefact)
+
+
+def _open(place: Path) -> Artefact:
+    """The index at a place; the error names those of a run directory, or what lies beside, if there is none."""
+    try:
+        return Artefact.open(place, *ORIGINS)
+    except ArtefactError as error:
+        if is_there(place / PLAN) or error.remedy:
+            raise
+        inside = sorted((place / "indexes").glob("*"))
+        beside = sorted(place.parent.glob("*")) if place.parent.is_dir() else []
+        guess = nearest(place.name, [path.name for path in beside if is_there(path / PLAN)])
+        found = inside or ([place.parent / guess] if guess else [])
+        remedy = " or ".join(f"--index {path}" for path in found) or "`hnmine index` builds one"
+        raise ArtefactError(error.what, expected=error.expected, remedy=remedy) from None
 
 
 def check_name(name: str) -> str:

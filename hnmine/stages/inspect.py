@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -38,6 +37,7 @@ from hnmine.schema import (
     score_column,
 )
 from hnmine.stages.places import artefacts_of, collection_of, is_artefact, open_artefact
+from hnmine.stages.text_layout import excerpt, plain, table, wrap
 
 
 def overview(path: Path) -> Json:
@@ -143,6 +143,8 @@ def sample(path: Path, count: int, seed: int) -> Json:
             triplet[name] = collection.document_texts(rows_of(collection.doc_ids, row[DOC_ID]))[0]
             if judge:
                 triplet[f"{name}_score"] = row[f"score_{judge}"][0].as_py()
+        if P_FALSE_NEGATIVE in rows.column_names:
+            triplet[f"negative_{P_FALSE_NEGATIVE}"] = negative[P_FALSE_NEGATIVE][0].as_py()
         triplets.append(triplet)
         if len(triplets) == count:
             break
@@ -159,23 +161,38 @@ def render(found: Json, width: int) -> Iterator[str]:
         yield from _render_query(found, width)
     elif "artefacts" in found:
         for artefact in found["artefacts"]:
-            yield from _render_artefact(artefact)
+            yield from _render_artefact(artefact, width)
             yield ""
     else:
-        yield from _render_artefact(found)
+        yield from _render_artefact(found, width)
 
 
-def _render_artefact(found: Json) -> Iterator[str]:
+_LABEL = 26
+"""Columns of the names of counters."""
+
+
+def _render_artefact(found: Json, width: int) -> Iterator[str]:
     yield f"{found['kind']}  {found['path']}"
-    yield f"  fingerprint  {found['fingerprint'][:16]}"
-    for key, value in found["made"].items():
-        yield f"  {key:<12} {value}"
-    for key, value in found["counts"].items():
-        if value not in ("", {}):
-            yield f"  {key:<24} {_plain(value)}"
-    for table, columns in found["schema"].items():
-        label = "columns" if table == "." else f"columns of {Path(table).name if table.startswith('..') else table}"
-        yield f"  {label}: " + ", ".join(f"{name} {kind}" for name, kind in columns.items())
+    facts = {"fingerprint": found["fingerprint"][:16], **found["made"], **found["counts"]}
+    for key, value in facts.items():
+        if value in ("", {}):
+            continue
+        if isinstance(value, dict) and all(isinstance(one, dict) for one in value.values()):
+            yield f"  {key}"
+            names = sorted({name for one in value.values() for name in one}, key=_place)
+            rows = [["   ", key, *(_plain(one.get(name, "")) for name in names), ""] for key, one in value.items()]
+            yield from table(["   ", "", *names, ""], rows, width)
+        else:
+            yield from wrap(f"  {key:<{_LABEL - 3}} {_plain(value)}", width, hanging=_LABEL)
+    for name, columns in found["schema"].items():
+        label = "columns" if name == "." else f"columns of {Path(name).name if name.startswith('..') else name}"
+        listed = ", ".join(f"{column} {kind}" for column, kind in columns.items())
+        yield from wrap(f"  {label}: {listed}", width, hanging=4)
+
+
+def _place(name: str) -> tuple[int, str]:
+    """Quantiles in their order (`p5` before `p25`), behind everything else."""
+    return (int(name[1:]) + 1, name) if name[:1] == "p" and name[1:].isdecimal() else (0, name)
 
 
 def _plain(value: Any) -> str:
@@ -188,20 +205,26 @@ def _plain(value: Any) -> str:
 
 def _render_triplets(found: Json, width: int) -> Iterator[str]:
     for number, triplet in enumerate(found["triplets"], 1):
-        yield f"--- {number} of {len(found['triplets'])}"
+        yield f"--- {number} of {len(found['triplets'])} ---"
         for name in ("query", "positive", "negative"):
             score = triplet.get(f"{name}_score")
             note = f" {found['judge_by']} {score:.3f}" if score is not None else ""
-            yield f"{name} [{triplet[f'{name}_id']}]{note}"
-            yield from _wrapped(triplet[name], width, 3)
+            estimate = triplet.get(f"{name}_{P_FALSE_NEGATIVE}")
+            note += f", false negative {estimate:.0%}" if estimate is not None else ""
+            yield f"{name} [{plain(triplet[f'{name}_id'])}]{note}"
+            yield from _indented(triplet[name], width, 5)
 
 
 def _render_query(found: Json, width: int) -> Iterator[str]:
-    yield f"query [{found['query_id']}]"
-    yield from _wrapped(found["query"], width, 6)
+    yield f"query [{plain(found['query_id'])}]"
+    yield from _indented(found["query"], width, 6)
     for row in found["candidates"]:
-        yield " ".join(filter(None, _facts(row)))
-        yield from _wrapped(row[TEXT_COLUMN], width, 1)
+        yield from wrap(plain(" ".join(filter(None, _facts(row)))), width, hanging=12)
+        yield from _indented(" ".join(row[TEXT_COLUMN].split()), width, 1)
+
+
+def _indented(text: str, width: int, most: int) -> Iterator[str]:
+    yield from (f"    {line}" for line in excerpt(text, max(width - 4, 20), most))
 
 
 def _facts(row: dict[str, Any]) -> Iterator[str]:
@@ -225,10 +248,3 @@ def _facts(row: dict[str, Any]) -> Iterator[str]:
     if row.get(P_FALSE_NEGATIVE) is not None:
         why = ", ".join(f"{name} {value:+.1f}" for name, value in row.get(WHY, {}).items())
         yield f"false negative {row[P_FALSE_NEGATIVE]:.0%}" + (f" ({why})" if why else "")
-
-
-def _wrapped(text: str, width: int, most: int) -> Iterator[str]:
-    lines = textwrap.wrap(
-        " ".join(text[: width * (most + 1)].split()), max(width - 4, 20), max_lines=most, placeholder=" ..."
-    )
-    yield from (f"    {line}" for line in lines)

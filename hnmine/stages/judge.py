@@ -156,7 +156,7 @@ class Judge(Stage):
             found |= {f"{chat.name}: answers_kept_about": round(kept * share)} if kept else {}
             found[f"{chat.name}: input_tokens_about"] = round(read * share)
             if prices != Prices():
-                most = sum(prices.most(request.body) for request in requests)
+                most = sum(prices.most(request.body) for request in requests) * TURNS
                 found[f"{chat.name}: cost_about"] = _money(prices.of(read, written) * share)
                 found[f"{chat.name}: cost_at_most"] = _money(most * scale)
             flagged = float(p[asked].mean())  # the guard's own guess at what the first judge calls relevant

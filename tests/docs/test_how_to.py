@@ -125,22 +125,6 @@ def test_external_searchers(tmp_path: Path, shell: dict[str, str], elastic: str)
 
 
 @pytest.mark.slow
-def test_judge(tmp_path: Path, shell: dict[str, str]) -> None:  # noqa: F811
-    place = tmp_path / "place"
-    place.mkdir()
-    server = ChatServer()
-    run_all("docs/how-to/judge.md", place, {**shell, "JUDGE_URL": server.url, "no_proxy": "*"})
-    server.close()
-    assert set(server.answered.values()) == {1}, "nothing is asked twice"
-    twice = pq.read_table(sorted((place / "mined/twice").glob("part-*"))).to_pylist()
-    asked = [row for row in twice if row["grade_strong"] is not None]
-    assert asked
-    assert all(row["grade_cheap"] >= 2 for row in asked)
-    checked = pq.read_table(sorted((place / "mined/checked").glob("part-*")))
-    assert checked["grade_stand-in"].null_count < len(checked)
-
-
-@pytest.mark.slow
 def test_import(tmp_path: Path, shell: dict[str, str]) -> None:  # noqa: F811
     page = "docs/how-to/import.md"
     place = tmp_path / "place"
@@ -168,6 +152,13 @@ def test_import(tmp_path: Path, shell: dict[str, str]) -> None:  # noqa: F811
 def test_report(tmp_path: Path, shell: dict[str, str]) -> None:  # noqa: F811
     run_all("docs/how-to/report.md", tmp_path, shell)
     assert (tmp_path / "mined" / "report.html").stat().st_size > 100_000
+
+
+def test_hubs(tmp_path: Path, shell: dict[str, str]) -> None:  # noqa: F811
+    place = tmp_path / "place"
+    place.mkdir()
+    write_scripts("docs/how-to/hubs.md", place, tmp_path / "tools")
+    run_all("docs/how-to/hubs.md", place, shell)
 
 
 @pytest.mark.slow

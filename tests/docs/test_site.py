@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -29,11 +30,11 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if importlib.util.find_spec(package.split(".")[0]) is None:
             pytest.skip("the extra docs is not installed")
     place = tmp_path_factory.mktemp("site")
-    build = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "-d", str(place)]
+    build = [sys.executable, "-m", "mkdocs", "build", "--strict", "-d", str(place)]
     done = subprocess.run(
         build, cwd=ROOT, env=os.environ | {"NO_MKDOCS_2_WARNING": "1"}, capture_output=True, text=True
     )
-    assert (done.returncode, done.stderr) == (0, "")  # dead links, dead anchors and pages out of the navigation warn
+    assert done.returncode == 0, done.stderr  # dead links, dead anchors and pages out of the navigation warn
     return place
 
 
@@ -78,6 +79,12 @@ def test_pages_with_commands_are_run_by_a_test() -> None:
         page = str(path.relative_to(ROOT))
         if blocks(page, "console"):
             assert page in names, f"{page} has commands, and no test of {TESTS} runs them"
+
+
+def test_every_extra_is_on_the_page_about_installing() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    (table,) = re.findall(r"(?s)\n## Extras\n(.*?)\n## ", (ROOT / "docs/install.md").read_text(encoding="utf-8"))
+    assert [name for name in extras if f"`{name}`" not in table] == []
 
 
 def cells(page: str, first: str) -> list[list[str]]:

@@ -18,7 +18,7 @@ Call = Callable[..., Done]
         (["mine", "DATA", "--topk", "5", "-o", "OUT"], "--topk"),
         (["mien"], "mien"),
         (["index", "bm26", "DATA", "-o", "OUT"], "bm26"),
-        (["ingest", "DATA"], "--output"),
+        (["ingest", "DATA"], "-o OUTPUT missing"),
         (["index", "bm25", "DATA", "-o", "OUT", "--method", "bm26"], "bm26"),
         (["index", "bm25", "DATA", "-o", "OUT", "--k1", "much"], "--k1"),
         (["index", "bm25", "DATA", "-o", "OUT", "--b", "1.5"], "b"),
@@ -39,7 +39,7 @@ Call = Callable[..., Done]
         (["mine", "DATA", "--index", "BM25", "--index", "BM25", "-o", "OUT"], "two sources are called"),
         (["filter", "MINED", "-o", "OUT", "--relative-margin", "0.1", "--no-margin"], "contradict"),
         (["filter", "MINED", "-o", "OUT", "--min-score", "2", "--max-score", "1"], "--min-score"),
-        (["filter", "MINED", "-o", "OUT", "--judge-by", "dnese"], "did you mean dense"),
+        (["filter", "MINED", "-o", "OUT", "--judge-by", "dnese"], "did you mean 'dense'"),
         (["filter", "MINED", "-o", "OUT", "-n", "0"], "--num-negatives 0"),
         (["filter", "MINED", "-o", "OUT", "--limit", "0"], "--limit 0"),
         (["export", "DECIDED", "-o", "OUT", "--rows-per-file", "0"], "--rows-per-file 0"),
@@ -66,7 +66,7 @@ def test_usage(arguments: list[str], told: str, chain: Chain, call: Call, tmp_pa
 @pytest.mark.parametrize(
     ("toml", "told"),
     [
-        ("[mine]\ntop-j = 5", "did you mean 'top_k'?"),
+        ("[mine]\ntop-j = 5", "did you mean 'top-k'?"),
         ("[mien]\ntop-k = 5", "did you mean 'mine'?"),
         ("[mine]\ntop-k = 'five'", "not a whole number"),
         ("[bm25]\nmethod = 'bm26'", "not one of"),

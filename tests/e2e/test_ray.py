@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.chat_server import ChatServer
 from tests.e2e.harness import ROOT, Chain, Cli, contents, receipts, until
 
 ray = pytest.importorskip("ray")
@@ -45,6 +46,33 @@ def test_a_cluster_makes_the_same_bytes(stage: str, cluster: Any, chain: Chain, 
     assert done.code == 0, done.stderr
     assert done.json["blocks"]["done_now"] == done.json["blocks"]["total"] >= 5  # and nothing else on standard output
     assert contents(chain.artefact(stage, tmp_path)) == contents(chain.path(stage))
+
+
+@pytest.mark.slow
+def test_a_cluster_asks_a_judge_no_question_twice(cluster: Any, chain: Chain, cli: Cli, tmp_path: Path) -> None:
+    """In blocks on several nodes, then here, out of the cache that they share; a budget pays for a part of it."""
+    server = ChatServer()
+    judge: list[object] = [
+        "--judge",
+        f"{server.url}#stand-in",
+        "--judge-window",
+        "0:1",
+        "--judge-top",
+        5,
+        "--cache-dir",
+        tmp_path / "cache",
+    ]
+    judge += ["--price-input", 1, "--price-output", 4, "--budget", 0.09]
+    command = ["score", chain.path("ingest"), chain.path("mine"), *judge]
+    there = cli(*command, "-o", tmp_path / "there", "--executor", f"ray:{cluster.address}", "--json")
+    assert there.code == 0, there.stderr
+    counts = there.json["counts"]["judge_stand-in"]
+    assert counts["requests"] == len(server.asked) > 5
+    assert counts["unanswered"] > 0
+    server.close()
+    here = cli(*command, "-o", tmp_path / "here")
+    assert here.code == 0, here.stderr
+    assert contents(tmp_path / "there") == contents(tmp_path / "here")
 
 
 @pytest.mark.slow

@@ -209,6 +209,7 @@ def test_names_and_addresses(server: ChatServer, monkeypatch: pytest.MonkeyPatch
     for spec, name, model, where in (
         ("http://host:8/v1#org/Model-7B", "Model-7B", "org/Model-7B", "http://host:8/v1"),
         ("cheap=http://host/v1/chat/completions#m", "cheap", "m", "http://host/v1"),
+        ("m=http://me:secret@host/v1?key=secret#m", "m", "m", "http://host/v1"),
         ("gpt-4o-mini", "gpt-4o-mini", "gpt-4o-mini", "http://router/v1"),
         ("big=a/b:free", "big", "a/b:free", "http://router/v1"),
         ("a/b:free", "b-free", "a/b:free", "http://router/v1"),

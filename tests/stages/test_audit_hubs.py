@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import runpy
 from pathlib import Path
 from typing import Any
 
@@ -146,9 +147,20 @@ def test_the_command(poisoned: Path) -> None:
     said = CliRunner().invoke(app, ["audit", str(poisoned)]).stdout
     assert "hubs: 2 " in said
     assert "  hub0: negative of " in said
-    assert f"bulk-copies: {len(COPIES)} in 1 groups" in said
+    assert f"bulk-copies: {len(COPIES)} in 1 group (" in said
     assert CliRunner().invoke(app, ["audit", str(poisoned), "--fail-if", "hub_documents>0"]).exit_code == 6
     assert CliRunner().invoke(app, ["audit", str(poisoned), "--fail-if", "bulk_copies>9"]).exit_code == 0
+
+
+def test_the_script_that_plants_passages(poisoned: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    script = Path(__file__).parents[2] / "scripts" / "evaluate_hubs.py"
+    main = runpy.run_path(str(script))["main"]
+    main([str(poisoned)])
+    found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["passages"] for row in found] == [0, 1, 2, 5, 10, 20]
+    assert (found[0]["named"], found[0]["others_named"], found[0]["in_first_tens_of_others"]) == (0, 2, 0.0)
+    assert (found[1]["named"], found[1]["others_named"]) == (1, 2)  # the two that were in the collection before
+    assert 0 < found[1]["in_first_tens_of_others"] < 1
 
 
 def test_the_picture_is_that_of_the_report(poisoned: Path, tmp_path: Path) -> None:

@@ -170,6 +170,35 @@ def test_a_dry_run_tells_the_cost_and_asks_nothing(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_judge_is_asked_about_them_in_a_window_that_begins_at_0(
+    data: Path, server: ChatServer, tmp_path: Path
+) -> None:
+    generate(data, tmp_path / "out", server)
+    hnmine.mine(tmp_path / "out", tmp_path / "mined", options=hnmine.MineOptions(top_k=0, random=2))
+    server.writes, server.asked[:] = None, []
+    server.grade = lambda query, text: 3 if text.startswith("further") else 0
+
+    def decided(window: str) -> list[Row]:
+        place = tmp_path / window.replace(":", "-")
+        given = hnmine.JudgeOptions(judge=(f"j={server.url}#m",), judge_window=window)
+        cache = tmp_path / "cache"
+        hnmine.judge(tmp_path / "out", tmp_path / "mined", place / "judged", options=given, cache_dir=cache)
+        hnmine.filter(place / "judged", place / "decided", options=hnmine.FilterOptions(num_negatives=2))
+        found: list[Row] = pq.read_table(place / "decided" / "part-00000.parquet").to_pylist()
+        return [row for row in found if row["doc_id"].startswith("written-")]
+
+    assert {row["grade_j"] for row in decided("0.01:1")} == {None}
+    texts = {row["doc_id"]: row["text"] for row in rows(tmp_path / "out")}
+    rows_of_written = decided("0:0")
+    assert len(rows_of_written) == 2 * QUERIES
+    for row in rows_of_written:
+        wrong = texts[row["doc_id"]].startswith("further")
+        assert row["grade_j"] == (3 if wrong else 0)
+        assert row["reason"] == ("called-relevant" if wrong else "picked")
+    for body in server.asked:
+        assert "passage" not in body["messages"][-1]["content"].partition("Candidates:")[2].partition("Answer")[0]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -6,9 +6,10 @@ from hnmine import options as opt
 from hnmine.cli import show
 from hnmine.cli.arguments import COMMON, EXECUTOR, INPUT, SHARD, Data, Output
 from hnmine.cli.carry_out import cache, lasting_cache, stoppable
+from hnmine.cli.conditions import check_conditions, fail_if
 from hnmine.cli.flags import Given, with_flags
 from hnmine.cli.root import app
-from hnmine.cli.terminal import check_conditions, fail_if, print_json
+from hnmine.cli.terminal import print_json
 
 
 @app.command()

@@ -11,9 +11,10 @@ from hnmine import options as opt
 from hnmine.cli import show
 from hnmine.cli.arguments import COMMON, ESTIMATE, INPUT, Data, Output
 from hnmine.cli.carry_out import carry_out, stoppable
+from hnmine.cli.conditions import check_conditions, fail_if
 from hnmine.cli.flags import Given, with_flags
 from hnmine.cli.root import app
-from hnmine.cli.terminal import check_conditions, fail_if, print_json
+from hnmine.cli.terminal import print_json
 
 if TYPE_CHECKING:
     from hnmine.stages.stage import Outcome

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -11,9 +12,11 @@ from hnmine import options as opt
 from hnmine.cli import completion
 from hnmine.cli.arguments import COMMON, Candidates, CollectionDir
 from hnmine.cli.carry_out import execution
+from hnmine.cli.conditions import check_conditions, fail_if
 from hnmine.cli.flags import Given, with_flags
 from hnmine.cli.root import app
-from hnmine.cli.terminal import check_conditions, fail_if, print_json
+from hnmine.cli.terminal import BOLD, DIM, GREEN, RED, coloured, columns, print_json
+from hnmine.errors import UsageError
 
 
 @app.command()
@@ -51,14 +54,17 @@ def inspect(
     if given.json:
         print_json(found)
         return
-    for line in look.render(found, width=_width()):
-        print(line)
+    for line in look.render(found, width=columns()):
+        print(_tinted(line))
 
 
-def _width() -> int:
-    import shutil
+_TINTS = {"positive": GREEN, "negative": RED, "query": BOLD, "dropped": DIM, "reserve": DIM, "candidate": DIM}
 
-    return shutil.get_terminal_size((100, 24)).columns
+
+def _tinted(line: str) -> str:
+    """A line of `inspect` with its first word in the colour of what it says, where there are colours."""
+    word = line.partition(" ")[0]
+    return coloured(word, _TINTS[word], sys.stdout) + line[len(word) :] if word in _TINTS else line
 
 
 @app.command()
@@ -87,6 +93,12 @@ def sweep(
     from hnmine.stages import sweep as sweeping
 
     _, terminal = execution(given)
+    if output is not None and output.suffix not in (".json", ".csv"):
+        raise UsageError(
+            f"-o {output}: a report of sweep is JSON or CSV",
+            expected="FILE.json or FILE.csv",
+            remedy=f"-o {output.with_suffix('.json')}",
+        )
     if plot is not None:
         from hnmine.stages.plot import check_plot
 
@@ -110,7 +122,7 @@ def sweep(
     if given.json:
         print_json(report)
     else:
-        for line in sweeping.render(report, _width()):
+        for line in sweeping.render(report, columns()):
             print(line)
     fail_if(check_conditions(tuple(given.fail_if)), sweeping.summary(report))
 
@@ -138,6 +150,8 @@ def report(
     _, terminal = execution(given)
     page = api.prepare_report(path, options=given.record(opt.ReportOptions), collection=collection)
     target = output or page.default_path
+    if target.is_dir():
+        raise UsageError(f"-o {target} is a directory", expected="FILE.html", remedy=f"-o {target / 'report.html'}")
     if given.dry_run:
         terminal.say(f"report: would write {target}")
         return

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from hnmine.cli import completion, show
+from hnmine.cli import completion, summary
 from hnmine.cli.arguments import COMMON
 from hnmine.cli.carry_out import cache, execution
+from hnmine.cli.conditions import check_conditions, fail_if
 from hnmine.cli.flags import Given, with_flags
 from hnmine.cli.root import app
-from hnmine.cli.terminal import check_conditions, fail_if, print_json
-from hnmine.errors import ArtefactError
+from hnmine.cli.terminal import columns, print_json
+from hnmine.errors import ArtefactError, MissingDependencyError
 
 
 @app.command()
@@ -38,8 +40,11 @@ def merge(
 
     _, terminal = execution(given)
     artefact = api.merge(path)
-    terminal.say(f"merged: {path}")
-    for line in show.lines(str(artefact.kind), artefact.counts):
+    terminal.log("merged", f"{summary.headline(str(artefact.kind), artefact.counts)} ({path})")
+    for line in (
+        *summary.advice(str(artefact.kind), artefact.counts),
+        *summary.lines(str(artefact.kind), artefact.counts),
+    ):
         terminal.say(f"  {line}")
     if given.json:
         print_json({"kind": str(artefact.kind), "path": str(path), "counts": artefact.counts})
@@ -89,6 +94,7 @@ def presets_(
       hnmine presets simans
     """
     from hnmine import presets
+    from hnmine.stages.text_layout import wrap
 
     execution(given)
     if name is not None:
@@ -101,9 +107,10 @@ def presets_(
     if given.json:
         print_json(found)
         return
-    width = max(len(known) for known in found)
+    label = max(len(known) for known in found) + 2
     for known, line in found.items():
-        print(f"{known:<{width}}  {line}")
+        for part in wrap(f"{known:<{label}}{line}", columns(), hanging=label):
+            print(part)
 
 
 @app.command()
@@ -121,21 +128,28 @@ def doctor(
 ) -> None:
     """What works on this machine, what does not, and what to install. With artefacts: whether their bytes are sound.
 
-    Other commands hash a file that has not changed since only once; this one hashes all of them.
+    Other commands hash a file that has not changed since only once; this one hashes all of them. Exit code 0: what is
+    installed works; 5: something of it does not; 4: an artefact is damaged.
 
     \b
       hnmine doctor
       hnmine doctor scifact/collection runs/first
     """
-    from hnmine.stages.doctor import examine, examine_files
+    from hnmine.stages.doctor import examine, examine_files, render
 
     execution(given)
     findings = examine_files(paths) if paths else examine(cache(given))
     if given.json:
-        print_json([{"name": f.name, "ok": f.ok, "text": f.text} for f in findings])
-    else:
+        print_json([dataclasses.asdict(finding) for finding in findings])
+    elif paths:
         for finding in findings:
             print(f"{'ok ' if finding.ok else '-- '} {finding.name}: {finding.text}")
+    else:
+        for line in render(findings, columns()):
+            print(line)
     damaged = [finding.name for finding in findings if not finding.ok]
     if paths and damaged:
         raise ArtefactError(f"not sound: {', '.join(damaged)}", remedy="make them again with --overwrite")
+    broken = [finding.name for finding in findings if finding.is_broken]
+    if broken:
+        raise MissingDependencyError(f"broken: {', '.join(broken)}", remedy="what is said beside it")

@@ -28,10 +28,11 @@ from hnmine.cli.arguments import (
     Reranker,
 )
 from hnmine.cli.carry_out import cache, execution, preview_push, push_of, pushed, stoppable
+from hnmine.cli.conditions import check_conditions, fail_if
 from hnmine.cli.flags import Given, with_flags
 from hnmine.cli.launch import LaunchFlags
 from hnmine.cli.root import app
-from hnmine.cli.terminal import Terminal, check_conditions, duration, fail_if, print_json
+from hnmine.cli.terminal import Terminal, duration, print_json
 from hnmine.errors import UsageError
 
 if TYPE_CHECKING:
@@ -90,7 +91,10 @@ def run(
         _preview(chain, given, how, terminal, push)
         return
     outcomes = chain.run(how, lambda name, outcome: show.outcome(name, outcome, terminal), only=only)
-    terminal.say(_times(outcomes) if outcomes else f"--only {only}: {settings.data} is a collection already")
+    if outcomes:
+        terminal.log("total", _times(outcomes))
+    else:
+        terminal.say(f"--only {only}: {settings.data} is a collection already")
     if chain.file is not None and only is None:
         terminal.say(f"training file: {chain.file}; a few rows of it: hnmine inspect {chain.directory} --sample 3")
     summary: dict[str, Any] = {name: outcome.summary() for name, outcome in outcomes}
@@ -179,4 +183,5 @@ def _preview(chain: Chain, given: Given, how: Execution, terminal: Terminal, pus
 def _times(outcomes: list[tuple[str, Any]]) -> str:
     total = sum(outcome.seconds for _, outcome in outcomes)
     parts = ", ".join(f"{name} {duration(outcome.seconds)}" for name, outcome in outcomes)
-    return f"total {duration(total)}: {parts}"
+    peak = show.size(max(outcome.peak_memory for _, outcome in outcomes))
+    return f"{duration(total)}, at most {peak} of memory: {parts}"

@@ -9,7 +9,7 @@ from pathlib import Path
 from hnmine.errors import InputError, UsageError
 from hnmine.files.readers.streams import InputFile
 from hnmine.files.remote import as_path
-from hnmine.options import nearest
+from hnmine.options import nearest, nearest_file
 
 DEFAULT_SPLIT = "train"
 
@@ -45,7 +45,7 @@ def existing_file(given: str) -> InputFile:
     path = as_path(given)
     if not path.exists():
         siblings = [item.name for item in path.parent.iterdir()] if path.parent.is_dir() else []
-        guess = nearest(path.name, siblings)
+        guess = nearest_file(path.name, siblings)
         raise InputError(
             f"{given}: no such file or directory",
             remedy=f"did you mean {path.parent / guess}?" if guess else None,

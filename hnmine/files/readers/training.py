@@ -217,6 +217,10 @@ def _find(file: InputFile, names: list[str], *, has_ids: bool) -> _Layout:
             f"{file.shown}: no training rows in columns {', '.join(names)}",
             expected="anchor, positive and negative (or negative_1, ...); query, pos and neg; query, document(s) and"
             " label(s); or query_id, positive_id(s) and negative_id(s)",
-            remedy="rename the columns" + (f" ({'; '.join(guesses)})" if guesses else ""),
+            remedy=(
+                f"a file of pairs has no negatives yet: hnmine run {file.shown} -o triplets.parquet"
+                if anchor is not None and positive is not None and not negatives
+                else "rename the columns" + (f" ({'; '.join(guesses)})" if guesses else "")
+            ),
         )
     return layout
