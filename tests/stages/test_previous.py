@@ -13,7 +13,7 @@ import pytest
 
 import hnmine
 from hnmine.api import prepare_mine
-from hnmine.cli import show
+from hnmine.cli import summary
 from hnmine.errors import ArtefactError, UsageError
 from hnmine.execute.local import Execution
 from hnmine.files.artefact import Artefact
@@ -133,7 +133,7 @@ def test_what_changed_is_told_under_the_new_scores(root: Path, tmp_path: Path) -
     assert counts["judge_scores"]["gap before"]["mean"] == pytest.approx(np.mean(before), abs=2e-3)
     now = [np.cos(np.radians(40)) - 1, np.cos(np.radians(10)) - 1]
     assert counts["judge_scores"]["gap"]["mean"] == pytest.approx(np.mean(now), abs=2e-3)
-    told = "\n".join(show.lines("decisions", counts))
+    told = "\n".join(summary.lines("decisions", counts))
     assert "since the round before: Jaccard 0.000, 0 negatives kept, 2 new, 2 gone (not-needed 2)" in told
     looked_into = "\n".join(render(query(tmp_path / "second", "q1"), 80))
     assert "before: reserve" in looked_into
