@@ -186,7 +186,8 @@ def commands(lineage: Lineage) -> Iterator[str]:
 
 def _of_collection(plan: Json) -> Iterator[str]:
     """The commands that make a collection of DATA: `ingest`, and `generate` where texts were written for it."""
-    source, written = plan["source"], []
+    source: Json = plan["source"]
+    written: list[Json] = []
     while source["kind"] == WRITTEN_KIND:
         written.insert(0, source)
         source = source["of"]
