@@ -16,10 +16,11 @@ setting:
 A false negative is a mined negative that the full judgments call relevant, the precision of relabelled positives the
 share that they call relevant: what nobody judged counts as not relevant.
 
-Students are query encoders: MiniLM, trained on queries alone against the documents' vectors as they are (ADORE, Zhan et
-al. 2021, arXiv 2104.08051), so that a student takes seconds and every collection can be searched whole; its token
-embeddings stay as they are too, for words that the few queries do not have. The loss is the softmax over a row's
-positive, its negatives and the documents of the other rows, without those that the arm calls positives of the query.
+Students learn from queries alone, against the documents' vectors as they are (ADORE, Zhan et al. 2021, arXiv
+2104.08051), so that every collection can be searched whole. `--student map` is a linear map of MiniLM's query vectors,
+the identity at first, which takes a second; `encoder` is MiniLM itself, its token embeddings as they are, which takes
+half a minute of a core. The loss is the softmax over a row's positive, its negatives and the documents of the other
+rows, without those that the arm calls positives of the query.
 They learn from all collections together and are tested on each: a hash of the query ids halves the queries, and each
 half is tested by students of the other, on the full judgments. An arm is RULES-RELABEL. Any other arm's
 difference to the first is tested over queries, by the mean of the seeds (10,000 random sign flips, two-sided;
@@ -186,9 +187,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--negatives", type=int, default=7, help="negatives of a query; RLHN's students have 7")
     parser.add_argument("--pair-length", type=int, default=128, help="tokens of a pair that the reranker reads")
     parser.add_argument("--query-length", type=int, default=32, help="tokens of a query, in training and in test")
-    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--student", choices=["map", "encoder"], default="map")
+    parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--learning-rate", type=float, default=5e-5)
+    parser.add_argument("--learning-rate", type=float, default=1e-4)
     parser.add_argument("--seeds", type=int, default=3)
     return parser.parse_args()
 
@@ -239,19 +241,50 @@ def batches(examples: Sequence[Example], args: argparse.Namespace, seed: int) ->
         yield list(batch.values())
 
 
-def train(model: Any, examples: Sequence[Example], seed: int, args: argparse.Namespace) -> float:
-    """Train the query encoder in place; returns the mean loss of the last tenth."""
+class Student:
+    """What gives queries vectors, and learns to."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        import torch
+        from sentence_transformers import SentenceTransformer
+
+        from hnmine.engines.models import resolve_model
+
+        self._model = SentenceTransformer(resolve_model(args.model, revision=None).path, device="cpu")
+        self._model.max_seq_length = args.query_length
+        self._map: Any = None
+        self._known: dict[str, Any] = {}
+        if args.student == "map":
+            self._map = torch.nn.Linear(*[self._model.get_embedding_dimension()] * 2, bias=False)
+            torch.nn.init.eye_(self._map.weight)
+            self.learned = list(self._map.parameters())
+        else:
+            named = self._model.named_parameters()
+            self.learned = [parameter for name, parameter in named if ".embeddings." not in name]
+
+    def vectors(self, texts: Sequence[str]) -> Any:
+        """Unit vectors, with gradients where they are recorded."""
+        import torch
+
+        if self._map is None:
+            return torch.nn.functional.normalize(
+                self._model(self._model.preprocess(list(texts)))["sentence_embedding"], dim=1
+            )
+        if new := [text for text in dict.fromkeys(texts) if text not in self._known]:
+            self._known |= zip(new, self._model.encode(new, show_progress_bar=False), strict=True)
+        base = torch.from_numpy(np.stack([self._known[text] for text in texts]))
+        return torch.nn.functional.normalize(self._map(base), dim=1)
+
+
+def train(student: Student, examples: Sequence[Example], seed: int, args: argparse.Namespace) -> float:
+    """Train the student in place; returns the mean loss of the last tenth."""
     import torch
     import transformers
 
     known = {(one.case.name, one.query, one.positive) for one in examples}
     transformers.set_seed(seed)
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad_(".embeddings." not in name)
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=args.learning_rate, weight_decay=0.01)
+    optimizer = torch.optim.AdamW(student.learned, lr=args.learning_rate, weight_decay=0.0)
     schedule = transformers.get_linear_schedule_with_warmup(optimizer, args.steps // 10, args.steps)
-    model.train()
     losses = []
     for batch in batches(examples, args, seed):
         documents = [(one.case, row) for one in batch for row in (one.positive, *one.negatives)]
@@ -261,12 +294,11 @@ def train(model: Any, examples: Sequence[Example], seed: int, args: argparse.Nam
             [[case is one.case and (case.name, one.query, row) in known for case, row in documents] for one in batch]
         )
         is_positive[np.arange(len(batch)), own] = False  # another positive of the query is no negative of this row
-        asked = model(model.preprocess([one.case.queries[one.query] for one in batch]))["sentence_embedding"]
-        cosines = torch.nn.functional.normalize(asked, dim=1) @ vectors.T
+        cosines = student.vectors([one.case.queries[one.query] for one in batch]) @ vectors.T
         logits = (SCALE * cosines).masked_fill(torch.from_numpy(is_positive), -torch.inf)
         loss = torch.nn.functional.cross_entropy(logits, torch.from_numpy(own))
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(trained, 1.0)
+        torch.nn.utils.clip_grad_norm_(student.learned, 1.0)
         optimizer.step()
         schedule.step()
         optimizer.zero_grad()
@@ -274,16 +306,18 @@ def train(model: Any, examples: Sequence[Example], seed: int, args: argparse.Nam
     return statistics.fmean(losses[-max(1, args.steps // 10) :])
 
 
-def found_by(model: Any, case: Case, fold: int) -> dict[str, dict[str, float]]:
+def found_by(student: Student, case: Case, fold: int) -> dict[str, dict[str, float]]:
     """nDCG@10 and Recall@100 of each query of the fold, searched exactly in the whole collection."""
     import ir_measures
+    import torch
     from ir_measures import R, nDCG
 
-    model.eval()
     asked = [query for query in case.truth if fold_of(case, query) == fold]
-    questions = model.encode([case.queries[q] for q in asked], normalize_embeddings=True, show_progress_bar=False)
+    with torch.inference_mode():
+        parts = [asked[start : start + 32] for start in range(0, len(asked), 32)]
+        questions = torch.cat([student.vectors([case.queries[q] for q in part]) for part in parts]).numpy()
     ids, run = list(case.place), []
-    for query, scores in zip(asked, questions.astype(np.float32) @ case.vectors.T, strict=True):
+    for query, scores in zip(asked, questions @ case.vectors.T, strict=True):
         best = np.argsort(-scores, kind="stable")[: training.DEPTH]
         run += [ir_measures.ScoredDoc(query, ids[row], float(scores[row])) for row in best]
     qrels = [ir_measures.Qrel(query, doc, 1) for query in asked for doc in case.truth[query]]
@@ -295,17 +329,12 @@ def found_by(model: Any, case: Case, fold: int) -> dict[str, dict[str, float]]:
 
 def cell(cases: Sequence[Case], arm: str, fold: int, seed: int, args: argparse.Namespace) -> dict[str, Any]:
     """What a student of the queries outside the fold finds for those in it."""
-    from sentence_transformers import SentenceTransformer
-
-    from hnmine.engines.models import resolve_model
-
-    model = SentenceTransformer(resolve_model(args.model, revision=None).path, device="cpu")
-    model.max_seq_length = args.query_length
+    student = Student(args)
     about: dict[str, Any] = {}
     if arm != UNTRAINED:
         examples = [one for case in cases for one in case.examples(arm) if fold_of(case, one.query) != fold]
-        about = {"rows": len(examples), "loss": round(train(model, examples, seed, args), 4)}
-    return {**about, "queries": {query: own for case in cases for query, own in found_by(model, case, fold).items()}}
+        about = {"rows": len(examples), "loss": round(train(student, examples, seed, args), 4)}
+    return {**about, "queries": {query: own for case in cases for query, own in found_by(student, case, fold).items()}}
 
 
 def students(cases: Sequence[Case], out: Path, args: argparse.Namespace) -> dict[str, Any]:
@@ -401,7 +430,7 @@ def main() -> None:
             case.name: {f"{rules}-{mode}": measure(case, rules, mode) for rules in RULES for mode in MODES}
             for case in cases
         },
-        "students": students(cases, args.out / "students", args) if args.arms else {},
+        "students": students(cases, args.out / f"students-{args.student}", args) if args.arms else {},
     }
     training.write(args.out / "results.json", json.dumps(results, indent=2))
     training.write(args.out / "results.md", markdown(results))
