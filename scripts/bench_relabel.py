@@ -1,6 +1,6 @@
 """What becomes of false negatives, and of a student, when a reranker's word relabels candidates.
 
-    python scripts/bench_relabel.py OUT NAME=DIR... --reranker DIR [--students NAME...] [--runs DIR]
+    python scripts/bench_relabel.py OUT NAME=DIR... --reranker DIR [--arms RULES-RELABEL...] [--runs DIR]
 
 NAME=DIR is a BEIR directory with `qrels/sparse1.tsv` (one known positive a query: all that the miner sees) and
 `qrels/test.tsv` (the full judgments, which only count). Each is mined by `hnmine run` (BM25 and MiniLM, 200 candidates
@@ -16,10 +16,15 @@ setting:
 A false negative is a mined negative that the full judgments call relevant, the precision of relabelled positives the
 share that they call relevant: what nobody judged counts as not relevant.
 
-Students (MiniLM, MultipleNegativesRankingLoss) learn from the collections named by `--students` together and are tested
-on each: a hash of the query ids halves the queries, and each half is tested by students of the other, on the full
-judgments, in the whole corpus. An arm is RULES-RELABEL. Differences to the first arm are tested over queries, by the
-mean of the seeds (10,000 random sign flips, two-sided; interval: 10,000 bootstrap samples).
+Students learn from queries alone, against the documents' vectors as they are (ADORE, Zhan et al. 2021, arXiv
+2104.08051), so that every collection can be searched whole. `--student map` is a linear map of MiniLM's query vectors,
+the identity at first, which takes a second; `encoder` is MiniLM itself, its token embeddings as they are, which takes
+half a minute of a core. The loss is the softmax over a row's positive, its negatives and the documents of the other
+rows, without those that the arm calls positives of the query.
+They learn from all collections together and are tested on each: a hash of the query ids halves the queries, and each
+half is tested by students of the other, on the full judgments. An arm is RULES-RELABEL. Any other arm's
+difference to the first is tested over queries, by the mean of the seeds (10,000 random sign flips, two-sided;
+interval: 10,000 bootstrap samples).
 
 OUT keeps whatever is finished: run it again to go on; take a new OUT when hnmine or the reranker has changed.
 OUT/results.json has everything, OUT/results.md the tables.
@@ -33,16 +38,15 @@ import json
 import shlex
 import statistics
 import sys
-import time
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import bench_training as training
 import numpy as np
-import pyarrow as pa
+import numpy.typing as npt
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
@@ -56,7 +60,12 @@ RERANKED = 25
 RULES: dict[str, dict[str, Any]] = {"none": {"no_margin": True}, "default": {}}
 RIGHT = "right"
 MODES = ("off", "drop", "positive", RIGHT)
+NEAREST = 2
+"""Of each query's negatives, so many are also counted by themselves."""
 FOLDS = 2
+SCALE = 20.0
+"""What cosines are multiplied by in the loss: a temperature of 0.05, the default of MultipleNegativesRankingLoss."""
+UNTRAINED = "untrained"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +76,11 @@ class Case:
     source: Path
     folder: Path
     args: argparse.Namespace
+
+    @cached_property
+    def run(self) -> Path:
+        """The run directory with collection, indexes and candidates."""
+        return self.args.runs / self.source.name if self.args.runs else self.folder / "run"
 
     @cached_property
     def scored(self) -> Path:
@@ -82,11 +96,6 @@ class Case:
         return scored
 
     @cached_property
-    def run(self) -> Path:
-        """The run directory with collection and candidates."""
-        return self.args.runs / self.source.name if self.args.runs else self.folder / "run"
-
-    @cached_property
     def collection(self) -> Collection:
         return Collection.open(self.run / "collection")
 
@@ -98,24 +107,26 @@ class Case:
     @cached_property
     def relevant_texts(self) -> set[tuple[str, int]]:
         """(query, key of a relevant document's text): one text under several ids is one document."""
-        keys = dict(
-            zip(
-                self.collection.doc_ids.to_pylist(),
-                self.collection.column("documents", "text_key").to_pylist(),
-                strict=True,
-            )
-        )
-        return {(query, keys[doc]) for query, own in self.truth.items() for doc in own if doc in keys}
+        keys = self.collection.column("documents", "text_key").to_pylist()
+        return {(query, keys[self.place[doc]]) for query, own in self.truth.items() for doc in own if doc in self.place}
 
-    def decide(self, rules: str, mode: str) -> Path:
-        """Decisions with one setting. Made once."""
-        path = self.folder / "decisions" / f"{rules}-{mode}"
-        scored = self.scored
-        if not (path / "manifest.json").exists():
-            said = {"relabel": "positive", "labels": str(self.labels())} if mode == RIGHT else {"relabel": mode}
-            options = hnmine.FilterOptions(num_negatives=self.args.negatives, **said, **RULES[rules])
-            hnmine.filter(scored, path, options=options, collection=self.run / "collection")
-        return path
+    @cached_property
+    def place(self) -> dict[str, int]:
+        """The row of each document in the collection."""
+        return {doc: row for row, doc in enumerate(self.collection.doc_ids.to_pylist())}
+
+    @cached_property
+    def queries(self) -> dict[str, str]:
+        """The text of each query."""
+        return {row["_id"]: row["text"] for row in training.read_lines(self.source / "queries.jsonl")}
+
+    @cached_property
+    def vectors(self) -> npt.NDArray[np.float32]:
+        """The unit vectors of the documents, in the collection's order."""
+        (index,) = (path for path in (self.run / "indexes").iterdir() if (path / "vectors").exists())
+        parts = sorted((index / "vectors").glob("documents-*.npy"))
+        found = np.concatenate([np.load(part).astype(np.float32) for part in parts])
+        return np.asarray(found / np.linalg.norm(found, axis=1, keepdims=True), np.float32)
 
     def labels(self) -> Path:
         """What the full judgments say of the candidates that the reranker scored, as labels. Made once."""
@@ -131,14 +142,38 @@ class Case:
             training.write(file, "query-id\tcorpus-id\tscore\n" + "".join(lines))
         return file
 
-    def rows(self, decisions: Path, negatives: int) -> pa.Table:
-        """Training rows (anchor, positive, negative_1, ...) with the query of each. Made once."""
+    def decide(self, rules: str, mode: str) -> Path:
+        """Decisions with one setting. Made once."""
+        path = self.folder / "decisions" / f"{rules}-{mode}"
+        scored = self.scored
+        if not (path / "manifest.json").exists():
+            said = {"relabel": "positive", "labels": str(self.labels())} if mode == RIGHT else {"relabel": mode}
+            options = hnmine.FilterOptions(num_negatives=self.args.negatives, **said, **RULES[rules])
+            hnmine.filter(scored, path, options=options, collection=self.run / "collection")
+        return path
+
+    def examples(self, arm: str) -> list[Example]:
+        """What an arm exports: a row for each (query, positive), with the query's negatives. Exported once."""
+        rules, _, mode = arm.partition("-")
+        decisions = self.decide(rules, mode)
         file = decisions.with_name(f"{decisions.name}.parquet")
         if not file.exists():
-            options = hnmine.ExportOptions(format="n-tuple", negatives=negatives)
-            hnmine.export(decisions, file, options=options)
-        ids = pq.read_table(file.with_name(f"{decisions.name}.ids.parquet"), columns=["query_id"])
-        return pq.read_table(file).append_column("query_id", ids["query_id"])
+            hnmine.export(decisions, file, options=hnmine.ExportOptions(format="labeled-list"))
+        found = []
+        for row in pq.read_table(file.with_name(f"{decisions.name}.ids.parquet")).to_pylist():
+            positive, *negatives = (self.place[doc] for doc in row["doc_ids"])
+            found.append(Example(case=self, query=row["query_id"], positive=positive, negatives=negatives))
+        return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Example:
+    """A query with a positive and its negatives, as rows of the documents of its collection."""
+
+    case: Case
+    query: str
+    positive: int
+    negatives: list[int]
 
 
 def arguments() -> argparse.Namespace:
@@ -146,21 +181,16 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("out", type=Path)
     parser.add_argument("collections", nargs="+", metavar="NAME=DIR", help="BEIR directories with sparse1 and test")
     parser.add_argument("--reranker", type=Path, required=True, help="cross-encoder that learned from others")
-    parser.add_argument(
-        "--students", nargs="*", default=[], metavar="NAME", help="collections that students learn from"
-    )
-    parser.add_argument(
-        "--arms", nargs="+", default=["none-off", "none-drop", "none-positive"], metavar="RULES-RELABEL"
-    )
+    parser.add_argument("--arms", nargs="+", default=[], metavar="RULES-RELABEL", help="settings that students get")
     parser.add_argument("--model", default="minilm", help="student, and hnmine's encoder")
     parser.add_argument("--runs", type=Path, help="run directories made before")
     parser.add_argument("--negatives", type=int, default=7, help="negatives of a query; RLHN's students have 7")
-    parser.add_argument("--trained-negatives", type=int, default=3, help="of these, in a student's rows")
     parser.add_argument("--pair-length", type=int, default=128, help="tokens of a pair that the reranker reads")
-    parser.add_argument("--max-length", type=int, default=128, help="tokens of a text that students read")
-    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--query-length", type=int, default=32, help="tokens of a query, in training and in test")
+    parser.add_argument("--student", choices=["map", "encoder"], default="map")
+    parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--learning-rate", type=float, default=5e-5)
+    parser.add_argument("--learning-rate", type=float, default=1e-4)
     parser.add_argument("--seeds", type=int, default=3)
     return parser.parse_args()
 
@@ -172,27 +202,20 @@ def measure(case: Case, rules: str, mode: str) -> dict[str, Any]:
     keys = zip(table["query_id"].to_pylist(), table["text_key"].to_pylist(), strict=True)
     relevant = np.array([key in case.relevant_texts for key in keys], np.bool_)
     is_negative = pc.equal(table["verdict"], "negative").to_numpy(zero_copy_only=False)
+    is_nearest = is_negative & (table["pick_rank"].fill_null(0).to_numpy() <= NEAREST)
     is_new = pc.equal(table["reason"], "relabelled").to_numpy(zero_copy_only=False)
     called = np.zeros(len(table), np.bool_)
     if "called_relevant_by" in table.column_names:
         called = table["called_relevant_by"].is_valid().to_numpy(zero_copy_only=False)
-    place = table["pick_rank"].fill_null(0).to_numpy()
     lost = table["query_id"].filter(pc.equal(table["reason"], "too-many-relevant"))
     scored = np.isfinite(table["score_reranker"].to_numpy(zero_copy_only=False).astype(float))
-    candidates = ~table["is_positive"].to_numpy(zero_copy_only=False)
+    scored &= ~table["is_positive"].to_numpy(zero_copy_only=False)
+    rows = {"negatives": is_negative, "nearest": is_nearest, "scored": scored, "called": called, "new": is_new}
     return {
         "queries": decisions.counts["queries"],
         "queries_lost": len(pc.unique(lost)),
-        "negatives": int(is_negative.sum()),
-        "false": int((is_negative & relevant).sum()),
-        "trained_negatives": int((is_negative & (place <= case.args.trained_negatives)).sum()),
-        "trained_false": int((is_negative & relevant & (place <= case.args.trained_negatives)).sum()),
-        "scored": int((scored & candidates).sum()),
-        "scored_relevant": int((scored & candidates & relevant).sum()),
-        "called": int(called.sum()),
-        "called_relevant": int((called & relevant).sum()),
-        "new_positives": int(is_new.sum()),
-        "new_positives_relevant": int((is_new & relevant).sum()),
+        **{name: int(chosen.sum()) for name, chosen in rows.items()},
+        **{f"{name}_relevant": int((chosen & relevant).sum()) for name, chosen in rows.items()},
     }
 
 
@@ -200,63 +223,127 @@ def fold_of(case: Case, query: str) -> int:
     return keyed_hash(0, "fold", case.name, query) % FOLDS
 
 
-def training_file(cases: Sequence[Case], arm: str, fold: int, file: Path) -> Path:
-    """The rows of all queries that are not in the fold, of all collections. Made once."""
-    if not file.exists():
-        tables = []
-        for case in cases:
-            rules, _, mode = arm.partition("-")
-            rows = case.rows(case.decide(rules, mode), case.args.trained_negatives)
-            own = np.array([fold_of(case, query) != fold for query in rows["query_id"].to_pylist()], np.bool_)
-            tables.append(rows.filter(pa.array(own)).drop_columns(["query_id"]).cast(_plain(rows)))
-        file.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = file.with_name(file.name + ".part")
-        pq.write_table(pa.concat_tables(tables), unfinished)
-        unfinished.replace(file)
-    return file
+def batches(examples: Sequence[Example], args: argparse.Namespace, seed: int) -> Iterator[list[Example]]:
+    """`steps` batches, no query twice in one; each pass over the rows in a new drawn order."""
+    generator = np.random.default_rng(seed)
+    size = min(args.batch, len({(one.case.name, one.query) for one in examples}))
+    queue: list[Example] = []
+    for _ in range(args.steps):
+        batch: dict[tuple[str, str], Example] = {}
+        waiting: list[Example] = []
+        while len(batch) < size:
+            if not queue:
+                queue, waiting = [*waiting, *(examples[i] for i in generator.permutation(len(examples)))], []
+            one = queue.pop(0)
+            if batch.setdefault((one.case.name, one.query), one) is not one:
+                waiting.append(one)
+        queue = [*waiting, *queue]
+        yield list(batch.values())
 
 
-def _plain(rows: pa.Table) -> pa.Schema:
-    return pa.schema([(name, pa.string()) for name in rows.column_names if name != "query_id"])
+class Student:
+    """What gives queries vectors, and learns to."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        import torch
+        from sentence_transformers import SentenceTransformer
+
+        from hnmine.engines.models import resolve_model
+
+        self._model = SentenceTransformer(resolve_model(args.model, revision=None).path, device="cpu")
+        self._model.max_seq_length = args.query_length
+        self._map: Any = None
+        self._known: dict[str, Any] = {}
+        if args.student == "map":
+            self._map = torch.nn.Linear(*[self._model.get_embedding_dimension()] * 2, bias=False)
+            torch.nn.init.eye_(self._map.weight)
+            self.learned = list(self._map.parameters())
+        else:
+            named = self._model.named_parameters()
+            self.learned = [parameter for name, parameter in named if ".embeddings." not in name]
+
+    def vectors(self, texts: Sequence[str]) -> Any:
+        """Unit vectors, with gradients where they are recorded."""
+        import torch
+
+        if self._map is None:
+            return torch.nn.functional.normalize(
+                self._model(self._model.preprocess(list(texts)))["sentence_embedding"], dim=1
+            )
+        if new := [text for text in dict.fromkeys(texts) if text not in self._known]:
+            self._known |= zip(new, self._model.encode(new, show_progress_bar=False), strict=True)
+        base = torch.from_numpy(np.stack([self._known[text] for text in texts]))
+        return torch.nn.functional.normalize(self._map(base), dim=1)
 
 
-def tasks(cases: Sequence[Case], fold: int) -> dict[str, training.Task]:
-    """The test queries of a fold, by collection, with the whole corpus of each."""
-    found = {}
-    for case in cases:
-        corpus = training.read_lines(case.source / "corpus.jsonl")
-        documents = {row["_id"]: f"{row.get('title') or ''} {row['text']}".strip() for row in corpus}
-        queries = {row["_id"]: row["text"] for row in training.read_lines(case.source / "queries.jsonl")}
-        asked = {query: own for query, own in case.truth.items() if fold_of(case, query) == fold}
-        found[case.name] = training.Task(folder=case.folder, documents=documents, queries=queries, train={}, test=asked)
+def train(student: Student, examples: Sequence[Example], seed: int, args: argparse.Namespace) -> float:
+    """Train the student in place; returns the mean loss of the last tenth."""
+    import torch
+    import transformers
+
+    known = {(one.case.name, one.query, one.positive) for one in examples}
+    transformers.set_seed(seed)
+    optimizer = torch.optim.AdamW(student.learned, lr=args.learning_rate, weight_decay=0.0)
+    schedule = transformers.get_linear_schedule_with_warmup(optimizer, args.steps // 10, args.steps)
+    losses = []
+    for batch in batches(examples, args, seed):
+        documents = [(one.case, row) for one in batch for row in (one.positive, *one.negatives)]
+        vectors = torch.from_numpy(np.stack([case.vectors[row] for case, row in documents]))
+        own = np.cumsum([0, *(1 + len(one.negatives) for one in batch)])[:-1]
+        is_positive = np.array(
+            [[case is one.case and (case.name, one.query, row) in known for case, row in documents] for one in batch]
+        )
+        is_positive[np.arange(len(batch)), own] = False  # another positive of the query is no negative of this row
+        cosines = student.vectors([one.case.queries[one.query] for one in batch]) @ vectors.T
+        logits = (SCALE * cosines).masked_fill(torch.from_numpy(is_positive), -torch.inf)
+        loss = torch.nn.functional.cross_entropy(logits, torch.from_numpy(own))
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(student.learned, 1.0)
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad()
+        losses.append(loss.item())
+    return statistics.fmean(losses[-max(1, args.steps // 10) :])
+
+
+def found_by(student: Student, case: Case, fold: int) -> dict[str, dict[str, float]]:
+    """nDCG@10 and Recall@100 of each query of the fold, searched exactly in the whole collection."""
+    import ir_measures
+    import torch
+    from ir_measures import R, nDCG
+
+    asked = [query for query in case.truth if fold_of(case, query) == fold]
+    with torch.inference_mode():
+        parts = [asked[start : start + 32] for start in range(0, len(asked), 32)]
+        questions = torch.cat([student.vectors([case.queries[q] for q in part]) for part in parts]).numpy()
+    ids, run = list(case.place), []
+    for query, scores in zip(asked, questions @ case.vectors.T, strict=True):
+        best = np.argsort(-scores, kind="stable")[: training.DEPTH]
+        run += [ir_measures.ScoredDoc(query, ids[row], float(scores[row])) for row in best]
+    qrels = [ir_measures.Qrel(query, doc, 1) for query in asked for doc in case.truth[query]]
+    found: dict[str, dict[str, float]] = {f"{case.name} {query}": {} for query in asked}
+    for metric in ir_measures.iter_calc([nDCG @ 10, R @ training.DEPTH], qrels, run):
+        found[f"{case.name} {metric.query_id}"][str(metric.measure)] = metric.value
     return found
+
+
+def cell(cases: Sequence[Case], arm: str, fold: int, seed: int, args: argparse.Namespace) -> dict[str, Any]:
+    """What a student of the queries outside the fold finds for those in it."""
+    student = Student(args)
+    about: dict[str, Any] = {}
+    if arm != UNTRAINED:
+        examples = [one for case in cases for one in case.examples(arm) if fold_of(case, one.query) != fold]
+        about = {"rows": len(examples), "loss": round(train(student, examples, seed, args), 4)}
+    return {**about, "queries": {query: own for case in cases for query, own in found_by(student, case, fold).items()}}
 
 
 def students(cases: Sequence[Case], out: Path, args: argparse.Namespace) -> dict[str, Any]:
     """Every cell (arm, seed, fold), seeds first, so that what is finished can be compared; finished ones are read."""
-    settings = training.Settings(
-        **{item.name: getattr(args, item.name, None) for item in fields(training.Settings) if item.name != "sample"},
-        sample=1.0,
-    )
-    own = [{**tasks(cases, fold)} for fold in range(FOLDS)]
-
-    def trained(arm: str, fold: int, seed: int) -> dict[str, Any]:
-        model, about = training.student(settings), {}
-        if arm != "untrained":
-            file = training_file(cases, arm, fold, out / "files" / f"{arm}-{fold}.parquet")
-            about = training.train(model, file, seed, settings, out / "trainer")
-        tested = {
-            f"{name} {query}": figures
-            for name, task in own[fold].items()
-            for query, figures in training.test(model, task).items()
-        }
-        return {**about, "queries": tested}
-
     found: dict[str, list[dict[str, Any]]] = {}
     for seed in range(args.seeds):
-        for arm in ["untrained", *args.arms] if seed == 0 else args.arms:
+        for arm in [UNTRAINED, *args.arms] if seed == 0 else args.arms:
             both = [
-                training.cell(out / "cells" / f"{arm}-{seed}-{fold}.json", partial(trained, arm, fold, seed))
+                training.cell(out / f"{arm}-{seed}-{fold}.json", partial(cell, cases, arm, fold, seed, args))
                 for fold in range(FOLDS)
             ]
             queries = {query: figures for one in both for query, figures in one["queries"].items()}
@@ -268,19 +355,18 @@ def compared(arm: str, found: dict[str, list[dict[str, Any]]], first: str) -> di
     """Means over queries and seeds, over all and by collection, and the difference to the first arm."""
     cells = found[arm]
     row: dict[str, Any] = {"seeds": len(cells), "rows": cells[0]["rows"]}
-    collections = list(dict.fromkeys(query.partition(" ")[0] for query in cells[0]["queries"]))
-    for measure_name in ("nDCG@10", f"R@{training.DEPTH}"):
-        values = training.per_query(cells, measure_name)
-        of = np.array([query.partition(" ")[0] for query in cells[0]["queries"]])
-        seeds = [statistics.fmean(query[measure_name] for query in one["queries"].values()) for one in cells]
-        row[measure_name] = {
+    of = np.array([query.partition(" ")[0] for query in cells[0]["queries"]])
+    for name in ("nDCG@10", f"R@{training.DEPTH}"):
+        values = training.per_query(cells, name)
+        seeds = [statistics.fmean(query[name] for query in one["queries"].values()) for one in cells]
+        row[name] = {
             "mean": float(values.mean()),
             "sd_over_seeds": statistics.stdev(seeds) if len(seeds) > 1 else None,
-            "by_collection": {name: float(values[of == name].mean()) for name in collections},
+            "by_collection": {one: float(values[of == one].mean()) for one in dict.fromkeys(of.tolist())},
         }
         if arm != first:
-            difference = values - training.per_query(found[first], measure_name)
-            row[measure_name] |= {
+            difference = values - training.per_query(found[first], name)
+            row[name] |= {
                 "minus_first": float(difference.mean()),
                 "interval": training.interval(difference),
                 "p": training.sign_flips(difference),
@@ -292,72 +378,59 @@ def share(part: int, whole: int) -> str:
     return f"{part / whole:.1%}" if whole else "-"
 
 
-def line(cells: Sequence[object]) -> str:
-    return "| " + " | ".join(map(str, cells)) + " |"
+def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
+    lines = [head, ["---"] * len(head), *rows]
+    return ["| " + " | ".join(map(str, line)) + " |" for line in lines]
 
 
 def markdown(results: dict[str, Any]) -> str:
     """The tables of the page."""
     versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
     lines = [f"Machine: {results['machine']}. {versions}.", "", "```bash", results["command"], "```", ""]
-    head = [
-        "collection",
-        "rules",
-        "relabel",
-        "queries lost",
-        "negatives",
-        "false",
-        f"of the first {results['trained_negatives']}",
-        "called relevant",
-    ]
-    lines += [line([*head, "precision"]), "|---" * (len(head) + 1) + "|"]
+    rows: list[list[object]] = []
     for name, settings in results["collections"].items():
         for setting, row in settings.items():
             rules, _, mode = setting.partition("-")
-            false = share(row["false"], row["negatives"])
-            trained = share(row["trained_false"], row["trained_negatives"])
-            lost = f"{row['queries_lost']} of {row['queries']}"
+            false = [share(row[f"{kind}_relevant"], row[kind]) for kind in ("negatives", "nearest")]
             called = [row["called"], share(row["called_relevant"], row["called"])] if mode != "off" else ["", ""]
-            lines.append(line([name, rules, mode, lost, f"{row['negatives']:,}", false, trained, *called]))
+            new = [row["new"] or "", share(row["new_relevant"], row["new"]) if row["new"] else ""]
+            lost = f"{row['queries_lost']} of {row['queries']}"
+            rows.append([name, rules, mode, lost, f"{row['negatives']:,}", *false, *called, *new])
+    head = ["collection", "rules", "relabel", "queries lost", "negatives", "false", f"of the first {NEAREST}"]
+    lines += table([*head, "called relevant", "of these are", "new positives", "of these are"], rows)
     if not results["students"]:
         return "\n".join([*lines, ""])
-    first = next(arm for arm in results["students"] if arm != "untrained")
+    first = next(arm for arm in results["students"] if arm != UNTRAINED)
     names = list(results["students"][first]["nDCG@10"]["by_collection"])
-    head = ["arm", "rows", "nDCG@10", f"minus {first}", "p", *names, f"R@{training.DEPTH}"]
-    lines += ["", line(head), "|---" * len(head) + "|"]
+    rows = []
     for arm, row in results["students"].items():
         ndcg, gap = row["nDCG@10"], ["", ""]
         if "p" in ndcg:
             low, high = ndcg["interval"]
             gap = [f"{ndcg['minus_first']:+.4f} [{low:+.4f}, {high:+.4f}]", f"{ndcg['p']:.3f}"]
-        rows = " + ".join(f"{count:,}" for count in row["rows"] if count)
+        count = " + ".join(f"{count:,}" for count in row["rows"] if count)
         own = [f"{ndcg['by_collection'][name]:.4f}" for name in names]
         recall = training.spread(row[f"R@{training.DEPTH}"])
-        lines.append(line([arm, rows, training.spread(ndcg), *gap, *own, recall]))
-    return "\n".join([*lines, ""])
+        rows.append([arm, count, training.spread(ndcg), *gap, *own, recall])
+    head = ["arm", "rows", "nDCG@10", f"minus {first}", "p", *names, f"Recall@{training.DEPTH}"]
+    return "\n".join([*lines, "", *table(head, rows), ""])
 
 
 def main() -> None:
-    args, started = arguments(), time.monotonic()
+    args = arguments()
     cases = []
     for spec in args.collections:
         name, _, source = spec.partition("=")
         cases.append(Case(name=name, source=Path(source), folder=args.out / name, args=args))
-    if unknown := set(args.students) - {case.name for case in cases}:
-        sys.exit(f"--students {' '.join(sorted(unknown))}: none of the collections")
-    measured = {
-        case.name: {f"{rules}-{mode}": measure(case, rules, mode) for rules in RULES for mode in MODES}
-        for case in cases
-    }
-    print(f"decided after {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
-    chosen = [case for case in cases if case.name in args.students]
     results = {
         "command": shlex.join(["python", *sys.argv]),
         "machine": training.machine(),
         "versions": {name: importlib.metadata.version(name) for name in training.PACKAGES},
-        "trained_negatives": args.trained_negatives,
-        "collections": measured,
-        "students": students(chosen, args.out / "students", args) if chosen else {},
+        "collections": {
+            case.name: {f"{rules}-{mode}": measure(case, rules, mode) for rules in RULES for mode in MODES}
+            for case in cases
+        },
+        "students": students(cases, args.out / f"students-{args.student}", args) if args.arms else {},
     }
     training.write(args.out / "results.json", json.dumps(results, indent=2))
     training.write(args.out / "results.md", markdown(results))

@@ -7,6 +7,7 @@ import functools
 import inspect
 import typing
 from collections.abc import Callable, Mapping
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,6 +18,9 @@ from hnmine.cli.guard import guarded
 from hnmine.options import from_mapping, option, option_fields
 
 T = TypeVar("T")
+
+LONG_CHOICES = 40
+"""Characters of choices that still stand beside their flag."""
 
 SAMPLING = "Sampling"
 _SAMPLING = ("seed", "limit", "sample")
@@ -96,10 +100,14 @@ def parameter(name: str, hint: Any, field: dataclasses.Field[Any], panel: str) -
         number = next((n for n in (float, int) if n is kind or n in typing.get_args(kind)), None)
         metavar = f"<{number.__name__},...>" if number else "<str>"
         hint, default = list[str], list(default)
+    said = field.metadata["help"]
+    choices = _choices(hint)
+    if len("|".join(choices)) > LONG_CHOICES:  # beside the flag they would not fit, and cannot be broken
+        metavar, said = "<choice>", f"{said} One of {', '.join(choices)}."
     info = typer.Option(
         default,
         *flags,
-        help=field.metadata["help"],
+        help=said,
         rich_help_panel=panel,
         show_default=_shown(default),
         show_envvar=False,
@@ -107,6 +115,12 @@ def parameter(name: str, hint: Any, field: dataclasses.Field[Any], panel: str) -
         autocompletion=completion.OF_OPTIONS.get(name),
     )
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=info, annotation=hint)
+
+
+def _choices(hint: Any) -> list[str]:
+    """The values of an option that takes one of a few."""
+    kinds = [kind for kind in (hint, *typing.get_args(hint)) if isinstance(kind, type) and issubclass(kind, StrEnum)]
+    return [str(choice) for kind in kinds for choice in kind]
 
 
 def _shown(default: Any) -> bool | str:

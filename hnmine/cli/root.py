@@ -8,7 +8,10 @@ import typer
 
 from hnmine.cli.help import Commands
 
-app = Commands(name="hnmine", context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "HNMINE"})
+app = Commands(
+    name="hnmine",
+    context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "HNMINE", "max_content_width": 100},
+)
 index = Commands(help="Build an index over a corpus.")
 app.add_typer(index, name="index")
 

@@ -19,6 +19,7 @@ _HEADLINES: dict[str, tuple[str, ...]] = {
     Kind.SPARSE_INDEX: ("documents", "queries", "terms"),
     Kind.LATE_INDEX: ("documents", "queries", "dimension"),
     Kind.HITS: ("hits", "queries"),
+    Kind.GENERATED: ("written", "queries", "documents"),
     Kind.EXPORT: ("rows", "queries"),
 }
 """The counters of a kind that stand first."""

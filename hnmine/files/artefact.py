@@ -433,6 +433,7 @@ _WRITTEN_BY = {
     Kind.DECISIONS: "filter",
     Kind.EXPORT: "export",
     Kind.DOWNSAMPLED: "downsample",
+    Kind.GENERATED: "generate",
 }
 
 

@@ -147,7 +147,8 @@ class Filter(Stage):
         self.columns = RuleColumns(collection, [])
         self.guard = MaxFnProbability(1.0)
         self._fit([self.guard])
-        named = replace(options, relabel=self.relabel, guide=self.guide.name if self.guide else None)
+        asked = None if self.relabel is Relabel.OFF else self.relabel
+        named = replace(options, relabel=asked, guide=self.guide.name if self.guide else None)
         if collection.closed_world and not asks_for_truth(options):
             named = replace(named, no_margin=True)
         self.in_force = in_force(named, self.scale, estimated=self.guard.is_estimated)

@@ -12,7 +12,7 @@ _FENCE = re.compile(r"(?m)^(<!-- not run[^\n]*-->\n)?```(\w+)\n(.*?)^```$", re.D
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
-    """A line after `$ `, and what the page says it prints."""
+    """A line after `$ `, with those that `\\` joins to it, and what the page says it prints."""
 
     line: str
     shown: list[str]
@@ -27,7 +27,9 @@ def blocks(page: str, language: str) -> list[str]:
 def commands(block: str) -> list[Command]:
     found: list[Command] = []
     for line in block.splitlines():
-        if line.startswith("$ "):
+        if found and found[-1].line.endswith("\\") and not found[-1].shown:
+            found[-1] = Command(line=f"{found[-1].line[:-1].rstrip()} {line.strip()}", shown=[])
+        elif line.startswith("$ "):
             found.append(Command(line=line[2:], shown=[]))
         elif line.strip():
             found[-1].shown.append(line)

@@ -196,19 +196,33 @@ def test_relabelling_bench_counts_and_trains(
     (folder / "qrels" / "sparse1.tsv").write_text(head + "".join(known))
     further = [f"q{row}\td{row + 1}\t1\n" for row in range(0, 40, 2)]
     (folder / "qrels" / "test.tsv").write_text(head + "".join(known + further))
-    options = ("--reranker", tiny_cross_encoder, "--model", tiny_encoder, "--steps", 1, "--batch", 4, "--seeds", 1)
-    arms = ("--students", "tiny", "--arms", "none-off", "none-drop", "--trained-negatives", 1)
+    options = (
+        "--reranker",
+        tiny_cross_encoder,
+        "--model",
+        tiny_encoder,
+        "--pair-length",
+        32,
+        "--steps",
+        1,
+        "--seeds",
+        1,
+    )
+    arms = ("--arms", "none-off", "none-right")
     page = call("bench_relabel", tmp_path / "out", f"tiny={folder}", *options, *arms)
     results = json.loads((tmp_path / "out" / "results.json").read_text(encoding="utf-8"))
     found = results["collections"]["tiny"]
     assert list(found) == [
         f"{rules}-{mode}" for rules in ("none", "default") for mode in ("off", "drop", "positive", "right")
     ]
-    off, drop, new = (found[f"none-{mode}"] for mode in ("off", "drop", "positive"))
-    assert off["scored"] == 40 * 25
+    off, drop, new, right = (found[f"none-{mode}"] for mode in ("off", "drop", "positive", "right"))
+    assert 40 * 25 <= off["scored"] < 40 * 26, "25 of each query, and what ties with the last"
     assert 0 < off["scored_relevant"] <= 20
     assert off["negatives"] == 40 * 7
-    assert (drop["called"], drop["negatives"], drop["false"]) == (new["called"], new["negatives"], new["false"])
-    assert set(results["students"]) == {"untrained", "none-off", "none-drop"}
-    assert sum(results["students"]["none-off"]["rows"]) == 40
+    assert (drop["called"], drop["negatives_relevant"]) == (new["called"], new["negatives_relevant"])
+    assert right["called_relevant"] == right["called"] == right["new"] == off["scored_relevant"]
+    students = results["students"]
+    assert list(students) == ["untrained", "none-off", "none-right"]
+    assert sum(students["none-off"]["rows"]) == 40
+    assert sum(students["none-right"]["rows"]) == 40 + right["new"]
     assert page.count("| tiny |") == 8

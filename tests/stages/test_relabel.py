@@ -261,3 +261,7 @@ def test_a_reranker_is_heard_when_asked_for(root: Path, tmp_path: Path) -> None:
     }
     rows = filtered(root, tmp_path / "laxer", scored, relabel="drop", relabel_above=0.5)
     assert {doc for doc, found in told(rows).items() if found[2]} == {"a", "b"}
+    grid = hnmine.SweepOptions(no_margin=True, relabel="drop", relabel_above=(0.5, 0.9), num_negatives=(7,))
+    report = hnmine.sweep(tmp_path / "scored", options=grid, collection=root / "collection")
+    # Of q's a, b, c, d, e and r's a, b, p: both queries' a and b, or both queries' a, are called relevant.
+    assert [point["negatives"] for point in report["points"]] == [4, 6]
