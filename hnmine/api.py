@@ -472,7 +472,8 @@ def prepare_audit(place: Place, *, options: AuditOptions, collection: Place | No
 def audit(place: Place, *, options: AuditOptions | None = None, collection: Place | None = None) -> dict[str, Any]:
     """What is wrong with a training file of any tool, or with decisions. Nothing is written.
 
-    `false_negative_rate`, `judged_share`, `mean_gap` and `coverage` are None where they cannot be computed.
+    `false_negative_rate`, `judged_share`, `mean_gap` and `coverage` are None where they cannot be computed. `crowding`
+    has the documents that far too many queries find, and near-copies in bulk (docs/how-to/hubs.md).
     """
     return prepare_audit(place, options=options or AuditOptions(), collection=collection).run()
 

@@ -37,7 +37,7 @@ from hnmine.schema import Kind, Side
 from hnmine.stages.filter import Filter
 from hnmine.stages.formats import FORMATS
 from hnmine.stages.index_dense import IndexDense
-from hnmine.stages.indexes import NamedIndex, check_names, named_index
+from hnmine.stages.indexes import ORIGINS, NamedIndex, named_index
 from hnmine.stages.mine import Mine
 from hnmine.stages.picked import read_picked
 from hnmine.stages.places import collection_of, indexes_of, open_artefact
@@ -90,7 +90,7 @@ class RefreshNegatives(transformers.TrainerCallback):
         self._batch_size = batch_size
         self._rules = rules or _rules_of(self._first)
         self._mine = mine or _mining_of(self._first)
-        self._others, self._name = _indexes(place, self._first)
+        self._others, self._name = _indexes(place, self._first, is_judged_alike=rules is None)
         self._width = self._rules.num_negatives
         self._of_first = self._negatives(self._first)
         self._now = dict(self._of_first)
@@ -197,21 +197,25 @@ def _mining_of(decisions: Artefact) -> MineOptions:
     return MineOptions(**{name: mined[name] for name in names if mined[name] is not None})
 
 
-def _indexes(place: Path, decisions: Artefact) -> tuple[list[NamedIndex], str]:
+def _indexes(place: Path, decisions: Artefact, *, is_judged_alike: bool) -> tuple[list[NamedIndex], str]:
     """(the indexes that stay, the name of the one of the model in training)."""
-    found = [named_index(str(path)) for path in indexes_of(place)]
-    dense = {index.name for index in found if index.artefact.kind is Kind.DENSE_INDEX}
-    rank_by = decisions.plan["rank_by"]
-    name = rank_by if rank_by in dense else MODEL
-    others = [index for index in found if index.name != name]
+    origins = {score["name"]: score["origin"] for score in decisions.plan["scores"]}
+    rank_by, judge = decisions.plan["rank_by"], decisions.plan["judge_by"]
+    name = rank_by if origins.get(rank_by) == ORIGINS[Kind.DENSE_INDEX] else MODEL
+    others = [index for index in (named_index(str(path)) for path in indexes_of(place)) if index.name != name]
     known = {name, *(index.name for index in others)}
-    judge = decisions.plan["judge_by"]
-    if judge is not None and judge not in known:
+    missing = [score for score, origin in origins.items() if origin in ORIGINS.values() and score not in known]
+    if missing:
+        raise UsageError(
+            f"{place} has no index {', '.join(missing)}, with which {decisions.path} was made",
+            expected="the directory of a hnmine run, with its indexes",
+        )
+    if is_judged_alike and judge is not None and judge not in known:
         raise UsageError(
             f"{decisions.path} was judged by {judge}, which is not made again when negatives are refreshed",
             expected=f"one of {', '.join(sorted(known))}",
+            remedy="rules=FilterOptions(...)",
         )
-    check_names([name, *(index.name for index in others)])
     return others, name
 
 

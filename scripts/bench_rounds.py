@@ -1,10 +1,12 @@
 """Does a second round of mining make a better model than training longer on the negatives of the first?
 
-    python scripts/bench_rounds.py OUT scifact=beir/scifact --sample 0.2
-    python scripts/bench_rounds.py OUT2 medquad=beir/medquad --sample 0.05 --limit 640 --test-queries 400
+    python scripts/bench_rounds.py OUT scifact=beir/scifact --sample 0.4
+    python scripts/bench_rounds.py OUT2 medquad=beir/medquad --sample 0.05 --limit 1000 --test-queries 500
 
 The collections were named before anything was run: scifact and medquad, three seeds each, and every arm is reported
-whatever comes out. Student (MiniLM), loss, steps and negatives are those of scripts/bench_training.py. Arms:
+whatever comes out. The student is by default `static`: MiniLM's token vectors and nothing else (a text is their mean),
+which trains in seconds; `--model minilm --batch 16 --learning-rate 5e-5 --max-length 64` is the student of
+scripts/bench_training.py. Loss and negatives are that script's. Arms:
 
     untrained  the student as it was
     first      N steps on round one: hnmine's default, mined with the untrained student
@@ -16,11 +18,11 @@ whatever comes out. Student (MiniLM), loss, steps and negatives are those of scr
 Recall@100 are means over test queries and seeds, each query searched in the whole corpus; a difference to `second` is
 tested over queries, by the mean of the seeds (10,000 random sign flips, two-sided; interval: 10,000 bootstrap samples).
 
-What round two chose is compared with round one and, for the first seed, with what it would have chosen had the
-documents not been encoded again (`index dense --keep-documents`), with and without `--compensate-drift`.
+What round two chose is compared with round one, and with what it would have chosen had the documents not been encoded
+again (`index dense --keep-documents`), with and without `--compensate-drift`.
 
-OUT keeps each finished cell as a file: run it again to go on. OUT/results.json has everything, OUT/results.md tables;
-both are written once without `longer`, the dearest arm, and once with it.
+OUT keeps each finished cell as a file: run it again to go on. OUT/results.json has everything, OUT/results.md
+the tables.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ import json
 import shlex
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -40,16 +42,13 @@ import numpy as np
 import pyarrow.parquet as pq
 from bench_training import (
     DEPTH,
-    OURS,
     PACKAGES,
     Settings,
     Task,
     cell,
     check_settings,
-    hnmine,
     interval,
     machine,
-    mine,
     per_query,
     prepare,
     sign_flips,
@@ -60,7 +59,11 @@ from bench_training import (
     write,
 )
 
-SECOND = "second"
+import hnmine
+from hnmine.engines.models import resolve_model
+from hnmine.files.artefact import Artefact
+
+STATIC, SECOND = "static", "second"
 MEASURES = ("nDCG@10", f"R@{DEPTH}")
 Cells = dict[str, list[dict[str, Any]]]
 
@@ -69,12 +72,12 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("out", type=Path)
     parser.add_argument("collections", nargs="+", metavar="NAME=DIR", help="BEIR directories")
-    parser.add_argument("--model", default="minilm", help="student, and the encoder of the first round")
-    parser.add_argument("--steps", type=int, default=40, help="N")
-    parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--learning-rate", type=float, default=5e-5)
+    parser.add_argument("--model", default=STATIC, help="student, and the encoder of the first round")
+    parser.add_argument("--steps", type=int, default=30, help="N")
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--learning-rate", type=float, default=1e-3)
     parser.add_argument("--negatives", type=int, default=2)
-    parser.add_argument("--max-length", type=int, default=64, help="tokens of a text, in mining, training and test")
+    parser.add_argument("--max-length", type=int, help="tokens of a text, in mining, training and test")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--limit", type=int, help="training queries of a collection")
     parser.add_argument("--test-queries", type=int, help="test queries of a collection")
@@ -82,106 +85,111 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def round_one(task: Task, settings: Settings) -> tuple[Path, Path]:
-    """(training file, run directory) of the first round."""
-    file = mine(OURS, None, task, settings)
-    return file, file.with_name(f"{OURS}.unfinished.hnmine")
+def static(folder: Path) -> Path:
+    """MiniLM's token vectors as a model of their own. Made once."""
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+
+    if not (folder / "modules.json").exists():
+        whole = SentenceTransformer(resolve_model("minilm", revision=None).path, device="cpu")
+        vectors = whole[0].auto_model.get_input_embeddings().weight.detach().numpy()
+        tokens = StaticEmbedding(whole.tokenizer.backend_tokenizer, embedding_weights=vectors)
+        SentenceTransformer(modules=[tokens], device="cpu").save(str(folder), create_model_card=False)
+    return folder
 
 
-def round_two(task: Task, settings: Settings, checkpoint: Path) -> tuple[Path, Path]:
-    """(training file, run directory) of the second round, mined with a checkpoint. Made once."""
-    run = task.folder / "files" / f"{SECOND}-{checkpoint.name}"
-    file = run.with_suffix(".parquet")
-    if not file.exists():
-        _, before = round_one(task, settings)
-        shape = ("-n", settings.negatives, "--format", "n-tuple", "--max-length", settings.max_length)
-        model = ("--model", checkpoint, "--previous", before)
-        unfinished = run.with_suffix(".unfinished.parquet")
-        hnmine("run", before / "collection", "-o", unfinished, *shape, *model)
-        unfinished.replace(file)
-    return file, run.with_suffix(".unfinished.hnmine")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Round:
+    """One round of mining: what it decided, and the training file of it."""
+
+    decisions: Artefact
+    file: Path
 
 
-def kept(task: Task, settings: Settings, checkpoint: Path, *flags: str) -> Path:
-    """The decisions of a second round whose documents were not encoded again."""
-    _, before = round_one(task, settings)
-    _, after = round_two(task, settings, checkpoint)
-    folder = task.folder / "files" / "-".join(["kept", checkpoint.name, *(flag.strip("-") for flag in flags)])
-    index = folder / "indexes" / checkpoint.name
-    collection = before / "collection"
-    model = ("--model", checkpoint, "--max-length", settings.max_length, "--keep-documents", before, *flags)
-    hnmine("index", "dense", collection, "-o", index, *model)
-    sources = ("--index", after / "indexes" / "bm25", "--index", index, "--previous", before)
-    hnmine("mine", collection, "-o", folder / "candidates", *sources)
-    hnmine("filter", folder / "candidates", "-o", folder / "decisions", "-n", settings.negatives)
-    return folder / "decisions"
+def mined(task: Task, settings: Settings, name: str, model: str, previous: Path | None = None, **how: Any) -> Round:
+    """hnmine's default over BM25 and the model, both in the place of the name. Made once."""
+    place, collection = task.folder / "rounds" / name, task.folder / "collection"
+    bm25, dense = task.folder / "bm25", place / "indexes" / "student"
+    hnmine.ingest(task.data, collection)
+    hnmine.index_bm25(collection, bm25)
+    options = hnmine.DenseOptions(model=model, max_length=settings.max_length, **how)
+    hnmine.index_dense(collection, dense, options=options)
+    before = str(previous) if previous is not None else None
+    hnmine.mine(collection, place / "candidates", indexes=[bm25, dense], options=hnmine.MineOptions(previous=before))
+    rules = hnmine.FilterOptions(num_negatives=settings.negatives)
+    decisions = hnmine.filter(place / "candidates", place / "decisions", options=rules).artefact
+    file = place / "rows.parquet"
+    hnmine.export(place / "decisions", file, options=hnmine.ExportOptions(format="n-tuple"))
+    assert decisions is not None
+    return Round(decisions=decisions, file=file)
 
 
-def chosen(decisions: Path) -> set[tuple[str, str]]:
+def chosen(decisions: Artefact) -> set[tuple[str, str]]:
     """The (query, document) pairs that were chosen as negatives."""
-    table = pq.read_table(sorted(decisions.glob("part-*.parquet")), columns=["query_id", "doc_id", "verdict"])
+    table = pq.read_table(decisions.files(), columns=["query_id", "doc_id", "verdict"])
     return {(row["query_id"], row["doc_id"]) for row in table.to_pylist() if row["verdict"] == "negative"}
 
 
-def jaccard(one: Path, other: Path) -> float:
+def jaccard(one: Round, other: Round) -> float:
     """The share of the pairs chosen by either that both chose."""
-    first, second = chosen(one), chosen(other)
+    first, second = chosen(one.decisions), chosen(other.decisions)
     return len(first & second) / len(first | second)
 
 
-def negatives(task: Task, settings: Settings, checkpoint: Path, *, with_kept: bool) -> dict[str, Any]:
-    """What the second round chose, beside the first and, if asked, beside what kept documents would have given."""
-    _, before = round_one(task, settings)
-    _, after = round_two(task, settings, checkpoint)
-    counts = json.loads((after / "decisions" / "manifest.json").read_text(encoding="utf-8"))["counts"]
-    spread_of = counts["judge_scores"]
-    flags = {"kept": (), "compensated": ("--compensate-drift",)} if with_kept else {}
+def negatives(task: Task, settings: Settings, first: Round, checkpoint: Path) -> dict[str, Any]:
+    """What the second round chose, beside the first and beside what kept documents would have given."""
+    before = first.decisions.path
+    second = mined(task, settings, checkpoint.name, str(checkpoint), before)
+    counts = second.decisions.counts
+    keep = {"keep_documents": str(before.parent / "indexes" / "student")}
+    found = {
+        "kept": mined(task, settings, f"{checkpoint.name}-kept", str(checkpoint), before, **keep),
+        "compensated": mined(
+            task, settings, f"{checkpoint.name}-compensated", str(checkpoint), before, **keep, compensate_drift=True
+        ),
+    }
     return {
-        "jaccard_with_round_one": jaccard(before / "decisions", after / "decisions"),
-        "gap_of_round_two": spread_of["gap"]["mean"],
-        "gap_of_round_one": spread_of["gap before"]["mean"],
+        "jaccard_with_round_one": jaccard(first, second),
+        "gap_of_round_two": counts["judge_scores"]["gap"]["mean"],
+        "gap_of_round_one": counts["judge_scores"]["gap before"]["mean"],
         "p_false_negative": counts["previous"]["p_false_negative"],
-        **{name: jaccard(after / "decisions", kept(task, settings, checkpoint, *own)) for name, own in flags.items()},
+        **{name: jaccard(second, one) for name, one in found.items()},
     }
 
 
-def bench(task: Task, seeds: int, settings: Settings, *, with_longer: bool) -> dict[str, Any]:
+def bench(task: Task, seeds: int, settings: Settings) -> dict[str, Any]:
     """Every cell of a collection, and their comparison; finished cells are read."""
     cells = task.folder / "cells"
-    found: Cells = {"untrained": [cell(cells / "untrained.json", lambda: {"queries": test(student(settings), task)})]}
+    first = mined(task, settings, "first", settings.model)
+    arms = ("untrained", "first", "longer", "again", SECOND)
+    found: Cells = {arm: [] for arm in arms}
+    found["untrained"].append(cell(cells / "untrained.json", lambda: {"queries": test(student(settings), task)}))
     rounds = []
+
+    def trained(model: str, file: Path, seed: int, steps: int, keep: Path | None = None) -> dict[str, Any]:
+        begun = student(replace(settings, model=model))
+        about = train(begun, file, seed, replace(settings, steps=steps), task.folder / "trainer")
+        if keep is not None:
+            begun.save(str(keep), create_model_card=False)
+        return {**about, "queries": test(begun, task)}
+
     for seed in range(seeds):
-        checkpoint = task.folder / "checkpoints" / f"first-{seed}"
-        begin: Callable[[], Any] = partial(student, settings)
-        resume: Callable[[], Any] = partial(student, replace(settings, model=str(checkpoint)))
-        first = round_one(task, settings)[0]
+        checkpoint, steps = task.folder / "checkpoints" / f"second-{seed}", settings.steps
 
-        def trained(start: Callable[[], Any], file: Path, keep: Path | None, seed: int, how: Settings) -> Any:
-            model = start()
-            about = train(model, file, seed, how, task.folder / "trainer")
-            if keep is not None:
-                model.save(str(keep), create_model_card=False)
-            return {**about, "queries": test(model, task)}
+        def make(arm: str, *how: Any) -> None:
+            found[arm].append(cell(cells / f"{arm}-{seed}.json", partial(trained, *how)))  # noqa: B023
 
-        def make(name: str, start: Callable[[], Any], file: Path, seed: int = seed, **how: Any) -> None:
-            keep = how.pop("keep", None)
-            one = partial(trained, start, file, keep, seed, replace(settings, **how))
-            found.setdefault(name, []).append(cell(cells / f"{name}-{seed}.json", one))
-
-        make("first", begin, first, keep=checkpoint)
-        second = round_two(task, settings, checkpoint)[0]
-        compared = partial(negatives, task, settings, checkpoint, with_kept=seed == 0)
-        rounds.append(cell(cells / f"rounds-{seed}.json", compared))
-        make(SECOND, resume, second)
-        make("again", resume, first)
-        if with_longer:
-            make("longer", begin, first, steps=2 * settings.steps)
-    order = ("untrained", "first", "longer", "again", SECOND)
+        make("first", settings.model, first.file, seed, steps, checkpoint)
+        second = mined(task, settings, checkpoint.name, str(checkpoint), first.decisions.path)
+        rounds.append(cell(cells / f"rounds-{seed}.json", partial(negatives, task, settings, first, checkpoint)))
+        make(SECOND, str(checkpoint), second.file, seed, steps)
+        make("again", str(checkpoint), first.file, seed, steps)
+        make("longer", settings.model, first.file, seed, 2 * steps)
     return {
         "documents": len(task.documents),
         "training_queries": len(task.train),
         "test_queries": len(task.test),
-        "arms": compare({arm: found[arm] for arm in order if arm in found}),
+        "arms": compare(found),
         "rounds": rounds,
     }
 
@@ -251,8 +259,8 @@ _ROUNDS: list[tuple[str, Callable[[dict[str, Any]], str]]] = [
         lambda one: f"{one['gap_of_round_one']:.3f}, {one['gap_of_round_two']:.3f}",
     ),
     ("estimated false negatives of round one's, of round two's", _estimates),
-    ("Jaccard of round two with kept documents", lambda one: f"{one['kept']:.3f}" if "kept" in one else ""),
-    ("the same, drift compensated", lambda one: f"{one['compensated']:.3f}" if "compensated" in one else ""),
+    ("Jaccard of round two with kept documents", lambda one: f"{one['kept']:.3f}"),
+    ("the same, drift compensated", lambda one: f"{one['compensated']:.3f}"),
 ]
 
 
@@ -267,13 +275,14 @@ def main() -> None:
         "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
         "collections": {},
     }
-    sources = dict(spec.partition("=")[::2] for spec in args.collections)
-    tasks = {name: prepare(Path(source), args.out / name, settings) for name, source in sources.items()}
-    for with_longer in (False, True):
-        for name, task in tasks.items():
-            results["collections"][name] = bench(task, args.seeds, settings, with_longer=with_longer)
-        write(args.out / "results.json", json.dumps(results, indent=2))
-        write(args.out / "results.md", markdown(results))
+    if settings.model == STATIC:
+        settings = replace(settings, model=str(static(args.out / STATIC)))
+    for spec in args.collections:
+        name, _, source = spec.partition("=")
+        task = prepare(Path(source), args.out / name, settings)
+        results["collections"][name] = bench(task, args.seeds, settings)
+    write(args.out / "results.json", json.dumps(results, indent=2))
+    write(args.out / "results.md", markdown(results))
     print(markdown(results))
 
 

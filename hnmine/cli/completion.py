@@ -117,7 +117,9 @@ OF_OPTIONS: dict[str, Callable[..., Sequence[str | tuple[str, str]]]] = {
     "executor": words("local", "ray"),
     "guide": scores,
     "judge_by": scores,
+    "keep_documents": artefacts(Kind.DENSE_INDEX),
     "launcher": words("slurm", "k8s"),
+    "previous": artefacts(Kind.DECISIONS),
     "rank_by": scores,
 }
 """Completers of options that are made from an options record, by the field's name."""

@@ -227,7 +227,8 @@ def token_lengths(tokenizer: Any, texts: Sequence[str], *, special: bool) -> tup
     """
     if not texts:
         return np.zeros(0, np.int64), True
-    if not hasattr(tokenizer, "num_special_tokens_to_add"):
+    # A static embedding's tokenizer is one of tokenizers, which has the same methods but cannot be called.
+    if not (callable(tokenizer) and hasattr(tokenizer, "num_special_tokens_to_add")):
         return np.array([len(text) // 4 + 1 for text in texts], np.int64), False
     encoded = tokenizer(
         list(texts),

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from hnmine.engines.chat import Answer
-from hnmine.errors import HnmineError
 from hnmine.files.atomic import storage_errors
 from hnmine.hashing import canonical_json
 from hnmine.prompts import BYTES_A_TOKEN, most_output
@@ -53,7 +52,7 @@ def tokens_about(body: Mapping[str, Any]) -> int:
     return sum(len(one["content"].encode("utf-8", "replace")) for one in body["messages"]) // BYTES_A_TOKEN
 
 
-class BudgetSpent(HnmineError):
+class BudgetSpent(Exception):
     """What is left of the budget may not pay for another attempt."""
 
 

@@ -37,6 +37,7 @@ from hnmine.stages.index_bm25 import IndexBm25
 from hnmine.stages.index_dense import IndexDense
 from hnmine.stages.indexes import ORIGINS, NamedIndex, check_name, named_index
 from hnmine.stages.ingest import Ingest
+from hnmine.stages.kept_documents import check_kept
 from hnmine.stages.mine import Mine
 from hnmine.stages.places import (
     CANDIDATES,
@@ -48,6 +49,7 @@ from hnmine.stages.places import (
     artefacts_of,
     find_collection,
     is_artefact,
+    open_artefact,
     refuse_foreign,
     training_places,
 )
@@ -194,6 +196,8 @@ class Chain:
             self._check_scores,
             self._check_limits,
             lambda: self._check_earlier(how),
+            self._check_previous,
+            lambda: check_kept(options.dense or DenseOptions()),
         ]
         if options.mine.where is not None:
             where = options.mine.where
@@ -289,6 +293,11 @@ class Chain:
                 remedy="choose another -o; the earlier run can be removed afterwards",
             )
         artefacts_of(earlier)
+
+    def _check_previous(self) -> None:
+        """An earlier round that is not there is told before the first stage; whether it fits, once its turn comes."""
+        if self.options.mine.previous is not None:
+            open_artefact(as_path(self.options.mine.previous), Kind.DECISIONS)
 
     def _following(self, step: Step, stage: Ingest | Stage, how: Execution) -> Execution:
         """How to carry out a step: blocks are taken over from the same step of the earlier run."""

@@ -161,8 +161,11 @@ class Forecast:
         """Counting and merging."""
         return self._step("bm25", self.amount.documents, "documents")
 
-    def encoding(self, model: Any, *, width: int | None = None) -> Estimate | None:
-        """Reading all texts with a model; `width`: bytes of a text's vector. None for a model behind a URL."""
+    def encoding(self, model: Any, *, width: int | None = None, read: Sequence[Side] = tuple(Side)) -> Estimate | None:
+        """Reading all texts with a model, or those of one side; `width`: bytes of a text's vector.
+
+        None for a model behind a URL.
+        """
         if not isinstance(model, TextModel):
             return None
         encoder: Any = model
@@ -172,7 +175,7 @@ class Forecast:
             (Side.QUERY, self.sample.queries, self.amount.queries),
         )
         for side, texts, count in sides:
-            if not count or not texts:
+            if side not in read or not count or not texts:
                 continue
             drawn = random.Random(0).sample(list(texts), len(texts))
             line = model_line(partial(encoder.encode, side=side), drawn)
@@ -191,20 +194,25 @@ class Forecast:
         )
 
     def dense(self, stage: IndexDense) -> Estimate | None:
-        """Encoding, or copying ready-made vectors."""
+        """Encoding, or copying ready-made vectors; of queries alone, where the documents are kept."""
         if stage.options.vectors:
             return self._step("dense", self.amount.documents + self.amount.queries, "vectors")
         if not isinstance(stage._encoder, TextModel):
             return None
         width = 4 if stage.options.store is Store.FP32 else 2
         self.dimension = stage._dimension()
-        return self.encoding(stage._encoder, width=width * self.dimension)
+        read = tuple(Side) if stage.options.keep_documents is None else (Side.QUERY,)
+        return self.encoding(stage._encoder, width=width * self.dimension, read=read)
 
     def planned_dense(self, options: DenseOptions) -> Estimate | None:
         """As `dense`, where there is no collection yet: the model is tried on the sample."""
         if options.vectors:
             return self._step("dense", self.amount.documents + self.amount.queries, "vectors")
-        return self.dense(IndexDense(self.rehearsal.collection, options))
+        # The documents that are to be kept are of DATA's collection, which is not there yet.
+        unkept = replace(options, keep_documents=None, compensate_drift=False)
+        stage = IndexDense(self.rehearsal.collection, unkept)
+        stage.options = options
+        return self.dense(stage)
 
     def searched_dense(self, options: DenseOptions) -> Searched:
         """A dense index that is yet to be built, as it will be searched."""

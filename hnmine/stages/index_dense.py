@@ -30,7 +30,7 @@ from hnmine.options import Ann, Backend, DenseOptions, Dtype, Store, as_plain
 from hnmine.schema import Kind, Scale, Side
 from hnmine.stages import searching
 from hnmine.stages.encoding import EncodingStage, place, texts_digest
-from hnmine.stages.kept_documents import KeptDocuments
+from hnmine.stages.kept_documents import KeptDocuments, check_kept
 from hnmine.stages.stage import block_size, cut
 
 BLOCK = 8_192
@@ -77,12 +77,9 @@ class IndexDense(EncodingStage):
 
     def _open_kept(self) -> KeptDocuments | None:
         options = self.options
+        check_kept(options)
         if options.keep_documents is None:
-            if options.compensate_drift:
-                raise UsageError("--compensate-drift goes with --keep-documents")
             return None
-        if options.vectors:
-            raise UsageError("--keep-documents and --vectors both say where the documents' vectors come from")
         return KeptDocuments.open(options.keep_documents, self.collection, compensate=options.compensate_drift)
 
     def __getstate__(self) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from hnmine.errors import UsageError
 from hnmine.files.artefact import Artefact, Json
 from hnmine.files.collection import Collection
 from hnmine.files.remote import as_path
+from hnmine.options import DenseOptions
 from hnmine.schema import Kind, Scale, Side
 from hnmine.stages.places import indexes_of, is_artefact, locate
 from hnmine.stages.stage import require_made_from
@@ -94,6 +95,17 @@ class KeptDocuments:
     def notes(self) -> Json:
         """Whose documents these are."""
         return {"documents": f"kept from {self.index.path}; only queries are encoded"}
+
+
+def check_kept(options: DenseOptions) -> None:
+    """Raise `UsageError` for options that contradict each other, `ArtefactError` where there is no such index."""
+    if options.keep_documents is None:
+        if options.compensate_drift:
+            raise UsageError("--compensate-drift goes with --keep-documents")
+        return
+    if options.vectors:
+        raise UsageError("--keep-documents and --vectors both say where the documents' vectors come from")
+    find_index(options.keep_documents)
 
 
 def find_index(place: str) -> Path:

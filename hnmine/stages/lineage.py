@@ -13,6 +13,7 @@ from hnmine.errors import HnmineError
 from hnmine.files.artefact import Artefact, Json
 from hnmine.files.candidates import ScoreInfo
 from hnmine.files.collection import Collection
+from hnmine.files.readers.generated import WRITTEN_KIND
 from hnmine.files.remote import joined
 from hnmine.files.store import split_url
 from hnmine.options import (
@@ -20,6 +21,7 @@ from hnmine.options import (
     DenseOptions,
     ExportOptions,
     FilterOptions,
+    GenerateOptions,
     InputOptions,
     LateOptions,
     MineOptions,
@@ -145,9 +147,7 @@ def commands(lineage: Lineage) -> Iterator[str]:
     """The commands that make the export again from DATA, with what was not left at its default."""
     found = lineage.collection
     if found is not None:
-        source = found.plan["source"]
-        data = "stdlib" if source["kind"] == "stdlib" else "DATA"
-        yield _line("hnmine ingest", data, "-o collection", *settings(InputOptions, {**found.plan, **source}))
+        yield from _of_collection(found.plan)
     names = []
     for name, index in lineage.indexes.items():
         names.append(f"--index indexes/{name}")
@@ -182,6 +182,22 @@ def commands(lineage: Lineage) -> Iterator[str]:
         values = {**lineage.decisions.plan["options"], **chosen}
         yield _line(f"hnmine filter {last} -o decisions", *settings(FilterOptions, values))
     yield _line("hnmine export decisions -o train", *settings(ExportOptions, lineage.export.plan["options"]))
+
+
+def _of_collection(plan: Json) -> Iterator[str]:
+    """The commands that make a collection of DATA: `ingest`, and `generate` where texts were written for it."""
+    source: Json = plan["source"]
+    written: list[Json] = []
+    while source["kind"] == WRITTEN_KIND:
+        written.insert(0, source)
+        source = source["of"]
+    data, place = "stdlib" if source["kind"] == "stdlib" else "DATA", "data" if written else "collection"
+    yield _line("hnmine ingest", data, f"-o {place}", *settings(InputOptions, {**plan, **source}))
+    for number, one in enumerate(written, 1):
+        before, place = place, "." if number == len(written) else f"written-{number}"
+        values = {name: one["writer"][name] for name in ("model", "language", "budget") if name in one["writer"]}
+        values |= {"change": one["writer"].get("changes", []), **one["options"]}
+        yield _line(f"hnmine generate {before} -o {place}", *settings(GenerateOptions, values))
 
 
 def _asked(artefact: Artefact) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -150,6 +151,16 @@ def collection(place: Path) -> Path:
     return place
 
 
+@pytest.fixture(scope="module")
+def mined(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run."""
+    place = tmp_path_factory.mktemp("mined")
+    assert (
+        call("run", str(collection(place / "data")), "-o", str(place / "run"), "--no-dense", "-n", "2").exit_code == 0
+    )
+    return place / "run"
+
+
 def test_what_can_be_checked_is_checked_before_the_first_stage(tmp_path: Path) -> None:
     data, out = collection(tmp_path / "data"), tmp_path / "out"
     done = call("run", str(data), "-o", str(out), "--model", str(tmp_path / "no-model"), "-n", "0")
@@ -199,13 +210,36 @@ def test_a_training_file_is_answered_with_the_directory_of_its_artefacts(tmp_pat
         ("run stdlb -o {here}/x", 3, "did you mean the built-in stdlib?"),
         ("filter {here}/nothing -o {here}/x", 4, "does not exist"),
         ("inspect {here}", 4, "is not a directory with an artefact"),
+        ("run {here}/data -o {here}/x --no-dense --judge-by bm52", 2, "makes no such score; did you mean 'bm25'?"),
+        ("run {here}/data -o {here}/x --no-dense --limit 0", 2, "--limit 0: at least 1"),
+        ("run {here}/data -o {here}/x --no-dense --where lang='en'", 2, "it cannot be read; a comparison is =="),
+        ("run {here}/data -o {here}/x --config {here}/rnu.toml", 2, "try: {here}/run.toml"),
+        (
+            "run {here}/data -o {here}/x --config {here}/run.toml",
+            2,
+            "unknown key 'num_negativs'; did you mean 'num_neg",
+        ),
+        ("run {here}/data -o {here}/x --model ./no-model", 5, "not asked, for this is a path"),
+        ("filter {here}/faq.csv -o {here}/x", 4, "`hnmine audit {here}/faq.csv` looks at a training file"),
+        ("filter {here} -o {here}/x --rules simanz", 2, "did you mean 'simans'?"),
+        ("filter {here}/made -o {here}/x", 4, "try: {here}/mode, if that is meant"),
+        ("export {here}/mode/candidates -o {here}/x.parquet", 4, "try: {here}/mode/decisions, if that is meant"),
+        ("mine {here}/mode -o {here}/x --index {here}/mode", 4, "try: --index {here}/mode/indexes/bm25"),
+        ("sweep {here}/mode -o {here}/x.txt", 2, "try: -o {here}/x.json"),
+        ("sweep {here}/mode --relative-margin 0..1", 2, "--relative-margin: '0..1' is not a number"),
+        ("report {here}/mode -o {here}/mode", 2, "try: -o {here}/mode/report.html"),
+        ("audit {here}/faq.csv", 3, "a file of pairs has no negatives yet: hnmine run {here}/faq.csv"),
+        ("merge {here}/nothing", 4, "does not exist"),
     ],
 )
-def test_wrong_turns(tmp_path: Path, line: str, code: int, wanted: str) -> None:
+def test_wrong_turns(mined: Path, tmp_path: Path, line: str, code: int, wanted: str) -> None:
     collection(tmp_path / "data")
     (tmp_path / "faq.csv").write_text("question,answer\nwhat,that\n")
+    (tmp_path / "run.toml").write_text("[filter]\nnum-negativs = 3\n")
+    if "mode" in line + wanted:
+        shutil.copytree(mined, tmp_path / "mode")
     done = call(*line.format(here=tmp_path).split())
-    assert (done.exit_code, wanted in done.output) == (code, True), done.output
+    assert (done.exit_code, wanted.format(here=tmp_path) in done.output) == (code, True), done.output
     assert not list(tmp_path.glob("x*"))
 
 

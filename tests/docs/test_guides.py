@@ -51,6 +51,19 @@ def test_own_corpus(place: Path, shell: dict[str, str]) -> None:  # noqa: F811
 
 @pytest.mark.slow
 @needs_model
+def test_remining(place: Path, shell: dict[str, str]) -> None:  # noqa: F811
+    page = "docs/how-to/remining.md"
+    run_page(page, place, shell)
+    parts = sorted((place / "two/decisions").glob("*.parquet"))
+    rows = pq.read_table(parts, columns=["verdict", "previous", "sources"]).to_pylist()
+    assert any(row["verdict"] == "negative" and row["previous"] is None for row in rows)
+    assert any(row["previous"] == "negative" and row["sources"] == ["previous"] for row in rows)
+    (script,) = blocks(page, "python")
+    compile(script, "refresh.py", "exec")
+
+
+@pytest.mark.slow
+@needs_model
 def test_audit(place: Path, shell: dict[str, str]) -> None:  # noqa: F811
     page = "docs/how-to/audit.md"
     write_scripts(page, place, place.parent / "tools")

@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,12 @@ def test_pages_with_commands_are_run_by_a_test() -> None:
         page = str(path.relative_to(ROOT))
         if blocks(page, "console"):
             assert page in names, f"{page} has commands, and no test of {TESTS} runs them"
+
+
+def test_every_extra_is_on_the_page_about_installing() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    (table,) = re.findall(r"(?s)\n## Extras\n(.*?)\n## ", (ROOT / "docs/install.md").read_text(encoding="utf-8"))
+    assert [name for name in extras if f"`{name}`" not in table] == []
 
 
 def cells(page: str, first: str) -> list[list[str]]:

@@ -229,3 +229,18 @@ def test_minilm_gives_the_values_of_sentence_transformers():
     np.testing.assert_allclose(found.vectors, reference(exact._resolved.path, texts), atol=1e-5)
     reduced = encoder("minilm", dtype=Dtype.BF16).encode(texts, Side.DOCUMENT)
     assert (found.vectors * reduced.vectors).sum(axis=1).min() >= 0.999
+
+
+def test_static_embeddings_are_the_mean_of_their_tokens_vectors(tiny_encoder, tmp_path):
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+
+    tokenizer = SentenceTransformer(str(tiny_encoder), device="cpu").tokenizer
+    vectors = np.random.default_rng(0).standard_normal((len(tokenizer), 8)).astype(np.float32)
+    tokens = StaticEmbedding(tokenizer.backend_tokenizer, embedding_weights=vectors)
+    SentenceTransformer(modules=[tokens], device="cpu").save(str(tmp_path / "static"), create_model_card=False)
+    found = encoder(tmp_path / "static").encode(TEXTS[:2], Side.DOCUMENT).vectors
+    means = np.stack(
+        [vectors[tokenizer(text, add_special_tokens=False)["input_ids"]].mean(axis=0) for text in TEXTS[:2]]
+    )
+    np.testing.assert_allclose(found, means / np.linalg.norm(means, axis=1, keepdims=True), atol=1e-5)

@@ -13,6 +13,7 @@ import pytest
 import hnmine
 from hnmine.errors import InputError, UsageError
 from hnmine.files.collection import Collection
+from hnmine.stages.lineage import Lineage, commands
 from tests.e2e.harness import contents, invoke, write_jsonl
 
 Row = dict[str, Any]
@@ -158,6 +159,18 @@ def test_they_are_spared_by_guesses_and_a_quota_counts_them(mined: Path, tmp_pat
         row["sources"] for row in table(tmp_path / "mixed") if row["verdict"] == "negative" and row["query_id"] == "q1"
     ]
     assert sorted("curated" in sources for sources in picked) == [False, False, True]
+
+
+def test_a_card_tells_how_they_were_written(mined: Path, tmp_path: Path) -> None:
+    hnmine.filter(mined / "candidates", tmp_path / "decisions", options=hnmine.FilterOptions(no_margin=True))
+    exported = hnmine.export(tmp_path / "decisions", tmp_path / "export").artefact
+    assert exported is not None
+    found = list(commands(Lineage.of(exported)))
+    assert found[:2] == [
+        "hnmine ingest DATA -o data --split train",
+        "hnmine generate data -o . --by perturb --change swap --change shuffle --change negation --change number"
+        " --language english",
+    ]
 
 
 def test_any_number_of_workers_and_shards_makes_the_same_bytes(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 
 import hnmine
-from hnmine.cli import show
+from hnmine.api import prepare_mine
+from hnmine.cli import summary
 from hnmine.errors import ArtefactError, UsageError
+from hnmine.execute.local import Execution
 from hnmine.files.artefact import Artefact
 from hnmine.stages.inspect import query, render
 
@@ -130,7 +133,7 @@ def test_what_changed_is_told_under_the_new_scores(root: Path, tmp_path: Path) -
     assert counts["judge_scores"]["gap before"]["mean"] == pytest.approx(np.mean(before), abs=2e-3)
     now = [np.cos(np.radians(40)) - 1, np.cos(np.radians(10)) - 1]
     assert counts["judge_scores"]["gap"]["mean"] == pytest.approx(np.mean(now), abs=2e-3)
-    told = "\n".join(show.lines("decisions", counts))
+    told = "\n".join(summary.lines("decisions", counts))
     assert "since the round before: Jaccard 0.000, 0 negatives kept, 2 new, 2 gone (not-needed 2)" in told
     looked_into = "\n".join(render(query(tmp_path / "second", "q1"), 80))
     assert "before: reserve" in looked_into
@@ -215,6 +218,26 @@ def test_an_earlier_round_that_does_not_fit_is_refused(root: Path, tmp_path: Pat
     some = mine(root, tmp_path / "d", "new", top_k=3, previous=str(tmp_path / "other-query"))
     assert {row["previous"] for row in some[few[0]]} == {None}, "a query that the earlier round did not have"
     assert decide(tmp_path / "d", tmp_path / "e").counts["previous"]["new"] == 1
+
+
+def test_the_whole_chain_asks_for_the_earlier_round_first(root: Path, tmp_path: Path) -> None:
+    dense = hnmine.DenseOptions(keep_documents=str(tmp_path / "nowhere"))
+    how = hnmine.MineOptions(previous=str(tmp_path / "nothing"))
+    with pytest.raises(ArtefactError, match=r"(?s)nothing does not exist.*nowhere does not exist"):
+        hnmine.run(root / "collection", tmp_path / "run", options=hnmine.RunOptions(mine=how, dense=dense))
+    assert not (tmp_path / "run").exists()
+    stage = prepare_mine(
+        root / "collection",
+        [str(root / "new")],
+        options=hnmine.MineOptions(previous=str(root / "first"), top_k=3),
+        hits=None,
+        input=hnmine.InputOptions(),
+        cache=tmp_path / "cache",
+        how=Execution(),
+    )
+    mine(root, tmp_path / "two", "new", top_k=3, previous=str(root / "first"))
+    pickle.loads(pickle.dumps(stage)).run(tmp_path / "travelled", Execution())
+    assert by_query(tmp_path / "travelled") == by_query(tmp_path / "two")
 
 
 def test_deepening_knows_of_the_earlier_round(root: Path, tmp_path: Path) -> None:

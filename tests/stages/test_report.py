@@ -269,8 +269,10 @@ def test_ten_thousand_triplets_scroll(run: Path, browser: Any, tmp_path: Path) -
         page.fill("#search", asked)
         page.wait_for_timeout(150)  # the page waits 120 ms for the next key
     page.select_option("#sort", "gap")
+    page.focus("#list")
     for _ in range(20):
         page.keyboard.press("j")
+    assert page.get_attribute("#list", "aria-activedescendant") == "item-20"
     took = scripting() - before_it
     assert took < 2.0, f"{took:.2f} s of scripting for six searches and sorts and twenty moves"
     page.evaluate("document.querySelector('#list').scrollTop = 400000")

@@ -132,3 +132,11 @@ def test_what_cannot_be_done_again_is_refused(run: Path, tmp_path: Path) -> None
         RefreshNegatives(tmp_path / "labelled", every=1)
     given = RefreshNegatives(tmp_path / "labelled", every=1, rules=rules)
     assert given.dataset.column_names == ["anchor", "positive", "negative_1"]
+    for place in (run, tmp_path / "half"):
+        hnmine.index_bm25(run, place / "indexes" / "bm25")
+    hnmine.mine(run, tmp_path / "half" / "candidates", options=hnmine.MineOptions(top_k=5))
+    hnmine.filter(tmp_path / "half" / "candidates", tmp_path / "half" / "decisions", options=hnmine.FilterOptions())
+    shutil.rmtree(tmp_path / "half" / "indexes")
+    with pytest.raises(UsageError, match="has no index bm25, with which"):
+        RefreshNegatives(tmp_path / "half", every=1)
+    shutil.rmtree(run / "indexes" / "bm25")

@@ -29,13 +29,14 @@ from hnmine.schema import (
     Scale,
 )
 
+WRITTEN_KIND = "generated"
 _BATCH = 8_192
 
 
 class _Generated(Source):
     """What both have in common: rows of Parquet parts, shown by the artefact's name and their number."""
 
-    kind = "generated"
+    kind = WRITTEN_KIND
 
     def __init__(self, collection: Collection, generated: Artefact) -> None:
         self._collection = collection
@@ -48,9 +49,8 @@ class _Generated(Source):
 
     def describe(self) -> dict[str, object]:
         """Kind, what was written, and what the collection was made of."""
-        plan = self._collection.artefact.plan
-        written = {name: self._generated.plan["options"][name] for name in ("by", "write")}
-        return {"kind": self.kind, **written, "of": plan["source"]}
+        written = {name: self._generated.plan[name] for name in ("options", "writer")}
+        return {"kind": self.kind, **written, "of": self._collection.artefact.plan["source"]}
 
     def fingerprint(self) -> dict[str, str]:
         """Those of the collection and of what was written."""
