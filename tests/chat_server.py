@@ -51,7 +51,7 @@ class ChatServer:
     """Answers requests; `moods` are taken one a request, then it is well. `grades` are of models that grade otherwise.
 
     `answered` counts, by request, answers that were sent in full: what would be paid for. `knows` is how much of
-    `response_format` it takes: `json_schema`, `json_object` or nothing.
+    `response_format` it takes: `json_schema`, `json_object` or nothing. Behind the first `most` requests all wait.
     """
 
     def __init__(self, grade: Callable[[str, str], int] = by_words) -> None:
@@ -67,6 +67,7 @@ class ChatServer:
         self.knows = "json_schema"
         self.tells_usage = True
         self.delay = 0.0
+        self.most: int | None = None
         self.models = ["stand-in"]
         self.writes: Callable[[dict[str, Any]], str] | None = None
         """What it says to a request, if it does not grade."""
@@ -85,6 +86,7 @@ class ChatServer:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 with outer.lock:
                     outer.asked.append(body)
+                    number = len(outer.asked)
                     outer.headers.append(dict(self.headers))
                     outer.times.append(time.monotonic())
                     mood = outer.moods.pop(0) if outer.moods else "well"
@@ -92,6 +94,8 @@ class ChatServer:
                     outer.most_at_once = max(outer.most_at_once, outer.at_once)
                 try:
                     time.sleep(outer.delay)
+                    while outer.most is not None and number > outer.most:
+                        time.sleep(0.01)
                     self.answer(body, mood)
                 finally:
                     with outer.lock:

@@ -55,17 +55,18 @@ def test_kill_9_loses_no_answer_and_pays_for_none_twice(
     mined: Path, server: ChatServer, cli: Cli, call: Callable[..., Done], tmp_path: Path
 ) -> None:
     """Killed with answers under way: those on disk are never asked for again, and the bytes are those of one go."""
-    server.delay = 0.05
+    server.most = 30
     judge = ["--judge", server.url, "--judge-window", "0:1"]
     arguments = command(mined, tmp_path / "killed" / "judged", *judge)
     process = cli.start(*arguments)
-    until(lambda: len(server.asked) > 30 or process.poll() is not None)
+    until(lambda: len(server.asked) > 30 and len(kept(tmp_path / "killed" / "cache")) == 30)
     process.send_signal(signal.SIGKILL)
     cli.end(process)
+    server.most = None
     until(lambda: server.at_once == 0)
     before = kept(tmp_path / "killed" / "cache")
-    asked_before = len(server.asked)  # the server has them all: it was waited for
-    assert 10 < len(before) < 80
+    asked_before = len(server.asked)
+    assert len(before) == 30
     assert not (tmp_path / "killed" / "judged" / "manifest.json").exists()
 
     done = call(*arguments, "--json")
@@ -79,8 +80,8 @@ def test_kill_9_loses_no_answer_and_pays_for_none_twice(
     assert whole.code == 0
     assert after == kept(tmp_path / "whole" / "cache")
     assert contents(tmp_path / "killed" / "judged") == contents(tmp_path / "whole" / "judged")
-    lost = json.loads(done.stdout)["notes"].get("answers of stand-in lost on the way, counted as paid", 0)
-    assert lost <= 17  # at most what was under way
+    lost = json.loads(done.stdout)["notes"]["answers of stand-in lost on the way, counted as paid"]
+    assert 1 <= lost <= 16  # what was under way
 
 
 def test_the_summary_the_estimate_and_the_batch(
