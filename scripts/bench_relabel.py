@@ -241,39 +241,66 @@ def batches(examples: Sequence[Example], args: argparse.Namespace, seed: int) ->
         yield list(batch.values())
 
 
-class Student:
-    """What gives queries vectors, and learns to."""
+class Encoder:
+    """MiniLM as it was, and the vectors that it gave, for all students of a process."""
 
     def __init__(self, args: argparse.Namespace) -> None:
-        import torch
+        self._args = args
+        self._known: dict[str, npt.NDArray[np.float32]] = {}
+
+    def load(self) -> Any:
+        """A model of its own."""
         from sentence_transformers import SentenceTransformer
 
         from hnmine.engines.models import resolve_model
 
-        self._model = SentenceTransformer(resolve_model(args.model, revision=None).path, device="cpu")
-        self._model.max_seq_length = args.query_length
-        self._map: Any = None
-        self._known: dict[str, Any] = {}
-        if args.student == "map":
-            self._map = torch.nn.Linear(*[self._model.get_embedding_dimension()] * 2, bias=False)
-            torch.nn.init.eye_(self._map.weight)
-            self.learned = list(self._map.parameters())
-        else:
+        model = SentenceTransformer(resolve_model(self._args.model, revision=None).path, device="cpu")
+        model.max_seq_length = self._args.query_length
+        return model
+
+    @cached_property
+    def _model(self) -> Any:
+        return self.load()
+
+    def vectors(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        """The vector of each text, encoded once."""
+        if new := [text for text in dict.fromkeys(texts) if text not in self._known]:
+            self._known |= zip(new, self._model.encode(new, show_progress_bar=False), strict=True)
+        return np.stack([self._known[text] for text in texts])
+
+
+class Student:
+    """What gives queries vectors, and learns to."""
+
+    def __init__(self, encoder: Encoder, kind: str) -> None:
+        import torch
+
+        self._encoder = encoder
+        self._model: Any = None
+        if kind == "encoder":
+            self._model = encoder.load()
             named = self._model.named_parameters()
             self.learned = [parameter for name, parameter in named if ".embeddings." not in name]
+        else:
+            size = encoder.vectors(["size"]).shape[1]
+            self._map = torch.nn.Linear(size, size, bias=False)
+            torch.nn.init.eye_(self._map.weight)
+            self.learned = list(self._map.parameters())
+
+    def learning(self, is_on: bool) -> None:
+        """Dropout while it learns, and none afterwards."""
+        if self._model is not None:
+            self._model.train(is_on)
 
     def vectors(self, texts: Sequence[str]) -> Any:
         """Unit vectors, with gradients where they are recorded."""
         import torch
 
-        if self._map is None:
-            return torch.nn.functional.normalize(
-                self._model(self._model.preprocess(list(texts)))["sentence_embedding"], dim=1
-            )
-        if new := [text for text in dict.fromkeys(texts) if text not in self._known]:
-            self._known |= zip(new, self._model.encode(new, show_progress_bar=False), strict=True)
-        base = torch.from_numpy(np.stack([self._known[text] for text in texts]))
-        return torch.nn.functional.normalize(self._map(base), dim=1)
+        if self._model is not None:
+            found = self._model(self._model.preprocess(list(texts)))["sentence_embedding"]
+        else:
+            found = self._map(torch.from_numpy(self._encoder.vectors(texts)))
+        return torch.nn.functional.normalize(found, dim=1)
 
 
 def train(student: Student, examples: Sequence[Example], seed: int, args: argparse.Namespace) -> float:
@@ -283,8 +310,9 @@ def train(student: Student, examples: Sequence[Example], seed: int, args: argpar
 
     known = {(one.case.name, one.query, one.positive) for one in examples}
     transformers.set_seed(seed)
-    optimizer = torch.optim.AdamW(student.learned, lr=args.learning_rate, weight_decay=0.0)
+    optimizer = torch.optim.AdamW(student.learned, lr=args.learning_rate, weight_decay=0.01)
     schedule = transformers.get_linear_schedule_with_warmup(optimizer, args.steps // 10, args.steps)
+    student.learning(True)
     losses = []
     for batch in batches(examples, args, seed):
         documents = [(one.case, row) for one in batch for row in (one.positive, *one.negatives)]
@@ -303,6 +331,7 @@ def train(student: Student, examples: Sequence[Example], seed: int, args: argpar
         schedule.step()
         optimizer.zero_grad()
         losses.append(loss.item())
+    student.learning(False)
     return statistics.fmean(losses[-max(1, args.steps // 10) :])
 
 
@@ -327,9 +356,11 @@ def found_by(student: Student, case: Case, fold: int) -> dict[str, dict[str, flo
     return found
 
 
-def cell(cases: Sequence[Case], arm: str, fold: int, seed: int, args: argparse.Namespace) -> dict[str, Any]:
+def cell(
+    cases: Sequence[Case], encoder: Encoder, arm: str, fold: int, seed: int, args: argparse.Namespace
+) -> dict[str, Any]:
     """What a student of the queries outside the fold finds for those in it."""
-    student = Student(args)
+    student = Student(encoder, args.student)
     about: dict[str, Any] = {}
     if arm != UNTRAINED:
         examples = [one for case in cases for one in case.examples(arm) if fold_of(case, one.query) != fold]
@@ -340,10 +371,11 @@ def cell(cases: Sequence[Case], arm: str, fold: int, seed: int, args: argparse.N
 def students(cases: Sequence[Case], out: Path, args: argparse.Namespace) -> dict[str, Any]:
     """Every cell (arm, seed, fold), seeds first, so that what is finished can be compared; finished ones are read."""
     found: dict[str, list[dict[str, Any]]] = {}
+    encoder = Encoder(args)
     for seed in range(args.seeds):
         for arm in [UNTRAINED, *args.arms] if seed == 0 else args.arms:
             both = [
-                training.cell(out / f"{arm}-{seed}-{fold}.json", partial(cell, cases, arm, fold, seed, args))
+                training.cell(out / f"{arm}-{seed}-{fold}.json", partial(cell, cases, encoder, arm, fold, seed, args))
                 for fold in range(FOLDS)
             ]
             queries = {query: figures for one in both for query, figures in one["queries"].items()}
