@@ -176,7 +176,12 @@ def _stdout_is_stderr() -> Iterator[None]:
 
 
 def _own_variables() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if name.startswith(("HNMINE_", "HF_"))}
+    """Settings that workers share; no key or token, for Ray may log what it is given. Nodes have their own."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name.startswith(("HNMINE_", "HF_")) and not name.endswith(("TOKEN", "KEY"))
+    }
 
 
 def _import_ray() -> Any:

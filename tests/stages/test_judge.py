@@ -364,5 +364,5 @@ def test_a_table_that_was_scored_until_enough_passed_is_judged_too(
     assert found.counts["null_scores"]["ce"] > 0
     rules = hnmine.FilterOptions(num_negatives=2, relabel=Relabel.OFF)  # the rules that the reranker was asked by
     hnmine.filter(tmp_path / "judged", tmp_path / "decided", options=rules)
-    with pytest.raises(ArtefactError, match='relabel: .* -> "drop"'):
+    with pytest.raises(ArtefactError, match=r'relabel: .* -> "drop"'):
         hnmine.filter(tmp_path / "judged", tmp_path / "other", options=hnmine.FilterOptions(num_negatives=2))
