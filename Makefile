@@ -29,7 +29,7 @@ demo: $(STAMP)  ## Mine hard negatives from a sample of the standard library's f
 	@scripts/demo.sh $(BIN)/hnmine
 
 test: lint  ## Everything that must pass: lint, types, all tests that need no further packages, with coverage.
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile -m "not alone and not installs" --durations=15 --cov --cov-report=
+	$(BIN)/python -m pytest -n 3 --dist loadfile -m "not alone and not installs" --durations=15 --cov --cov-report=
 	$(BIN)/python -m pytest -m alone --cov --cov-append --cov-report=term:skip-covered
 
 test-slow: $(STAMP)  ## Only the slow tests: real models and trainers.

@@ -118,11 +118,11 @@ def test_an_unknown_preset_names_the_nearest() -> None:
 
 
 def test_what_stands_above_wins_and_margins_replace_each_other() -> None:
-    below = {"bm25": False, "filter": {"no_margin": True, "num-negatives": 5}, "mine": {"top_k": 9}}
+    below = {"bm25": False, "filter": {"no_margin": True, "num-negatives": 5, "skip-top": 1}, "mine": {"top_k": 9}}
     above = {"bm25": {"k1": 1.2}, "filter": {"relative-margin": 0.1, "skip_top": 2}, "seed": 3}
     assert layered(below, above) == {
         "bm25": {"k1": 1.2},
-        "filter": {"num_negatives": 5, "relative_margin": 0.1, "skip_top": 2},
+        "filter": {"num-negatives": 5, "relative-margin": 0.1, "skip_top": 2},
         "mine": {"top_k": 9},
         "seed": 3,
     }

@@ -74,11 +74,10 @@ def layered(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any
 
 
 def _table(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    own = {key.replace("-", "_"): value for key, value in above.items()}
-    kept = {key.replace("-", "_"): value for key, value in below.items()}
-    if own.keys() & MARGINS:
-        kept = {key: value for key, value in kept.items() if key not in MARGINS}
-    return {**kept, **own}
+    replaced = {key.replace("-", "_") for key in above}
+    if replaced & MARGINS:
+        replaced |= MARGINS
+    return {**{key: value for key, value in below.items() if key.replace("-", "_") not in replaced}, **above}
 
 
 def filter_options(given: Given, table: Mapping[str, Any], *, where: str) -> opt.FilterOptions:
@@ -142,7 +141,7 @@ def run_settings(
 
     def table(name: str, *, sampled: bool = False) -> dict[str, Any]:
         values = config.get(name, {})
-        own = {key.replace("-", "_"): value for key, value in values.items()} if isinstance(values, dict) else {}
+        own = dict(values) if isinstance(values, dict) else {}
         return {**keyed, **own} if sampled else own
 
     data = data or config.get("data")

@@ -217,7 +217,7 @@ def test_a_training_file_is_answered_with_the_directory_of_its_artefacts(tmp_pat
         (
             "run {here}/data -o {here}/x --config {here}/run.toml",
             2,
-            "unknown key 'num_negativs'; did you mean 'num_neg",
+            "unknown key 'num-negativs'; did you mean 'num-neg",
         ),
         ("run {here}/data -o {here}/x --model ./no-model", 5, "not asked, for this is a path"),
         ("filter {here}/faq.csv -o {here}/x", 4, "`hnmine audit {here}/faq.csv` looks at a training file"),

@@ -90,7 +90,7 @@ def test_grades_are_a_column_that_filter_carries_on(root: Path, server: ChatServ
     decided = Artefact.open(tmp_path / "decided")
     assert {(r["query_id"], r["doc_id"]): r["grade_cheap"] for r in rows_of(decided) if not r["is_positive"]} == asked
     shown = invoke("inspect", tmp_path / "decided", "--query", "q1").stdout
-    assert "cheap: answers the query fully" in shown
+    assert "cheap: answers the query fully" in " ".join(shown.split())
     (info,) = CandidatesTable(decided).judges
     assert (info.name, info.model) == ("cheap", "acme/cheap")
 

@@ -124,7 +124,7 @@ def test_a_guide_may_be_named_by_its_kind(candidates: Path, tmp_path: Path) -> N
         ({"where": "query.parent == 'a'"}, "the queries have no column 'parent'"),
         ({"where": "document.year == '2020'"}, "a text cannot be compared with a number"),
         ({"where": "document.lang < 3"}, "a text cannot be compared with a number"),
-        ({"guide": "bm26"}, "did you mean bm25"),
+        ({"guide": "bm26"}, "did you mean 'bm25'"),
         ({"band": "0.1:0.6"}, "of the scale bm25"),
         ({"near_duplicate": 0.9}, "dense index"),
         ({"closer_to_query": True}, "dense index"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +15,7 @@ from hnmine.cli.carry_out import cache, execution
 from hnmine.cli.conditions import check_conditions, fail_if
 from hnmine.cli.flags import Given, with_flags
 from hnmine.cli.root import app
-from hnmine.cli.terminal import columns, print_json
+from hnmine.cli.terminal import columns, is_terminal, print_json
 from hnmine.errors import ArtefactError, MissingDependencyError
 
 
@@ -108,8 +109,9 @@ def presets_(
         print_json(found)
         return
     label = max(len(known) for known in found) + 2
+    width = columns() if is_terminal(sys.stdout) else sys.maxsize  # a line each for who reads a pipe
     for known, line in found.items():
-        for part in wrap(f"{known:<{label}}{line}", columns(), hanging=label):
+        for part in wrap(f"{known:<{label}}{line}", width, hanging=label):
             print(part)
 
 
