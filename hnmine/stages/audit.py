@@ -35,6 +35,7 @@ from hnmine.stages.hubs import Hubs, hubs_of_negatives
 from hnmine.stages.hubs import lines as crowding_lines
 from hnmine.stages.places import locate
 from hnmine.stages.report.facts import histogram
+from hnmine.stages.text_layout import table
 from hnmine.stages.training_input import TrainingInput
 
 KINDS = {
@@ -398,28 +399,32 @@ def _input(path: Path) -> InputFile:
     return InputFile(path=resolved, shown=str(resolved))
 
 
-def render(report: Json) -> Iterator[str]:
-    """The report as lines of text."""
+def render(report: Json, columns: int = 100) -> Iterator[str]:
+    """The report as a table at most so many columns wide, the first places of each problem below its row."""
     yield ", ".join(f"{report[name]:,} {name}" for name in ("rows", "queries", "positives", "negatives"))
-    for name, form in _FIGURES:
-        value = report[name]
-        yield f"{name.replace('_', ' ')}: " + ("-" if value is None else form.format(value))
+    rows = []
+    for name, form, words in _FIGURES:
+        rows.append((name.replace("_", " "), "-" if report[name] is None else form.format(report[name]), words))
+    found = [kind for kind, count in report["problems"].items() if count]
+    rows += [(kind, f"{report['problems'][kind]:,}", KINDS[kind]) for kind in found]
+    header, *lines = table(("measure", "value", "what it is"), rows, columns)
+    yield header
+    yield from lines[: len(_FIGURES)]
     if not report["problems_total"]:
         yield "no problem found"
-    for kind, count in report["problems"].items():
-        if count:
-            yield f"{kind}: {count:,} ({KINDS[kind]})"
-            yield from (f"  {p['where']}: {_short(p['value'])}" for p in report["first"].get(kind, ()))
+    for kind, line in zip(found, lines[len(_FIGURES) :], strict=True):
+        yield line
+        yield from (f"  {p['where']}: {_short(p['value'])}" for p in report["first"].get(kind, ()))
     yield from crowding_lines(report["crowding"])
     if report["unchecked"]:
         yield "not looked at: " + "; ".join(report["unchecked"])
 
 
-_FIGURES: tuple[tuple[str, str], ...] = (
-    ("false_negative_rate", "{:.2%}"),
-    ("judged_share", "{:.1%}"),
-    ("mean_gap", "{:.4f}"),
-    ("coverage", "{:.3f}"),
+_FIGURES: tuple[tuple[str, str, str], ...] = (
+    ("false_negative_rate", "{:.2%}", "of the negatives, relevant by --qrels"),
+    ("judged_share", "{:.1%}", "of the negatives, in --qrels at all"),
+    ("mean_gap", "{:.4f}", "how far negatives score below the positive"),
+    ("coverage", "{:.3f}", "of the negatives wanted"),
 )
 
 

@@ -206,6 +206,6 @@ def audit(
     if given.json:
         print_json(report)
     else:
-        for line in render(report):
+        for line in render(report, columns()):
             print(line)
     fail_if(check_conditions(tuple(given.fail_if)), report)
