@@ -69,11 +69,7 @@ class Chat:
         """The model's name, as asked for, or the only one that the server lists."""
         if self._asked_model:
             return self._asked_model
-        names = http_json.listed_models(self._base, self._headers)
-        if len(names) == 1:
-            return names[0]
-        said = f"serves {len(names)} models: {', '.join(names[:10])}" if names else "does not say which model it runs"
-        raise UsageError(f"{self._spec}: the server {said}", remedy="URL#MODEL")
+        return http_json.only_model(self._base, self._headers, asked=self._spec, remedy="URL#MODEL")
 
     @property
     def name(self) -> str:

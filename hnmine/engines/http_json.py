@@ -60,6 +60,15 @@ def listed_models(base: str, headers: Mapping[str, str]) -> list[str]:
     return [entry["id"] for entry in entries if isinstance(entry, dict) and isinstance(entry.get("id"), str)]
 
 
+def only_model(base: str, headers: Mapping[str, str], *, asked: str, remedy: str) -> str:
+    """The model that a server lists, if it is one; `UsageError`, which names what was `asked`, if it is not."""
+    names = listed_models(base, headers)
+    if len(names) == 1:
+        return names[0]
+    said = f"serves {len(names)} models: {', '.join(names[:10])}" if names else "does not say which model it runs"
+    raise UsageError(f"{asked}: the server {said}", remedy=remedy)
+
+
 def post(
     url: str,
     body: object,

@@ -60,11 +60,8 @@ class RemoteEncoder(Encoder):
         """The name of the model that the server runs."""
         if self._options.remote_model:
             return self._options.remote_model
-        names = http_json.listed_models(self._base, self._headers)
-        if len(names) == 1:
-            return names[0]
-        said = f"serves {len(names)} models: {', '.join(names[:10])}" if names else "does not say which model it runs"
-        raise UsageError(f"--model {self._options.model}: the server {said}", remedy="--remote-model NAME")
+        asked = f"--model {self._options.model}"
+        return http_json.only_model(self._base, self._headers, asked=asked, remedy="--remote-model NAME")
 
     @cached_property
     def _whole_dimension(self) -> int:

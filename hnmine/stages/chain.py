@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -90,6 +90,16 @@ class Step:
     def key(self) -> str:
         """What `--only` calls it: the last word of its name, which is that of its table in a configuration file."""
         return self.name.rsplit(" ", 1)[-1]
+
+
+def previews(steps: Iterable[Step]) -> list[tuple[str, Path, Preview | None]]:
+    """What each step would do; None where a step's inputs do not exist yet."""
+    found: list[tuple[str, Path, Preview | None]] = []
+    ready = True
+    for step in steps:
+        found.append((step.name, step.path, step.make().preview(step.path) if ready else None))
+        ready = ready and is_there(step.path / MANIFEST)
+    return found
 
 
 class Chain:

@@ -8,13 +8,12 @@ from pathlib import Path
 
 from hnmine.errors import UsageError
 from hnmine.execute.local import Execution
-from hnmine.files.artefact import MANIFEST, Artefact
+from hnmine.files.artefact import Artefact
 from hnmine.files.collection import Collection
 from hnmine.files.readers.generated import WithNegatives, WithQueries
-from hnmine.files.remote import is_there
 from hnmine.options import By, GenerateOptions, InputOptions, Write
 from hnmine.schema import Kind
-from hnmine.stages.chain import INGEST, Step
+from hnmine.stages.chain import INGEST, Step, previews
 from hnmine.stages.generate import GenerateNegatives, GenerateQueries, number_of, require_any
 from hnmine.stages.ingest import Ingest
 from hnmine.stages.llm_writers import LlmNegatives, LlmQueries
@@ -81,12 +80,7 @@ class Generation:
 
     def preview(self) -> list[tuple[str, Path, Preview | None]]:
         """What each step would do; None where a step's inputs do not exist yet."""
-        found: list[tuple[str, Path, Preview | None]] = []
-        ready = True
-        for step in self.steps():
-            found.append((step.name, step.path, step.make().preview(step.path) if ready else None))
-            ready = ready and is_there(step.path / MANIFEST)
-        return found
+        return previews(self.steps())
 
 
 def _stage(collection: Collection, options: GenerateOptions, answers: Path) -> GenerateNegatives | GenerateQueries:

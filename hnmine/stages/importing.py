@@ -16,15 +16,14 @@ import numpy as np
 
 from hnmine.errors import HnmineError, UsageError
 from hnmine.execute.local import Execution
-from hnmine.files.artefact import MANIFEST, Artefact
+from hnmine.files.artefact import Artefact
 from hnmine.files.collection import Collection
 from hnmine.files.readers.layout import named_files
 from hnmine.files.readers.streams import InputFile
 from hnmine.files.readers.training_source import TrainingSource
-from hnmine.files.remote import is_there
 from hnmine.options import Existing, FilterOptions, ImportOptions, InputOptions, MineOptions
 from hnmine.schema import Kind
-from hnmine.stages.chain import INGEST, Step
+from hnmine.stages.chain import INGEST, Step, previews
 from hnmine.stages.filter import Filter
 from hnmine.stages.formats import FORMATS
 from hnmine.stages.ingest import Ingest
@@ -94,12 +93,7 @@ class Import:
 
     def preview(self) -> list[tuple[str, Path, Preview | None]]:
         """What each step would do; None where a step's inputs do not exist yet."""
-        found: list[tuple[str, Path, Preview | None]] = []
-        ready = True
-        for step in self.steps():
-            found.append((step.name, step.path, step.make().preview(step.path) if ready else None))
-            ready = ready and is_there(step.path / MANIFEST)
-        return found
+        return previews(self.steps())
 
 
 def _as_they_are(collection: Collection, candidates: Artefact) -> Filter:
