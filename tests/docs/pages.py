@@ -40,7 +40,7 @@ def run_page(page: str, place: Path, shell: dict[str, str], *, apart: bool = Fal
     """
     found = [command for block in blocks(page, "console") for command in commands(block)]
     assert found, f"{page} has no commands"
-    with chdir(place), patch.dict(os.environ, shell, clear=True):
+    with chdir(place), patch.dict(os.environ, shell):
         for command in found:
             compare(command, printed(SMALL.sub("--sample 0.01", command.line), apart=apart))
 
