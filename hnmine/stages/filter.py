@@ -623,6 +623,9 @@ def check(options: FilterOptions) -> None:
             problems.append(f"{flag} and --no-margin contradict each other")
         if margin is not None and not np.isfinite(margin):
             problems.append(f"{flag} {margin}: not a finite number")
+    for flag, limit in (("--max-score", options.max_score), ("--min-score", options.min_score)):
+        if limit is not None and np.isnan(limit):
+            problems.append(f"{flag} {limit}: not a number")
     if options.max_fn_probability is not None and not 0 <= options.max_fn_probability <= 1:
         problems.append(f"--max-fn-probability {options.max_fn_probability}: between 0 and 1")
     if options.min_score is not None and options.max_score is not None and options.min_score > options.max_score:
