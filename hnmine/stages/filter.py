@@ -127,6 +127,7 @@ class Filter(Stage):
         self.rank_by = self._rank_by()
         self.guide = self._named(options.guide, "--guide")
         self.partial = partial_score(self.judge, self.guide, self.rank_by)
+        self._unheard = self._without_say()
         self.scale = self.judge.scale if self.judge else Scale.DOT
         self.pick = picks.build(
             options,
@@ -180,6 +181,16 @@ class Filter(Stage):
                 remedy="mine with several --index or --run",
             )
         return ScoreInfo(name=FUSED, scale=Scale.DOT, origin="fusion")
+
+    def _without_say(self) -> frozenset[str]:
+        """The scores that have no part in the guard's estimate.
+
+        Of those that not all rows have, for a reason, places among all rows mean nothing; those made after a score of
+        `--until` that is in use were not known to the rules that ended it.
+        """
+        names = [score.name for score in self.table.scores]
+        later = names[names.index(self.partial.name) + 1 :] if self.partial is not None else []
+        return frozenset(later) | {s.name for s in self.table.scores if s.is_partial or self._is_of_few(s)}
 
     def _rerankers(self) -> dict[str, Scale]:
         """The rerankers that `--relabel` hears: those whose scores are probabilities, if no judge was asked.
@@ -281,9 +292,15 @@ class Filter(Stage):
         """What is done with candidates that are called relevant, and who is heard, those that count most last."""
         if self.voices is None:
             return {}
+        return {"relabel": {"mode": str(self.relabel), "by": self.voices_heard()}}
+
+    def voices_heard(self) -> list[str]:
+        """Who is heard about what is relevant, if anybody, as columns and `labels`; those that count most last."""
+        if self.relabel is Relabel.OFF:
+            return []
         names = [score_column(name) for name in self.rerankers]
         names += [grade_column(judge.name) for judge in self.table.judges]
-        return {"relabel": {"mode": str(self.relabel), "by": [*names, *([LABELS] if self.labels else [])]}}
+        return [*names, *([LABELS] if self.labels else [])]
 
     def blocks(self) -> Sequence[Block]:
         """Blocks of 4,096 queries."""
@@ -482,7 +499,7 @@ class Filter(Stage):
             clusters=whole_numbers(table, CLUSTER),
             centroid_ranks=whole_numbers(table, CENTROID_RANK),
             has_answer=has_answer(table),
-            partial=frozenset(s.name for s in self.table.scores if s.is_partial or self._is_of_few(s)),
+            partial=self._unheard,
             grades=self._grades(table),
             labels=labels,
             columns=self.columns.of(table, rows, offsets),
@@ -623,6 +640,9 @@ def check(options: FilterOptions) -> None:
             problems.append(f"{flag} and --no-margin contradict each other")
         if margin is not None and not np.isfinite(margin):
             problems.append(f"{flag} {margin}: not a finite number")
+    for flag, limit in (("--max-score", options.max_score), ("--min-score", options.min_score)):
+        if limit is not None and np.isnan(limit):
+            problems.append(f"{flag} {limit}: not a number")
     if options.max_fn_probability is not None and not 0 <= options.max_fn_probability <= 1:
         problems.append(f"--max-fn-probability {options.max_fn_probability}: between 0 and 1")
     if options.min_score is not None and options.max_score is not None and options.min_score > options.max_score:

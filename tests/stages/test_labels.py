@@ -177,6 +177,17 @@ def test_random_near_needs_clusters(graph: Path, tmp_path: Path, random_near: in
         hnmine.mine(graph, tmp_path / "candidates", options=options)
 
 
+def test_deepening_draws_as_the_earlier_mine_did(graph: Path, tmp_path: Path) -> None:
+    how = {"random_near": 4, "clusters": 8}
+    hnmine.mine(graph, tmp_path / "c", options=hnmine.MineOptions(top_k=1, seed=1, **how))
+    hnmine.filter(tmp_path / "c", tmp_path / "d", collection=graph)
+    deeper = {"top_k": 2, "deepen_from": str(tmp_path / "d"), "clusters": 8}
+    with pytest.raises(UsageError, match="with --random-near 4, and this with --random-near 0"):
+        hnmine.mine(graph, tmp_path / "e", options=hnmine.MineOptions(**deeper))
+    with pytest.raises(UsageError, match="with --seed 1, and this with --seed 0"):
+        hnmine.mine(graph, tmp_path / "e", options=hnmine.MineOptions(**{**deeper, **how}))
+
+
 def test_a_graph_has_no_margin_unless_one_is_asked_for(graph: Path, tmp_path: Path) -> None:
     hnmine.mine(graph, tmp_path / "candidates", options=hnmine.MineOptions(top_k=30))
     reasons = {}
