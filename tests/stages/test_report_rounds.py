@@ -20,6 +20,7 @@ from hnmine.files.candidates import CandidatesTable
 from hnmine.stages.report.facts import Spreads
 from tests.chat_server import ChatServer
 from tests.e2e.harness import write_jsonl
+from tests.stages.test_report import browser, open_page  # noqa: F401 (a fixture)
 
 pytest.importorskip("jinja2")
 pytest.importorskip("matplotlib")
@@ -72,7 +73,12 @@ def test_only_random_rows_are_told_of_where_nobody_did_anything(run: Path, tmp_p
     assert cards["Not found by a search"] == {"drawn at random": f"{chosen:,} negatives of {known:,} candidates"}
 
 
-def test_grades_and_what_they_made_positives(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_grades_and_what_they_made_positives(
+    run: Path,
+    tmp_path: Path,
+    browser: Any,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("no_proxy", "*")
     server = ChatServer(lambda query, text: 3 if set(query.split()) <= set(text.split()) and "wing" in text else 0)
     options = hnmine.JudgeOptions(
@@ -95,6 +101,7 @@ def test_grades_and_what_they_made_positives(run: Path, tmp_path: Path, monkeypa
     assert judged["candidates asked about"] == f"{asked:,}"
     assert judged["3: answers the query fully"] == f"{given[3]:,} ({given[3] / asked:.0%})"
     assert judged["0: not relevant"] == f"{given[0]:,} ({given[0] / asked:.0%})"
+    assert judged["1: related"] == "0"
     assert judged["cost, by the prices given"] != "0"
     assert facts["called relevant by grade_strict"] == f"{sum(row['called_relevant_by'] is not None for row in rows):,}"
     assert facts["positives that the qrels do not have"] == f"{new:,}"
@@ -114,9 +121,17 @@ def test_grades_and_what_they_made_positives(run: Path, tmp_path: Path, monkeypa
     new_ones = {(row["query_id"], row["doc_id"]) for row in rows if row["reason"] == "relabelled"}
     called = {(q["id"], data["documents"][r["d"]][0]) for q in data["queries"] for r in q["rows"] if r["c"]}
     assert called >= new_ones, "however many known positives there are"
+    window, said = open_page(browser, tmp_path / "page.html", color_scheme="dark")
+    window.select_option("#show", "called")
+    assert window.inner_text("#told").startswith(f"{len(called):,} triplets shown")
+    assert window.inner_text("#detail .row.on .head b") == "positive, new"
+    assert "called relevant by strict" in window.inner_text("#detail .row.on .head")
+    window.keyboard.press("g")
+    assert window.inner_text("#list .item.on .tag") == "not relevant"
+    assert said == []
 
 
-def test_written_negatives_by_kind(run: Path, tmp_path: Path) -> None:
+def test_written_negatives_by_kind(run: Path, tmp_path: Path, browser: Any) -> None:  # noqa: F811
     how = hnmine.GenerateOptions(change=("swap", "number"))
     hnmine.generate(run / "collection", tmp_path / "written", options=how)
     options = hnmine.RunOptions(
@@ -137,6 +152,15 @@ def test_written_negatives_by_kind(run: Path, tmp_path: Path) -> None:
     shown = {data["documents"][r["d"]][0]: r["w"] for q in data["queries"] for r in q["rows"] if r["w"]}
     assert set(shown.values()) == {"perturb:swap"}
     assert set(shown) <= {row["doc_id"] for row in rows}
+    window, said = open_page(browser, tmp_path / "page.html")
+    window.select_option("#show", "written")
+    text, moved = (window.inner_text(f"#detail .row.on {part}") for part in (".text", ".text ins"))
+    positive = window.inner_text("#detail .row.positive .text")
+    assert sorted(text.split()) == sorted(positive.split())
+    assert text.split() != positive.split()
+    left = [[word for word in whole.split() if word != moved] for whole in (text, positive)]
+    assert left[0] == left[1], "what is not marked stands as it stood"
+    assert said == []
 
 
 def test_written_queries(run: Path, tmp_path: Path) -> None:

@@ -359,7 +359,10 @@ def systems(rows: Mapping[str, Json]) -> Plot:
 
 
 def whole_against_small(rows: Mapping[str, Json]) -> Plot:
-    """Dots: nDCG@10 of each system in the whole corpus and, new to the pool, in the small one; equality is dashed."""
+    """Dots: nDCG@10 of each system in the whole corpus and, new to the pool, in the small one; equality is dashed.
+
+    A dot has its system's place, in the order of `rows`.
+    """
 
     def plot(axes: Any, colours: Colours) -> None:
         whole, new = ([own[key] for own in rows.values()] for key in ("whole", "left_out"))
@@ -368,17 +371,14 @@ def whole_against_small(rows: Mapping[str, Json]) -> Plot:
         ends = (low - room, high + room)
         axes.plot(ends, ends, color=colours["ink"], linewidth=0.9, linestyle=_DASHED)
         axes.scatter(whole, new, s=34, color=colours["negatives"], zorder=3)
-        level = ends[1]
-        for name, x, y in sorted(zip(rows, whole, new, strict=True), key=lambda dot: -dot[2]):
-            is_right = x > sum(ends) / 2
-            level = min(y, level - 0.075 * (ends[1] - ends[0]))  # below the name before it, where dots are close
+        for place, dot in enumerate(zip(whole, new, strict=True), 1):
             axes.annotate(
-                name,
-                (x, y),
-                xytext=(x + (-1 if is_right else 1) * 0.03 * (ends[1] - ends[0]), level),
-                ha="right" if is_right else "left",
-                va="center",
-                fontsize=7.5,
+                str(place),
+                dot,
+                xytext=(-5, 4),
+                textcoords="offset points",
+                fontsize=8,
+                ha="right",
                 color=colours["ink"],
             )
         axes.set_xlim(*ends)

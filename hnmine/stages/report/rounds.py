@@ -52,7 +52,7 @@ def _judged(judge: JudgeInfo, counts: Json | None) -> Iterator[Json]:
     rows = [("candidates asked about", f"{asked:,}")]
     for grade, word in reversed(list(enumerate(GRADES))):
         own = counts[f"grade_{grade}"]
-        rows.append((f"{grade}: {word}", f"{own:,} ({own / asked:.0%})" if asked else "0"))
+        rows.append((f"{grade}: {word}", f"{own:,} ({own / asked:.0%})" if own else "0"))
     for name, words in (("unanswered", "not answered, or not paid for"), ("no_grade", "answered without a grade")):
         if counts[name]:
             rows.append((words, f"{counts[name]:,}"))

@@ -77,7 +77,8 @@ class SmallCorpusReport(Report):
             "standing": standing(counts),
             "shallow": self.small.run_record().get("notes", {}).get("deepest rank"),
             "systems": systems,
-            "figures": list(_panels(counts, systems, options["top_k"])),
+            "of_systems": list(_of_systems(systems)),
+            "of_corpus": list(_of_corpus(counts, options["top_k"])),
             "changed": sorted(
                 (
                     {"newcomer": name, "other": other, **lead}
@@ -91,7 +92,7 @@ class SmallCorpusReport(Report):
         }
 
 
-def _panels(counts: Json, systems: Json, depth: int) -> Iterator[Json]:
+def _of_systems(systems: Json) -> Iterator[Json]:
     height = 0.28 * len(systems) + 0.9
     words = (
         "nDCG@10 in the whole corpus, in this one, and in the one that there would be had the system not fed the pool."
@@ -100,10 +101,13 @@ def _panels(counts: Json, systems: Json, depth: int) -> Iterator[Json]:
         "Systems in both corpora", words, "systems", figures.systems(systems), height=height, narrow_height=height + 0.3
     )
     words = (
-        "Each system as it would be were it new to the pool. On the dashed line nothing changes; above it a system is"
-        " overrated. Dots that rise from left to right keep their order."
+        "Each system as it would be were it new to the pool, with its place in the whole corpus. On the dashed line"
+        " nothing changes, above it a system is overrated. Numbers that fall as dots rise keep their order."
     )
     yield panel("Whole against small", words, "against", figures.whole_against_small(systems))
+
+
+def _of_corpus(counts: Json, depth: int) -> Iterator[Json]:
     rows = {
         "judged": counts["documents_judged"],
         "pooled, not judged": counts["documents"] - counts["documents_judged"],

@@ -146,7 +146,7 @@
     for (let i = 0, j = 0; i < now.length; i++) {
       while (j < old.length && same[i] !== old[j] && length[i][j + 1] >= length[i + 1][j]) j++;
       const stays = j < old.length && same[i] === old[j];
-      made.append(stays ? document.createTextNode(now[i]) : make("ins", "", now[i]));
+      made.append(stays ? same[i] : make("ins", "", same[i]), now[i].slice(same[i].length));
       if (stays) j++;
     }
     return made;
