@@ -118,8 +118,9 @@ class Ingest:
                     raise
                 artefact = Artefact.open(path, self.kind)
                 draft.tidy()
-            record = {"started": started, "finished": now(), "seconds": round(time.monotonic() - began, 3)}
-            draft.write_run({**record, "peak_memory_bytes": peak_memory(), **machine()}, {})
+            record: Json = {"started": started, "finished": now(), "seconds": round(time.monotonic() - began, 3)}
+            record |= {"peak_memory_bytes": peak_memory(), "notes": dict(self.source.notes())}
+            draft.write_run({**record, **machine()}, {})
         return Outcome(
             kind=self.kind,
             path=path,

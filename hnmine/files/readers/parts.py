@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from hnmine.errors import InputError, ProblemLog
+from hnmine.errors import ArtefactError, InputError, ProblemLog
+from hnmine.files.artefact import Artefact
 from hnmine.files.readers.qrels import read_qrels
 from hnmine.files.readers.records import Document, Judgment, Query
 from hnmine.files.readers.source import Findings, Source, digest_files
 from hnmine.files.readers.streams import InputFile, read_head, refuse_other_than_text
 from hnmine.files.readers.texts import TextFile, open_text_file, read_documents, read_queries
-from hnmine.schema import Side
+from hnmine.schema import Kind, Side
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +66,14 @@ class PartsSource(Source):
         if self.parts.qrels:
             found["qrels"] = digest_files([self.parts.qrels])
         return found
+
+    def notes(self) -> dict[str, str]:
+        """That this is a small corpus, and of how many documents, where `downsample` wrote it."""
+        try:
+            counts = Artefact.open(self.parts.corpus[0].path.parent, Kind.DOWNSAMPLED, verify=False).counts
+        except ArtefactError:  # of anywhere else, or changed since
+            return {}
+        return {"a small corpus": f"{counts['documents']:,} of {counts['documents_of']:,} documents, by downsample"}
 
     def documents(self, problems: ProblemLog) -> Iterator[Document]:
         """Each document, files in order of their names."""
