@@ -191,11 +191,29 @@ def test_problems_of_csv(write) -> None:
 
 
 def test_an_open_quote_does_not_swallow_the_rest_silently(write) -> None:
-    problems = ProblemLog()
+    """Nor with --on-error skip, which would count all rows behind it as one."""
     source = open_source(str(write("p.csv", 'anchor,positive\na,x\nb,"y\nc,z\n')), InputOptions())
-    documents, _, _ = read_all(source, problems)
+    with pytest.raises(InputError, match=r"p\.csv:3: a quotation mark opens here and is never closed"):
+        read_all(source, ProblemLog())
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("p.csv", "anchor;positive\r\na, b;x\r\n"),
+        ("p.csv", "\ufeffanchor\tpositive\na, b\tx\n"),
+        ("p.csv", '\n"anchor";"positive"\n"a, b";x\n'),
+        ("p.tsv", "anchor;positive\na, b;x\n"),
+        ("p.tsv", 'anchor,positive\n"a, b",x\n'),
+        ("p.csv", 'anchor,positive;s\n"a, b",x\n'),
+    ],
+)
+def test_the_header_tells_the_separator(write, name: str, text: str) -> None:
+    column = "positive;s" if ";s" in text else "positive"
+    source = open_source(str(write(name, text)), InputOptions(positive_column=column))
+    documents, queries, _ = read_all(source)
     assert [d.text for d in documents] == ["x"]
-    assert problems.counts == {"broken CSV": 1}
+    assert [q.text for q in queries] == ["a, b"]
 
 
 def test_csv_with_byte_order_mark_crlf_and_a_field_of_five_megabytes(write) -> None:
@@ -278,6 +296,14 @@ def test_likely_columns_are_proposed_never_taken(write, anchor: str, positive: s
     assert f"--anchor-column {anchor} --positive-column {positive}" in str(caught.value)
     source = open_source(path, InputOptions(anchor_column=anchor, positive_column=positive))
     assert [d.text for d in source.documents(ProblemLog())] == ["x"]
+
+
+def test_a_column_with_a_likely_word_in_its_name_is_proposed_for_the_shell(write) -> None:
+    path = str(write("p.csv", "User Question, Best Answer ,row\na,x,1\n"))
+    with pytest.raises(InputError) as caught:
+        open_source(path, InputOptions())
+    assert "columns of this file: User Question, ' Best Answer ', row" in str(caught.value)
+    assert str(caught.value).endswith("try: --anchor-column 'User Question' --positive-column ' Best Answer '")
 
 
 def test_one_missing_column_is_proposed_alone(write) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import fnmatch
 import re
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -88,22 +88,29 @@ def check_columns(names: list[str], shown: str, options: InputOptions) -> None:
             continue
         missing.append(repr(name))
         mistyped = mistyped or name != default
-        guess = nearest(name, names) or next((other for other in likely if other in names), "COLUMN")
-        proposed += ["--" + flag.replace("_", "-"), guess]
+        guess = nearest(name, names) or _likely(likely, names) or "COLUMN"
+        proposed += ["--" + flag.replace("_", "-"), shlex.quote(guess)]
     for pattern in options.negative_columns:
         if not fnmatch.filter(names, pattern):
             missing.append(repr(pattern))
             mistyped = True
-            proposed += ["--negative-columns", nearest(pattern, names) or "COLUMN"]
+            proposed += ["--negative-columns", shlex.quote(nearest(pattern, names) or "COLUMN")]
     label = next((name for name in LIKELY_CLASSES if name in names), None)
     if defaults.text_column in names and label and not mistyped:
         proposed += ["(pairs), or --class-column", label, "(texts of classes)"]
     if missing:
+        shown_names = ", ".join(name if name == name.strip() else repr(name) for name in names)
         raise (UsageError if mistyped else InputError)(
             f"{shown}: no column {' and no column '.join(missing)}",
-            expected=f"columns of this file: {', '.join(names)}",
+            expected=f"columns of this file: {shown_names}",
             remedy=" ".join(proposed),
         )
+
+
+def _likely(words: Sequence[str], names: Sequence[str]) -> str | None:
+    """The column that is called one of `words`, or has one in its name."""
+    named = [name for word in words for name in names if name == word]
+    return next(iter([*named, *(name for word in words for name in names if word in name.casefold())]), None)
 
 
 class PairsSource(Source):
