@@ -78,6 +78,14 @@ class ArtefactError(HnmineError):
     exit_code = 4
 
 
+class AnotherPlan(ArtefactError):
+    """What is there was made by the same stage with other parameters, inputs or models, which `what` lists."""
+
+    def with_remedy(self, remedy: str) -> AnotherPlan:
+        """The same error, where there is more to say about what to do."""
+        return AnotherPlan(self.what, expected=self.expected, remedy=remedy)
+
+
 class MissingDependencyError(HnmineError):
     """An optional dependency or a model is not there."""
 

@@ -306,6 +306,22 @@ def test_a_column_with_a_likely_word_in_its_name_is_proposed_for_the_shell(write
     assert str(caught.value).endswith("try: --anchor-column 'User Question' --positive-column ' Best Answer '")
 
 
+@pytest.mark.parametrize(
+    ("header", "flags"),
+    [
+        ("Frage,Antwort", "--anchor-column Frage --positive-column Antwort"),
+        ("positive,ancor", "--anchor-column ancor"),
+        ("anchor,Antwort", "--positive-column Antwort"),
+        ("query,pos,neg", "--anchor-column query --positive-column pos"),
+        ("Nummer,Frage,Antwort", "--anchor-column COLUMN --positive-column COLUMN"),
+    ],
+)
+def test_of_two_columns_the_first_is_proposed_for_the_anchor(write, header: str, flags: str) -> None:
+    with pytest.raises(InputError) as caught:
+        open_source(str(write("p.csv", f"{header}\n")), InputOptions())
+    assert str(caught.value).endswith(f"try: {flags}")
+
+
 def test_one_missing_column_is_proposed_alone(write) -> None:
     path = str(write("p.csv", "query,positive\na,x\n"))
     with pytest.raises(InputError) as caught:

@@ -27,7 +27,7 @@ from hnmine.schema import DOC_ID, QUERY_ID, TEXT, TEXT_KEY, TITLE, Side
 
 LIKELY_COLUMNS = (
     ("anchor", "query", "question"),
-    ("positive", "answer", "passage", "document"),
+    ("positive", "answer", "passage", "document", "pos"),
 )
 """Names that other pairs files use; they are proposed in the error, never taken unasked."""
 LIKELY_CLASSES = ("label", "class", "category", "intent", "topic")
@@ -88,8 +88,13 @@ def check_columns(names: list[str], shown: str, options: InputOptions) -> None:
             continue
         missing.append(repr(name))
         mistyped = mistyped or name != default
-        guess = nearest(name, names) or _likely(likely, names) or "COLUMN"
-        proposed += ["--" + flag.replace("_", "-"), shlex.quote(guess)]
+        if name == default:
+            others = [n for n in names if n not in (defaults.anchor_column, defaults.positive_column)]
+            only_two = others[0 if flag == "anchor_column" else -1] if len(names) == 2 and others else None
+            guess = _likely(likely, others) or only_two
+        else:
+            guess = nearest(name, names) or _likely(likely, names)
+        proposed += ["--" + flag.replace("_", "-"), shlex.quote(guess or "COLUMN")]
     for pattern in options.negative_columns:
         if not fnmatch.filter(names, pattern):
             missing.append(repr(pattern))
