@@ -11,7 +11,7 @@ from hnmine.core.condition import Condition
 from hnmine.engines.http_json import is_remote
 from hnmine.engines.models import check_model
 from hnmine.engines.remote_encoder import RemoteEncoder
-from hnmine.errors import AnotherPlan, HnmineError, UsageError
+from hnmine.errors import AnotherPlan, HnmineError, InputError, UsageError
 from hnmine.execute.local import Execution
 from hnmine.files.artefact import MANIFEST, Artefact
 from hnmine.files.collection import Collection
@@ -342,6 +342,13 @@ class Chain:
         for step in self._chosen(only):
             stage = step.make()
             if isinstance(stage, Ingest):
+                if not stage.source.has_queries:
+                    raise InputError(
+                        f"{self.data}: a corpus alone, without queries and their positives",
+                        expected="pairs, or a corpus with queries and qrels",
+                        remedy="name them with --queries and --qrels, or have some written: "
+                        f"hnmine generate {self.data} -o DIR --write queries",
+                    )
                 check_source(stage.source, self.options.filter, self.options.mine)
                 check_instruction(stage.source, self.options.export.instruction)
             try:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hnmine.stages.vocabulary import DECIDED
-from tests.e2e.harness import Chain, Cli, Done
+from tests.e2e.harness import Chain, Cli, Done, write_jsonl
 
 Call = Callable[..., Done]
 
@@ -106,6 +106,15 @@ def test_bad_input_is_3(call: Call, tmp_path: Path) -> None:
     done = call("ingest", tmp_path / "nowhere", "-o", tmp_path / "out")
     assert done.code == 3
     assert str(tmp_path / "nowhere") in done.stderr
+
+
+def test_a_run_over_a_corpus_alone_ends_before_any_work(call: Call, tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "corpus.jsonl", [{"_id": "d", "text": "a horse"}])
+    done = call("run", tmp_path / "corpus.jsonl", "-o", tmp_path / "out", "--no-dense")
+    assert done.code == 3
+    assert "a corpus alone, without queries" in done.stderr
+    assert "--write queries" in done.stderr
+    assert not (tmp_path / "out").exists()
 
 
 def test_files_named_by_options_that_are_not_there(chain: Chain, call: Call, tmp_path: Path) -> None:

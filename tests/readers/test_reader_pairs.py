@@ -369,6 +369,7 @@ def test_positives_are_matched_to_a_corpus_by_text_or_appended(write) -> None:
         (queries[1].query_id, "c1"),
     ]
     assert source.fingerprint()["corpus"] == digest_bytes(corpus.read_bytes())
+    assert source.notes() == {"added to the corpus": "1 texts that it lacks"}
 
 
 def test_a_corpus_with_no_positive_in_it_gets_all_of_them(write) -> None:

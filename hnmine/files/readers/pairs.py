@@ -137,6 +137,7 @@ class PairsSource(Source):
         self._reports: _FirstReport | None = None
         self._ids_by_text: dict[bytes, str] | None = None
         self._by_id_alone = bool(corpus and options.positive_id_column)
+        self._added = 0
         self._negative_columns: list[str] = []
         self._names: list[str] = []
         findings = Findings()
@@ -173,16 +174,17 @@ class PairsSource(Source):
         return [*own, *(f"{name}_" if name in own else name for name in columns(self.file) if name not in taken)]
 
     def notes(self) -> dict[str, str]:
-        """The columns that look like negatives and were not named as such."""
+        """What the corpus file lacked, and the columns that look like negatives and were not named as such."""
+        added = {"added to the corpus": f"{self._added:,} texts that it lacks"} if self._corpus and self._added else {}
         taken, named = self._taken(), {_stem(name) for name in self._negative_columns}
         found = [n for n in self._names if n not in taken and (_stem(n) in named or _LIKE_A_NEGATIVE.fullmatch(n))]
         if not found:
-            return {}
+            return added
         shown = ", ".join(found[:5]) + (", ..." if len(found) > 5 else "")
         patterns = list(dict.fromkeys(_stem(name).replace("#", "*") for name in found))
         named_too = [n for n in self.options.negative_columns if not any(fnmatch.fnmatch(n, p) for p in patterns)]
         flags = " ".join(f"--negative-columns {shlex.quote(name)}" for name in [*named_too, *patterns])
-        return {"not read as negatives": f"{shown} (metadata of the queries; to read them: {flags})"}
+        return added | {"not read as negatives": f"{shown} (metadata of the queries; to read them: {flags})"}
 
     def describe(self) -> dict[str, object]:
         """Kind, names of the files and the columns that were read."""
@@ -209,6 +211,7 @@ class PairsSource(Source):
 
     def documents(self, problems: ProblemLog) -> Iterator[Document]:
         """Each document of the corpus file, then each positive not seen before, in order of its first pair."""
+        self._added = 0
         for part in self._corpus:
             yield from read_documents(part, problems)
         seen = Seen(checked=self.options.positive_id_column is not None)
@@ -220,6 +223,7 @@ class PairsSource(Source):
                 if known and digest16(text) in known:
                     continue
                 if seen.first(doc_id, text, pair.line, self.file, problems):
+                    self._added += 1
                     yield Document(
                         doc_id=doc_id, title="", text=text, metadata={}, file=self.file.shown, line=pair.line
                     )
