@@ -390,7 +390,7 @@ class Filter(Stage):
         counts = {
             **self._count(evidence, decisions),
             "null_scores": null_scores,
-            "estimates": _estimates(p_false_negative[negative]),
+            "estimates": _estimates(p_false_negative[negative & self.guard.is_estimated]),
             "short_queries": self._short_queries(table[QUERY_ID], evidence, negative),
         }
         if PREVIOUS in table.column_names:
@@ -610,7 +610,8 @@ def advice(counts: Json) -> str:
     blamed = {r: c for r, c in counts["reasons_of_short_queries"].items() if r in knobs}
     if not blamed:
         return (
-            "mine deeper (--deepen-from these decisions), or take fewer (-n): the short queries have too few candidates"
+            "the short queries have too few candidates: take fewer (-n), fill up (--short random, of"
+            " `mine --random N`), or, if --top-k is what ended the search, mine deeper (--deepen-from these decisions)"
         )
     worst = max(sorted(blamed), key=lambda r: blamed[r])
     return f"{knobs[worst]}: {worst} dropped {blamed[worst]:,} candidates of the short queries"
