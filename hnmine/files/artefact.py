@@ -517,6 +517,7 @@ _TABLES = frozenset(
         "vectors",
         "ann",
         "hits",
+        "picked",
         "data",
         "ids",
     }
