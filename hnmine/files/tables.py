@@ -256,7 +256,7 @@ class TextRows:
     @property
     def mean_bytes(self) -> float:
         """The mean size of a row, its id included; 0 if there are none."""
-        return sum(table.nbytes for table in self._tables) / max(len(self), 1)
+        return float(sum(table.nbytes for table in self._tables) / max(len(self), 1))
 
     def take(self, rows: npt.NDArray[np.int64], columns: Sequence[str] | None = None) -> pa.Table:
         """The given rows, in the given order (repeats allowed); all columns unless some are named."""
