@@ -197,10 +197,11 @@ def terms_of(signals: Signals, *, to_fit: bool = True) -> Terms:
     groups = signals.groups or Groups(np.repeat(np.arange(len(signals.offsets) - 1), np.diff(signals.offsets)))
     size = len(groups)
     everything = np.ones(size, np.bool_)
+    depths = -np.log(np.arange(groups.lengths.max(initial=0) + 1) + PLACE_OFFSET)
     unlabelled = ~signals.is_positive & ~signals.is_random
 
     def place(values: Floats) -> Floats:
-        depth: Floats = -np.log(order_among(groups, values, everything) + PLACE_OFFSET)
+        depth: Floats = depths[order_among(groups, values, everything)]
         known = totals(signals.offsets, np.isfinite(values))
         return depth if known.all() else np.where(np.repeat(known, np.diff(signals.offsets)), depth, np.nan)
 

@@ -23,11 +23,14 @@ from hnmine.files.collection import rows_in_order
 from hnmine.files.tables import read_table
 from hnmine.hashing import keyed_hashes
 from hnmine.schema import (
+    DOC_ID,
     HAS_ANSWER,
+    IS_POSITIVE,
     QUERY_ID,
     REASON,
     SOURCES,
     STEP,
+    TEXT_KEY,
     VERDICT,
     Scale,
     grade_column,
@@ -37,6 +40,8 @@ from hnmine.schema import (
 
 CODED = (QUERY_ID, VERDICT, REASON, STEP, f"{SOURCES}.list.element")
 """Columns of few different words, written through a dictionary: read as one, they cost a third."""
+NEVER_NULL = frozenset({QUERY_ID, DOC_ID, IS_POSITIVE, TEXT_KEY, VERDICT, REASON, STEP})
+"""Columns in which every row has a value. That a file says so makes them quicker to write and to read."""
 _HASHED = 65_536
 """Ids that are Python strings at a time."""
 
@@ -197,7 +202,7 @@ class CandidatesTable:
         if not pieces:
             table = read_table(self._parts[:1], columns).slice(0, 0)
         else:
-            table = pa.concat_tables(pieces)
+            table = pa.concat_tables(pieces, promote_options="default")
             table = table.unify_dictionaries() if coded else table
             table = table if len(pieces) <= 2 else table.combine_chunks()  # a copy that two pieces are not worth
         if self._adding is None or (columns is not None and score_column(self._adding.name) not in columns):
@@ -250,6 +255,11 @@ def _runs(places: npt.NDArray[np.int64]) -> list[list[int]]:
     last = np.concatenate([~follows, [True]])
     runs: list[list[int]] = np.concatenate([places[first, :2], places[last, 2:]], axis=1).tolist()
     return runs
+
+
+def as_written(table: pa.Table) -> pa.Table:
+    """Rows of candidates or decisions with a schema that says which columns have no nulls."""
+    return table.cast(pa.schema([field.with_nullable(field.name not in NEVER_NULL) for field in table.schema]))
 
 
 def query_offsets(column: pa.ChunkedArray | pa.Array) -> npt.NDArray[np.int64]:

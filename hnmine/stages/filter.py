@@ -33,6 +33,7 @@ from hnmine.files.candidates import (
     CandidatesTable,
     ScoreInfo,
     Sources,
+    as_written,
     floats,
     grades,
     has_answer,
@@ -82,6 +83,7 @@ from hnmine.schema import (
 )
 from hnmine.stages.deepen import mined_with
 from hnmine.stages.mine import default_rank_by
+from hnmine.stages.picked import columns_read
 from hnmine.stages.round_changes import changes, summary
 from hnmine.stages.rule_inputs import RuleColumns, check_rules, dense_index, require_evidence
 from hnmine.stages.stage import Stage, block_size, cut, require_made_from
@@ -92,6 +94,7 @@ SHORT_SHOWN = 3
 """How many of the queries that got too few negatives the summary names."""
 PIECE = 32_768
 """Rows decided at a time: their arrays stay in the processor's cache. What is decided does not depend on it."""
+_LISTS = pa.list_(pa.string())
 CLUSTER, CENTROID_RANK, RANK = cluster_column(""), centroid_rank_column(""), rank_column("")
 
 
@@ -247,12 +250,20 @@ class Filter(Stage):
         if columns is not None:
             order = (QUERY_ID, DOC_ID, RANK) if self._is_reordered else ()
             labelled = (QUERY_ID, DOC_ID) if self.labels else ()
-            wanted = (RELEVANCE, IS_POSITIVE, SOURCES, *labelled, *columns, *order)
+            sources = (SOURCES,) if self._has_special_sources else ()
+            wanted = (RELEVANCE, IS_POSITIVE, *sources, *labelled, *columns, *order)
             named = [name for name in self.table.column_names if name.startswith(wanted)]
         for start in range(0, len(chosen), BLOCK):
             block = chosen[start : start + BLOCK]
             table, _ = self.in_order(self.table.read(block, named, coded=named is not None))
             yield table, self.evidence(table, block)
+
+    @cached_property
+    def _has_special_sources(self) -> bool:
+        """Whether rows may have come from a source that `Evidence` tells apart, as far as the table's counts say."""
+        counts = self.table.artefact.counts
+        names = counts.get("brought") if "deepened" not in counts else None
+        return names is None or not {RANDOM_SOURCE, CURATED_SOURCE, EXISTING_SOURCE}.isdisjoint(names)
 
     def inputs(self) -> Mapping[str, Artefact]:
         """The collection and the candidates."""
@@ -331,24 +342,23 @@ class Filter(Stage):
         name = part_name(block.index)
         counts: list[Json] = []
         picked: list[pa.Table] = []
+        read = [QUERY_ID, *columns_read(*(named and named.name for named in (self.judge, self.rank_by)))]
         scores: dict[str, list[Floats]] = {}
-        with writing(draft.path / name, as_strings=True, batch=PIECE) as writer:
+        with writing(draft.path / name, as_strings=True, short=True) as writer:
             for queries in self.table.pieces(self.chosen[start : start + block.size], PIECE):
                 decided = self._decided(self.in_order(self.table.read(queries, coded=True))[0], queries)
                 writer.write(decided.table)
-                picked.append(decided.table.take(pa.array(decided.picked)))
+                few = decided.table.select([name for name in decided.table.column_names if name in read])
+                picked.append(few.take(pa.array(decided.picked)))
                 counts.append(decided.counts)
                 for what, values in decided.scores.items():
                     scores.setdefault(what, []).append(values)
         grids = {what: grid_counts(np.concatenate(values), self.scale) for what, values in scores.items()}
         total = sum_counts(counts)
         total["short_queries"] = _shortest(total.get("short_queries", {}))
-        few = pa.concat_tables(picked).unify_dictionaries()
-        files = {
-            name: writer.rows,
-            f"{PICKED}/{name}": write_table(draft.path / PICKED / name, few, as_strings=True, batch=PIECE),
-        }
-        draft.commit(block.name, files, {**total, "grids": grids})
+        together = pa.concat_tables(picked).unify_dictionaries()
+        rows = write_table(draft.path / PICKED / name, together, as_strings=True, short=True)
+        draft.commit(block.name, {name: writer.rows, f"{PICKED}/{name}": rows}, {**total, "grids": grids})
 
     def _decided(self, table: pa.Table, queries: npt.NDArray[np.int64]) -> _Decided:
         """The rows of some queries, in order, with what was decided about them."""
@@ -389,6 +399,7 @@ class Filter(Stage):
         }
         if PREVIOUS in table.column_names:
             counts[PREVIOUS], scores["gap before"] = changes(table, evidence, decisions, gap, p_false_negative)
+        decided = as_written(decided)
         return _Decided(table=decided, picked=picked_rows(evidence, decisions), counts=counts, scores=scores)
 
     def decide(self, table: pa.Table, evidence: Evidence, rules: Sequence[Rule]) -> Decisions:
@@ -470,9 +481,9 @@ class Filter(Stage):
             is_judged, grade = is_judged | is_labelled, np.where(is_labelled, label, grade)
             labels = np.where(is_labelled, np.maximum(label, 0), -1)
         is_positive = np.asarray(table[IS_POSITIVE].to_numpy(zero_copy_only=False), np.bool_)
-        sources = Sources(table[SOURCES])
-        existing = sources.name(EXISTING_SOURCE)
         named = table.column_names
+        sources = Sources(table[SOURCES] if SOURCES in named else pa.chunked_array([pa.nulls(size, _LISTS)]))
+        existing = sources.name(EXISTING_SOURCE)
         scores = {s.name: floats(table, s.name) for s in self.table.scores if score_column(s.name) in named}
         return Evidence(
             offsets=offsets,

@@ -201,6 +201,12 @@ def read_ranking(collection: Collection, decisions: CandidatesTable, queries: In
     return _read(collection, decisions, queries, select, Words())
 
 
+def columns_read(judge: str | None, rank_by: str | None) -> list[str]:
+    """The columns of decisions that are read of picked rows; some decisions lack some of them."""
+    told = [VERDICT, PICK_RANK, EPOCH, IS_POSITIVE]
+    return [*told, DOC_ID, SOURCES, STEP, P_FALSE_NEGATIVE, score_column(judge or ""), rank_column(rank_by or "")]
+
+
 def _read(
     collection: Collection,
     decisions: CandidatesTable,
@@ -217,9 +223,8 @@ def _read(
     judge = decisions.artefact.plan["judge_by"]
     rank_by = decisions.artefact.plan["rank_by"]
     doubts = [rule for rule in DOUBTS if rule in decisions.artefact.plan["rules"]]
-    told = [VERDICT, PICK_RANK, EPOCH, IS_POSITIVE, *([REASON] if doubts else [])]
-    known = [DOC_ID, SOURCES, STEP, P_FALSE_NEGATIVE, score_column(judge or ""), rank_column(rank_by or "")]
-    columns = [name for name in decisions.column_names if name in (*told, *known)]
+    wanted = [*columns_read(judge, rank_by), *([REASON] if doubts else [])]
+    columns = [name for name in decisions.column_names if name in wanted]
     counts: dict[bool, list[Ints]] = {True: [], False: []}
     kept: dict[bool, list[Texts]] = {True: [], False: []}
     waiting: dict[bool, list[pa.Table]] = {True: [], False: []}
@@ -234,7 +239,7 @@ def _read(
         table = decisions.read(block, columns, coded=True)
         owner = np.repeat(np.arange(len(block)), np.diff(decisions.offsets(block)))
         doubtful = np.zeros(len(block), np.bool_)
-        if doubts:
+        if REASON in columns:
             doubtful[owner[among(table[REASON], *doubts)]] = True
         positive, negative = (rows[~doubtful[owner[rows]]] for rows in select(table, owner))
         for is_positive, rows in ((True, positive), (False, negative)):
