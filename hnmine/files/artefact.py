@@ -519,6 +519,7 @@ _TABLES = frozenset(
         "vectors",
         "ann",
         "hits",
+        "picked",
         "data",
         "ids",
     }

@@ -24,7 +24,7 @@ from hnmine.errors import UsageError
 from hnmine.execute.local import Block
 from hnmine.files.artefact import Artefact, Draft, Json
 from hnmine.files.cache import default_cache
-from hnmine.files.candidates import ScoreInfo, keyed_sample, nullable_floats
+from hnmine.files.candidates import ScoreInfo, as_written, keyed_sample, nullable_floats
 from hnmine.files.collection import Collection, Qrels
 from hnmine.files.remote import as_path
 from hnmine.files.tables import part_name, write_table
@@ -334,7 +334,7 @@ class Mine(Stage):
         else:
             table, counts = self._mine(self.query_rows[start : start + block.size])
         name = part_name(block.index)
-        rows = write_table(draft.path / name, table)
+        rows = write_table(draft.path / name, as_written(table), short=True)
         draft.commit(block.name, {name: rows}, counts, made_from=self.made_from(block))
 
     def _mine(self, query_rows: Rows) -> tuple[pa.Table, Json]:
