@@ -408,7 +408,8 @@ def judge(
 ) -> Outcome:
     """Have language models grade the candidates in doubt (`score --judge`): a column of evidence for each judge.
 
-    Answers are kept in the cache as soon as they are there, and never asked for twice.
+    With `judge_likelihood` two scores more (Gecko). Answers are kept in the cache as soon as they are there, and never
+    asked for twice.
     """
     how, cache = how or Execution(), _cache(cache_dir)
     stage = prepare_judge(

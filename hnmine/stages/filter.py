@@ -59,6 +59,7 @@ from hnmine.schema import (
     IMPORTED,
     IS_POSITIVE,
     NO_RETRIEVERS,
+    OF_THE_DOUBTFUL,
     P_FALSE_NEGATIVE,
     PICK_RANK,
     PREVIOUS,
@@ -95,6 +96,8 @@ SHORT_SHOWN = 3
 PIECE = 32_768
 """Rows decided at a time: their arrays stay in the processor's cache. What is decided does not depend on it."""
 _LISTS = pa.list_(pa.string())
+_WHOLE = NO_RETRIEVERS - OF_THE_DOUBTFUL
+"""Origins of scores that were searched by nobody, and that every row may have."""
 CLUSTER, CENTROID_RANK, RANK = cluster_column(""), centroid_rank_column(""), rank_column("")
 
 
@@ -337,7 +340,7 @@ class Filter(Stage):
             notes["called relevant"] = f"by {', '.join(self._heard()['relabel']['by'])}: such rows {verb}"
         for score in self.table.scores:
             missing = self.table.null_scores.get(score.name, 0)
-            if score.origin in NO_RETRIEVERS and missing and score not in (self.judge, self.guide):
+            if score.origin in _WHOLE and missing and score not in (self.judge, self.guide):
                 notes[f"not judged by {score.name}"] = f"{missing:,} rows have no such score " + (
                     "(score --until made it, for the rules of its plan)"
                     if score.is_partial
@@ -505,7 +508,7 @@ class Filter(Stage):
         return Evidence(
             offsets=offsets,
             judge=scores[self.judge.name] if self.judge else np.full(size, np.nan),
-            rank=ranks(table, self.rank_by.name) if self.rank_by else np.zeros(size, np.int64),
+            rank=self._ranks(table, offsets),
             is_positive=is_positive,
             is_judged=is_judged,
             is_low_grade=is_judged & ~is_positive & (grade > 0),
@@ -527,6 +530,14 @@ class Filter(Stage):
             columns=self.columns.of(table, rows, offsets),
         )
 
+    def _ranks(self, table: pa.Table, offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Each row's rank under the rank-by score: where nobody searched by it, its place among those that have it."""
+        name = self.rank_by.name if self.rank_by else ""
+        if rank_column(name) in table.column_names or score_column(name) not in table.column_names:
+            return ranks(table, name)
+        owner = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+        return place_within(owner, np.isfinite(floats(table, name))) + 1
+
     def _grades(self, table: pa.Table) -> dict[str, npt.NDArray[np.int64]]:
         """Each judge's grades, unless nobody is to be heard. What is learned from the table is learned without them."""
         judges = [] if self.relabel is Relabel.OFF else self.table.judges
@@ -534,8 +545,9 @@ class Filter(Stage):
         return {judge.name: grades(table, [judge]) for judge in judges if grade_column(judge.name) in named}
 
     def _is_of_few(self, score: ScoreInfo) -> bool:
-        """Whether a file gave it to its own rows alone: that says nothing of the others."""
-        return score.origin == IMPORTED and self.table.null_scores.get(score.name, 0) > 0
+        """Whether a file gave it to its own rows alone, or a judge to the doubtful: that says nothing of the others."""
+        is_of_own = score.origin == IMPORTED and self.table.null_scores.get(score.name, 0) > 0
+        return is_of_own or score.origin in OF_THE_DOUBTFUL
 
     def _draw(self, table: pa.Table) -> npt.NDArray[np.uint64]:
         """A keyed random number a row, when something is chosen at random."""
@@ -713,7 +725,7 @@ def default_judge(table: CandidatesTable) -> ScoreInfo | None:
     imported one if every row has it, else dense, else BM25.
     """
     for score in reversed(table.scores):  # rerankers' are behind an imported one
-        if score.origin in NO_RETRIEVERS and (score.is_partial or not table.null_scores.get(score.name)):
+        if score.origin in _WHOLE and (score.is_partial or not table.null_scores.get(score.name)):
             return score
     name = default_rank_by(table.scores)
     return table.score(name) if name else None

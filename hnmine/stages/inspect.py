@@ -24,6 +24,7 @@ from hnmine.schema import (
     FUSED,
     GRADES,
     IS_POSITIVE,
+    OF_THE_DOUBTFUL,
     P_FALSE_NEGATIVE,
     PICK_RANK,
     PREVIOUS,
@@ -114,7 +115,9 @@ def _why(artefact: Artefact, table: CandidatesTable, rows: pa.Table) -> list[dic
     nobody = np.zeros(rows.num_rows, np.bool_)
     signals = Signals(
         offsets=query_offsets(rows[QUERY_ID]),
-        scores={s.name: floats(rows, s.name) for s in table.scores if not s.is_partial},
+        scores={
+            s.name: floats(rows, s.name) for s in table.scores if not s.is_partial and s.origin not in OF_THE_DOUBTFUL
+        },
         ranked=frozenset(names_of(rows, "rank_")),
         sim_positive=similarities(rows, "sim_positive_"),
         is_positive=positive,

@@ -98,7 +98,9 @@ def test_judge(place: Path, shell: dict[str, str], monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("JUDGE_URL", server.url)
     monkeypatch.setenv("no_proxy", "*")
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    run_page("docs/how-to/judge.md", place, shell)
+    page = "docs/how-to/judge.md"
+    write_scripts(page, place, place.parent / "tools")
+    run_page(page, place, shell)
     server.close()
     assert set(server.answered.values()) == {1}, "nothing is asked twice"
     twice = pq.read_table(sorted((place / "mined/twice").glob("part-*"))).to_pylist()
@@ -107,6 +109,15 @@ def test_judge(place: Path, shell: dict[str, str], monkeypatch: pytest.MonkeyPat
     assert all(row["grade_cheap"] >= 2 for row in asked)
     checked = pq.read_table(sorted((place / "mined/checked").glob("part-*")))
     assert checked["grade_stand-in"].null_count < len(checked)
+    low = pq.read_table(sorted((place / "mined/low").glob("part-*"))).to_pandas().dropna(subset="score_gecko_stand-in")
+    assert (low["verdict"] == "negative").sum() > 50
+    for _, rows in low.groupby("query_id"):
+        tenth = rows["score_gecko_stand-in"].nlargest(10).min()
+        assert rows.loc[rows["verdict"] == "negative", "score_gecko_stand-in"].max() <= tenth
+    first = pq.read_table(sorted((place / "mined/first").glob("part-*"))).to_pylist()
+    assert (
+        sum(row["reason"] == "relabelled" for row in first) == len((place / "first.tsv").read_text().splitlines()) - 1
+    )
 
 
 @pytest.mark.slow
