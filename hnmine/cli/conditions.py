@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from hnmine.errors import ConditionFailed, UsageError
-from hnmine.options import nearest
+from hnmine.spelling import nearest
 
 _CONDITION = re.compile(r"\s*(\S+?)\s*(>=|<=|>|<)\s*(\S+)\s*")
 
