@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from hnmine.errors import ConditionFailed, UsageError
-from hnmine.options import did_you_mean
+from hnmine.spelling import did_you_mean
 
 _CONDITION = re.compile(r"\s*(\S.*?)\s*(>=|<=|>|<)\s*(\S+)\s*")
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from hnmine import options as opt
 from hnmine.cli.flags import Given
 from hnmine.errors import UsageError
-from hnmine.options import did_you_mean, nearest_file
+from hnmine.spelling import did_you_mean, nearest_file
 
 if TYPE_CHECKING:
     from hnmine.stages.chain import RunOptions

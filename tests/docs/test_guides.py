@@ -205,7 +205,7 @@ def named(page: str, heading: str) -> tuple[set[str], set[str]]:
 
 def options_of_run() -> set[str]:
     command = typer.main.get_command(app)
-    return {name for parameter in command.commands["run"].params for name in parameter.opts}  # type: ignore[attr-defined]
+    return {name for parameter in command.commands["run"].loaded.params for name in parameter.opts}  # type: ignore[attr-defined]
 
 
 def test_every_parameter_of_mine_hard_negatives_has_its_flag() -> None:

@@ -31,7 +31,6 @@ from hnmine.cli.carry_out import cache, execution, preview_push, push_of, pushed
 from hnmine.cli.conditions import check_conditions, check_decided, fail_if
 from hnmine.cli.flags import Given, with_flags
 from hnmine.cli.launch import LaunchFlags
-from hnmine.cli.root import app
 from hnmine.cli.terminal import Terminal, duration, print_json
 from hnmine.errors import UsageError
 
@@ -41,7 +40,6 @@ if TYPE_CHECKING:
     from hnmine.stages.push import Push
 
 
-@app.command()
 @with_flags(*CHAIN[:-1], PUSH, COMMON, SHARD, EXECUTOR, ESTIMATE, APPEND, MODEL, skip=frozenset({"name"}))
 def run(
     given: Given,
@@ -114,7 +112,6 @@ def run(
             print_json(summary)
 
 
-@app.command()
 @with_flags(*CHAIN, (LaunchFlags, "Scheduler"), EXECUTOR, ESTIMATE, APPEND, MODEL, skip=frozenset({"name"}))
 def plan(
     given: Given,
