@@ -107,14 +107,12 @@ def require_evidence(
         problems.append(
             f"--existing {options.existing}: no negatives came with the data (--negative-columns of ingest)"
         )
-    by_rank = {
-        "--skip-top": options.skip_top,
-        "--max-rank": options.max_rank,
-        "--consistency-top": options.consistency_top,
-    }
-    if any(by_rank.values()) and not has_ranks(table, rank_by):
-        flags = [flag for flag, count in by_rank.items() if count]
-        needs = f"{' and '.join(flags)} need{'s' if len(flags) == 1 else ''} ranks"
+    by_place = {"--skip-top": options.skip_top, "--max-rank": options.max_rank}  # any order of scores has places
+    lacking = [flag for flag, count in by_place.items() if count and rank_by is None]
+    if options.consistency_top and not has_ranks(table, rank_by):
+        lacking.append("--consistency-top")
+    if lacking:
+        needs = f"{' and '.join(lacking)} need{'s' if len(lacking) == 1 else ''} ranks"
         named = rank_by.name if rank_by else "nothing"
         problems.append(f"{needs}, and --rank-by {named} has none: name an index or a run")
     depth = table.artefact.plan["options"].get("top_k")
