@@ -1,6 +1,7 @@
 """The words every part shares: artefact kinds, column names, verdicts, reasons, score scales.
 
-This module and `errors`, `hashing`, `options`, `presets` are the leaves: they import nothing of hnmine but each other.
+This module and `errors`, `hashing`, `options`, `presets`, `prompts`, `spelling` are the leaves: they import nothing of
+hnmine but each other.
 """
 
 from __future__ import annotations

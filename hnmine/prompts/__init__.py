@@ -15,7 +15,7 @@ from typing import Any
 
 from hnmine.errors import UsageError
 from hnmine.hashing import digest_bytes
-from hnmine.options import nearest
+from hnmine.spelling import nearest
 
 BYTES_A_TOKEN = 4
 """Of UTF-8: about a token of English; a token of Chinese or Japanese has three."""
