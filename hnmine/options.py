@@ -532,6 +532,11 @@ class JudgeOptions(SampleOptions):
         "[NAME=]MODEL at OPENAI_BASE_URL (key: OPENAI_API_KEY). A second one sees what the first called relevant.",
     )
     prompt: str = option("relevance", "Prompt: a TOML file, or a name that `hnmine prompts` lists.")
+    judge_likelihood: str | None = option(
+        None,
+        "Ask too how likely the query is behind each document, by this prompt (`likelihood`, or a TOML file), and fuse "
+        "the ranks by both (Gecko). Needs a server that echoes log-probabilities: vLLM, SGLang.",
+    )
     judge_window: str = option(
         "0.01:1",
         "LOW:HIGH, ask about candidates whose estimated probability of being a false negative is in this range.",

@@ -25,7 +25,7 @@ from hnmine.files.judgments import Judgments
 from hnmine.options import FilterOptions, Options, TruthOptions, option_fields
 from hnmine.schema import DOC_ID, QUERY_ID, Scale, Verdict
 from hnmine.stages.filter import Filter
-from hnmine.stages.rule_inputs import RuleColumns
+from hnmine.stages.rule_inputs import RuleColumns, has_ranks
 
 DEFAULT_GRID: Mapping[str, tuple[float, ...]] = {"skip_top": (0, 10, 20), "skip_fused": (0, 10, 20)}
 DEFAULT_MARGINS: Mapping[Scale, tuple[str, tuple[float, ...]]] = {
@@ -77,8 +77,10 @@ class Sweep:
         margin, values = DEFAULT_MARGINS.get(self.scale, ("", ()))
         if self.filter.guard.is_estimated:
             return {**DEFAULT_PROBABILITIES, **({margin: (None, *values)} if margin else {})}
-        fused = {name: v for name, v in DEFAULT_GRID.items() if self.filter.rank_by is not None}
-        return {**({margin: values} if margin else {}), **fused}
+        skips = dict(DEFAULT_GRID) if self.filter.rank_by is not None else {}
+        if not has_ranks(self.filter.table, self.filter.rank_by):
+            skips.pop("skip_top", None)
+        return {**({margin: values} if margin else {}), **skips}
 
     def _options(self, setting: Mapping[str, Any]) -> FilterOptions:
         """The options of one point; `none` for all that tells false negatives means nothing, and not the default."""
@@ -97,7 +99,7 @@ class Sweep:
         for table, evidence in self.filter.blocks_of_evidence():
             judged, relevant = self._truth(table)
             known += int(judged.sum()) if judged is not None else 0
-            estimate = self.filter.guard.probability(evidence)
+            estimate = self.filter.guard.probability(evidence) if self.filter.guard.is_estimated else None
             shared = SharedRules(evidence)
             for place, point in enumerate(self.points):
                 settled: Any = Settled(shared.survivors(point.rules))

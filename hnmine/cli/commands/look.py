@@ -127,7 +127,12 @@ def sweep(
 @with_flags((opt.ReportOptions, "Report"), COMMON)
 def report(
     path: Annotated[
-        Path, typer.Argument(metavar="DIR", help="A run directory, or decisions.", autocompletion=completion.decisions)
+        Path,
+        typer.Argument(
+            metavar="DIR",
+            help="A run directory, decisions, or what downsample wrote.",
+            autocompletion=completion.decisions,
+        ),
     ],
     given: Given,
     output: Annotated[
@@ -137,9 +142,12 @@ def report(
 ) -> None:
     """One self-contained HTML page to look at a run: figures, and triplets to judge.
 
+    Of what `downsample` wrote: whether the small corpus can stand in for the whole one.
+
     \b
       hnmine report scifact
       hnmine report scifact -o scifact.html --limit 300
+      hnmine report scifact-small
     """
     from hnmine import api
 

@@ -28,7 +28,7 @@ from hnmine.cli.arguments import (
     Reranker,
 )
 from hnmine.cli.carry_out import cache, execution, preview_push, push_of, pushed, stoppable
-from hnmine.cli.conditions import check_conditions, fail_if
+from hnmine.cli.conditions import check_conditions, check_decided, fail_if
 from hnmine.cli.flags import Given, with_flags
 from hnmine.cli.launch import LaunchFlags
 from hnmine.cli.terminal import Terminal, duration, print_json
@@ -84,6 +84,8 @@ def run(
         del given.values["shard"]  # the tasks of an array may be runs of their own
     how, terminal = stoppable(given)
     chain = Chain(settings.data, settings.output, settings.options, cache=cache(given))
+    if only is None:
+        check_decided(tuple(given.fail_if), (step.name for step in chain.steps()))
     push = push_of(given, terminal, whole=only is None)
     if given.dry_run:
         _preview(chain, given, how, terminal, push)
