@@ -83,8 +83,8 @@ from hnmine.schema import (
     scored_column,
 )
 from hnmine.stages.deepen import mined_with
-from hnmine.stages.mine import default_rank_by
 from hnmine.stages.picked import columns_read
+from hnmine.stages.ranking import default_rank_by
 from hnmine.stages.round_changes import changes, summary
 from hnmine.stages.rule_inputs import RuleColumns, check_rules, dense_index, require_evidence
 from hnmine.stages.stage import Stage, block_size, cut, require_made_from
