@@ -72,7 +72,7 @@ from hnmine.stages.places import (
     training_places,
 )
 from hnmine.stages.push import Push
-from hnmine.stages.report import Report
+from hnmine.stages.report import Report, open_report
 from hnmine.stages.score import Score
 from hnmine.stages.search import Search
 from hnmine.stages.stage import Outcome, Stage
@@ -408,7 +408,8 @@ def judge(
 ) -> Outcome:
     """Have language models grade the candidates in doubt (`score --judge`): a column of evidence for each judge.
 
-    Answers are kept in the cache as soon as they are there, and never asked for twice.
+    With `judge_likelihood` two scores more (Gecko). Answers are kept in the cache as soon as they are there, and never
+    asked for twice.
     """
     how, cache = how or Execution(), _cache(cache_dir)
     stage = prepare_judge(
@@ -479,16 +480,16 @@ def audit(place: Place, *, options: AuditOptions | None = None, collection: Plac
 
 
 def prepare_report(place: Place, *, options: ReportOptions, collection: Place | None = None) -> Report:
-    """The report on a run directory or on decisions, before it is written."""
-    return Report(as_path(place), options, as_path(collection) if collection else None)
+    """The report on a run directory, decisions or a small corpus, before it is written."""
+    return open_report(as_path(place), options, as_path(collection) if collection else None)
 
 
 def report(
     place: Place, output: Place | None = None, *, options: ReportOptions | None = None, collection: Place | None = None
 ) -> Path:
-    """Write one self-contained HTML page about a run directory, or decisions, and return where it is.
+    """Write one self-contained HTML page about a run directory, decisions or a small corpus; return where it is.
 
-    Without `output` it is `report.html` in the run directory, or beside the decisions. Raises
+    Without `output` it is `report.html` in the run directory, or beside the artefact. Raises
     `MissingDependencyError` without jinja2 and matplotlib (`pip install 'hnmine[report]'`).
     """
     page = prepare_report(place, options=options or ReportOptions(), collection=collection)

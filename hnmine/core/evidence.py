@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from hnmine.core.grouped import Groups
 from hnmine.options import Anchor
 
 Bools = npt.NDArray[np.bool_]
@@ -105,6 +106,11 @@ class Evidence:
     def owner(self) -> Ints:
         """The query number of each row."""
         return self.once("owner", lambda: np.repeat(np.arange(len(self.offsets) - 1), np.diff(self.offsets)))
+
+    @property
+    def groups(self) -> Groups:
+        """The rows by query, for who asks for places or repeats."""
+        return self.once("groups", lambda: Groups(self.owner))
 
     @property
     def is_certain(self) -> Bools:

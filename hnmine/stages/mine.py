@@ -24,7 +24,7 @@ from hnmine.errors import UsageError
 from hnmine.execute.local import Block
 from hnmine.files.artefact import Artefact, Draft, Json
 from hnmine.files.cache import default_cache
-from hnmine.files.candidates import ScoreInfo, keyed_sample, nullable_floats
+from hnmine.files.candidates import ScoreInfo, as_written, keyed_sample, nullable_floats
 from hnmine.files.collection import Collection, Qrels
 from hnmine.files.remote import as_path
 from hnmine.files.tables import part_name, write_table
@@ -124,6 +124,7 @@ class Mine(Stage):
             raise UsageError(
                 "nothing to mine from",
                 expected="at least one --index, --run or --random; or --top-k 0, for what the data itself brings",
+                remedy="hnmine index bm25 DATA -o INDEX, then --index INDEX; `hnmine run` does every step",
             )
         check_names(names)
         require_made_from(collection.artefact, *(index.artefact for index in self.indexes))
@@ -179,11 +180,12 @@ class Mine(Stage):
         return mask
 
     def _hits(self, artefact: Artefact) -> Hits:
-        if self.written is not None:
-            raise UsageError("--hits are of the whole corpus: with negatives that were written, leave them out")
         if self.condition is not None:
-            why = "with --where" if self.options.where is not None else "with classes"
-            raise UsageError(f"--hits are of the whole corpus: {why}, leave them out")
+            why = "--where narrows it" if self.options.where is not None else "classes narrow it for each query"
+            raise UsageError(
+                f"--hits are of the whole corpus: {why}",
+                remedy="leave --hits out: mine searches then itself, and --shard divides it by queries",
+            )
         hits = Hits(artefact, self.collection, self.indexes)
         hits.check(self.query_rows, self.excluded.depth(self.top_k))
         return hits
@@ -332,7 +334,7 @@ class Mine(Stage):
         else:
             table, counts = self._mine(self.query_rows[start : start + block.size])
         name = part_name(block.index)
-        rows = write_table(draft.path / name, table)
+        rows = write_table(draft.path / name, as_written(table), short=True)
         draft.commit(block.name, {name: rows}, counts, made_from=self.made_from(block))
 
     def _mine(self, query_rows: Rows) -> tuple[pa.Table, Json]:

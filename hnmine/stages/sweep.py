@@ -99,7 +99,7 @@ class Sweep:
         for table, evidence in self.filter.blocks_of_evidence():
             judged, relevant = self._truth(table)
             known += int(judged.sum()) if judged is not None else 0
-            estimate = self.filter.guard.probability(evidence)
+            estimate = self.filter.guard.probability(evidence) if self.filter.guard.is_estimated else None
             shared = SharedRules(evidence)
             for place, point in enumerate(self.points):
                 settled: Any = Settled(shared.survivors(point.rules))
