@@ -31,7 +31,7 @@ from hnmine.schema import FUSED, IMPORTED, Kind
 from hnmine.stages.export import Export
 from hnmine.stages.export_checks import check_layout
 from hnmine.stages.filter import Filter
-from hnmine.stages.filter import check as check_rules
+from hnmine.stages.filter_options import check as check_rules
 from hnmine.stages.formats import FORMATS
 from hnmine.stages.index_bm25 import IndexBm25
 from hnmine.stages.index_dense import IndexDense
