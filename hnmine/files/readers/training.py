@@ -7,7 +7,6 @@ neg` of FlagEmbedding; `documents, labels` of sentence-transformers) and labeled
 from __future__ import annotations
 
 import hashlib
-import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -124,18 +123,20 @@ class TrainingFile:
 
     def rows(self, problems: ProblemLog) -> Iterator[TrainingRow]:
         """Each row in file order; rows that cannot be read go to `problems`."""
-        rows = read_rows(self.file, problems)
-        if self.ids is None:
-            for line, row in rows:
-                yield self._row(f"{self.file.shown}:{line}", row, {})
-            return
-        for one, other in itertools.zip_longest(rows, read_rows(self.ids, problems)):
-            if one is None or other is None:
-                raise InputError(
-                    f"{self.file.shown} and {self.ids.shown} have different numbers of rows",
-                    remedy="export again: both are written together",
-                )
-            yield self._row(f"{self.file.shown}:{one[0]}", one[1], other[1])
+        ids = None if self.ids is None else read_rows(self.ids, problems)
+        for line, row in read_rows(self.file, problems):
+            known = {} if ids is None else next((own for number, own in ids if number == line), None)
+            if known is None:
+                raise self._out_of_step()
+            yield self._row(f"{self.file.shown}:{line}", row, known)
+        if ids is not None and not problems and next(ids, None) is not None:
+            raise self._out_of_step()
+
+    def _out_of_step(self) -> InputError:
+        return InputError(
+            f"{self.file.shown} and {self.ids.shown if self.ids else 'its ids'} have different numbers of rows",
+            remedy="export again: both are written together",
+        )
 
     def _row(self, where: str, row: Mapping[str, Any], known: Mapping[str, Any]) -> TrainingRow:
         layout = self._layout
