@@ -50,8 +50,22 @@ def newcomers_tau(usual: Sequence[float], alone: Sequence[Sequence[float]]) -> f
     `alone[i]` are the scores of all systems by the yardstick to which system i is new. None if no two systems differ
     by the `usual` one.
     """
-    expected = np.sign(np.subtract.outer(np.asarray(usual), np.asarray(usual)))
-    scores = np.asarray(alone, np.float64).reshape(len(usual), len(usual))
-    found = np.sign(np.diagonal(scores)[:, None] - scores)
+    expected, found = _orders(usual, alone)
     pairs = np.count_nonzero(expected)
     return float((expected * found).sum() / pairs) if pairs else None
+
+
+def changed_places(usual: Sequence[float], alone: Sequence[Sequence[float]]) -> tuple[int, list[tuple[int, int]]]:
+    """How many pairs `newcomers_tau` is about, and those of them, (newcomer, other), that are ordered otherwise."""
+    expected, found = _orders(usual, alone)
+    pairs = np.argwhere((expected != 0) & (expected != found))
+    return int(np.count_nonzero(expected)), [(int(n), int(m)) for n, m in pairs]
+
+
+def _orders(usual: Sequence[float], alone: Sequence[Sequence[float]]) -> tuple[Floats, Floats]:
+    """Signs of the differences, newcomers by others: by the usual yardstick, and by that to which each is new."""
+    scores = np.asarray(alone, np.float64).reshape(len(usual), len(usual))
+    return (
+        np.sign(np.subtract.outer(np.asarray(usual, np.float64), np.asarray(usual, np.float64))),
+        np.sign(np.diagonal(scores)[:, None] - scores),
+    )

@@ -76,7 +76,7 @@ class Evidence:
     """Brought by the user's own file as a negative; None if no row is."""
     partial: frozenset[str] = frozenset()
     """Names of scores that some rows are without because nobody needed them there, or a file had them for its own rows
-    alone: places among all rows mean nothing.
+    alone: places among all rows mean nothing. Beside the first kind, also of what was scored after it.
     """
     trust: Floats | None = None
     """1 - p_false_negative, by which picks weight their draws; None if they draw without it."""

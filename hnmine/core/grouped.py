@@ -146,6 +146,17 @@ def order_among(owner: Ints | Groups, values: Floats, among: Bools) -> Ints:
     return ranked
 
 
+def mean_ranks(owner: Ints, values: Floats, among: Bools) -> Floats:
+    """1-based rank of each row of `among` within its owner, highest value first; 0 for the other rows.
+
+    Equal values share the mean of the places that they take (fractional ranks); none may be NaN.
+    """
+    best = order_among(owner, values, among)
+    from_behind = order_among(owner, -values, among)
+    last = np.bincount(owner[among], minlength=int(owner.max(initial=-1)) + 1)[owner] + 1 - from_behind
+    return np.where(among, (best + last) / 2, 0.0)
+
+
 def _ranks(groups: Groups, values: Floats) -> Ints:
     place, code = groups.place, _descending(values)
     is_new = place == 0

@@ -200,7 +200,8 @@ class CandidatesTable:
             for piece in self._groups.read(part, start, stop, columns, coded=coded)
         ]
         if not pieces:
-            table = read_table(self._parts[:1], columns).slice(0, 0)
+            table = _open(self._parts[0], coded=coded).schema_arrow.empty_table()
+            table = table if columns is None else table.select([n for n in columns if n in table.column_names])
         else:
             table = pa.concat_tables(pieces, promote_options="default")
             table = table.unify_dictionaries() if coded else table

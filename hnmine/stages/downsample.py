@@ -14,7 +14,6 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from hnmine.core.evaluation import kendall_tau, newcomers_tau
 from hnmine.errors import UsageError
 from hnmine.execute.local import Block
 from hnmine.files.artefact import Artefact, Draft, Json, sum_counts
@@ -31,6 +30,7 @@ from hnmine.stages.indexes import check_names, queries_with_positives
 from hnmine.stages.rankings import Ranking, of_candidates, of_runs
 from hnmine.stages.runs import read_runs
 from hnmine.stages.stage import Stage, block_size, cut, require_made_from
+from hnmine.stages.systems import Yardstick, brought, measured
 
 BLOCK = 65_536
 _WHOLE: dict[str, tuple[str, Encoding]] = {
@@ -39,7 +39,6 @@ _WHOLE: dict[str, tuple[str, Encoding]] = {
     "qrels": ("qrels/test.tsv", beir.QRELS),
 }
 """What is joined of parts: the folder of these, the file and its encoding. The names are BEIR's."""
-_DIGITS = 4
 Bools = npt.NDArray[np.bool_]
 
 
@@ -166,26 +165,19 @@ class Downsample(Stage):
         )
 
     def _measured(self) -> Json:
-        """nDCG@10 of every system in the whole corpus, in the small one, and in that of the others' pool."""
-        systems = [*self.pooled, *self.others]
-        documents = len(self.collection.documents)
-
-        def quality(among: Bools | None) -> list[float]:
-            return [one.quality(self.judged, len(self.query_rows), documents, among) for one in systems]
-
-        small_corpus = self._corpus()
-        whole, small = quality(None), quality(small_corpus)
-        alone = [quality(self._corpus(without=number)) for number in range(len(self.pooled))]
-        alone += [small] * len(self.others)
-        values = {
-            one.name: {"whole": whole[n], "small": small[n], "left_out": alone[n][n]} for n, one in enumerate(systems)
-        }
-        taus = {"small": kendall_tau(whole, small), "left_out": newcomers_tau(whole, alone)}
+        """What systems are worth, and what each ranking brought."""
+        yardstick = Yardstick(self.judged, len(self.query_rows), len(self.collection.documents))
+        alone = [self._corpus(without=number) for number in range(len(self.pooled))]
+        is_judged = np.zeros(yardstick.documents, np.bool_)
+        is_judged[self.judged.doc_rows] = True
         return {
-            "documents_of": documents,
-            "documents_judged": len(np.unique(self.judged.doc_rows)),
-            "systems": {name: {k: round(v, _DIGITS) for k, v in own.items()} for name, own in values.items()},
-            "kendall_tau": {name: round(tau, _DIGITS) for name, tau in taus.items() if tau is not None},
+            "documents_of": yardstick.documents,
+            "documents_judged": int(is_judged.sum()),
+            "pool": {
+                one.name: brought(top, is_judged, others)
+                for one, top, others in zip(self.pooled, self._tops, alone, strict=True)
+            },
+            **measured(yardstick, self.pooled, self.others, self._corpus(), alone),
         }
 
     @classmethod

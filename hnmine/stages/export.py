@@ -183,8 +183,8 @@ class Export(Stage):
             raise InputError(
                 "there is nothing to export: no query has a positive and enough negatives",
                 expected=f"queries with at least {least} {'negative' if least == 1 else 'negatives'}",
-                remedy="`hnmine inspect DECISIONS` shows which rule took them, or that the corpus has too few documents"
-                + ("; --negatives N makes n-tuples narrower" if is_full else ""),
+                remedy=f"`hnmine inspect {self.table.artefact.path}` shows which rule took them, or that the corpus has"
+                " too few documents" + ("; --negatives N makes n-tuples narrower" if is_full else ""),
             )
 
     def _require_values(self) -> None:

@@ -59,6 +59,7 @@ from hnmine.schema import (
     IMPORTED,
     IS_POSITIVE,
     NO_RETRIEVERS,
+    OF_THE_DOUBTFUL,
     P_FALSE_NEGATIVE,
     PICK_RANK,
     PREVIOUS,
@@ -82,8 +83,8 @@ from hnmine.schema import (
     scored_column,
 )
 from hnmine.stages.deepen import mined_with
-from hnmine.stages.mine import default_rank_by
 from hnmine.stages.picked import columns_read
+from hnmine.stages.ranking import default_rank_by
 from hnmine.stages.round_changes import changes, summary
 from hnmine.stages.rule_inputs import RuleColumns, check_rules, dense_index, require_evidence
 from hnmine.stages.stage import Stage, block_size, cut, require_made_from
@@ -95,6 +96,8 @@ SHORT_SHOWN = 3
 PIECE = 32_768
 """Rows decided at a time: their arrays stay in the processor's cache. What is decided does not depend on it."""
 _LISTS = pa.list_(pa.string())
+_WHOLE = NO_RETRIEVERS - OF_THE_DOUBTFUL
+"""Origins of scores that were searched by nobody, and that every row may have."""
 CLUSTER, CENTROID_RANK, RANK = cluster_column(""), centroid_rank_column(""), rank_column("")
 
 
@@ -132,6 +135,7 @@ class Filter(Stage):
         self.rank_by = self._rank_by()
         self.guide = self._named(options.guide, "--guide")
         self.partial = partial_score(self.judge, self.guide, self.rank_by)
+        self._unheard = self._without_say()
         self.scale = self.judge.scale if self.judge else Scale.DOT
         self.pick = picks.build(
             options,
@@ -185,6 +189,16 @@ class Filter(Stage):
                 remedy="mine with several --index or --run",
             )
         return ScoreInfo(name=FUSED, scale=Scale.DOT, origin="fusion")
+
+    def _without_say(self) -> frozenset[str]:
+        """The scores that have no part in the guard's estimate.
+
+        Of those that not all rows have, for a reason, places among all rows mean nothing; those made after a score of
+        `--until` that is in use were not known to the rules that ended it.
+        """
+        names = [score.name for score in self.table.scores]
+        later = names[names.index(self.partial.name) + 1 :] if self.partial is not None else []
+        return frozenset(later) | {s.name for s in self.table.scores if s.is_partial or self._is_of_few(s)}
 
     def _rerankers(self) -> dict[str, Scale]:
         """The rerankers that `--relabel` hears: those whose scores are probabilities, if no judge was asked.
@@ -294,9 +308,15 @@ class Filter(Stage):
         """What is done with candidates that are called relevant, and who is heard, those that count most last."""
         if self.voices is None:
             return {}
+        return {"relabel": {"mode": str(self.relabel), "by": self.voices_heard()}}
+
+    def voices_heard(self) -> list[str]:
+        """Who is heard about what is relevant, if anybody, as columns and `labels`; those that count most last."""
+        if self.relabel is Relabel.OFF:
+            return []
         names = [score_column(name) for name in self.rerankers]
         names += [grade_column(judge.name) for judge in self.table.judges]
-        return {"relabel": {"mode": str(self.relabel), "by": [*names, *([LABELS] if self.labels else [])]}}
+        return [*names, *([LABELS] if self.labels else [])]
 
     def blocks(self) -> Sequence[Block]:
         """Blocks of 4,096 queries."""
@@ -320,7 +340,7 @@ class Filter(Stage):
             notes["called relevant"] = f"by {', '.join(self._heard()['relabel']['by'])}: such rows {verb}"
         for score in self.table.scores:
             missing = self.table.null_scores.get(score.name, 0)
-            if score.origin in NO_RETRIEVERS and missing and score not in (self.judge, self.guide):
+            if score.origin in _WHOLE and missing and score not in (self.judge, self.guide):
                 notes[f"not judged by {score.name}"] = f"{missing:,} rows have no such score " + (
                     "(score --until made it, for the rules of its plan)"
                     if score.is_partial
@@ -342,7 +362,8 @@ class Filter(Stage):
         name = part_name(block.index)
         counts: list[Json] = []
         picked: list[pa.Table] = []
-        read = [QUERY_ID, *columns_read(*(named and named.name for named in (self.judge, self.rank_by)))]
+        judge, rank_by = (named.name if named else None for named in (self.judge, self.rank_by))
+        read = [QUERY_ID, *columns_read(judge, rank_by)]
         scores: dict[str, list[Floats]] = {}
         with writing(draft.path / name, as_strings=True, short=True) as writer:
             for queries in self.table.pieces(self.chosen[start : start + block.size], PIECE):
@@ -394,7 +415,7 @@ class Filter(Stage):
         counts = {
             **self._count(evidence, decisions),
             "null_scores": null_scores,
-            "estimates": _estimates(p_false_negative[negative]),
+            "estimates": _estimates(p_false_negative[negative & self.guard.is_estimated]),
             "short_queries": self._short_queries(table[QUERY_ID], evidence, negative),
         }
         if PREVIOUS in table.column_names:
@@ -488,7 +509,7 @@ class Filter(Stage):
         return Evidence(
             offsets=offsets,
             judge=scores[self.judge.name] if self.judge else np.full(size, np.nan),
-            rank=ranks(table, self.rank_by.name) if self.rank_by else np.zeros(size, np.int64),
+            rank=self._ranks(table, offsets),
             is_positive=is_positive,
             is_judged=is_judged,
             is_low_grade=is_judged & ~is_positive & (grade > 0),
@@ -504,11 +525,19 @@ class Filter(Stage):
             clusters=whole_numbers(table, CLUSTER),
             centroid_ranks=whole_numbers(table, CENTROID_RANK),
             has_answer=has_answer(table),
-            partial=frozenset(s.name for s in self.table.scores if s.is_partial or self._is_of_few(s)),
+            partial=self._unheard,
             grades=self._grades(table),
             labels=labels,
             columns=self.columns.of(table, rows, offsets),
         )
+
+    def _ranks(self, table: pa.Table, offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Each row's rank under the rank-by score: where nobody searched by it, its place among those that have it."""
+        name = self.rank_by.name if self.rank_by else ""
+        if rank_column(name) in table.column_names or score_column(name) not in table.column_names:
+            return ranks(table, name)
+        owner = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+        return place_within(owner, np.isfinite(floats(table, name))) + 1
 
     def _grades(self, table: pa.Table) -> dict[str, npt.NDArray[np.int64]]:
         """Each judge's grades, unless nobody is to be heard. What is learned from the table is learned without them."""
@@ -517,8 +546,9 @@ class Filter(Stage):
         return {judge.name: grades(table, [judge]) for judge in judges if grade_column(judge.name) in named}
 
     def _is_of_few(self, score: ScoreInfo) -> bool:
-        """Whether a file gave it to its own rows alone: that says nothing of the others."""
-        return score.origin == IMPORTED and self.table.null_scores.get(score.name, 0) > 0
+        """Whether a file gave it to its own rows alone, or a judge to the doubtful: that says nothing of the others."""
+        is_of_own = score.origin == IMPORTED and self.table.null_scores.get(score.name, 0) > 0
+        return is_of_own or score.origin in OF_THE_DOUBTFUL
 
     def _draw(self, table: pa.Table) -> npt.NDArray[np.uint64]:
         """A keyed random number a row, when something is chosen at random."""
@@ -624,7 +654,8 @@ def advice(counts: Json) -> str:
     blamed = {r: c for r, c in counts["reasons_of_short_queries"].items() if r in knobs}
     if not blamed:
         return (
-            "mine deeper (--deepen-from these decisions), or take fewer (-n): the short queries have too few candidates"
+            "the short queries have too few candidates: take fewer (-n), fill up (--short random, of"
+            " `mine --random N`), or, if --top-k is what ended the search, mine deeper (--deepen-from these decisions)"
         )
     worst = max(sorted(blamed), key=lambda r: blamed[r])
     return f"{knobs[worst]}: {worst} dropped {blamed[worst]:,} candidates of the short queries"
@@ -654,6 +685,9 @@ def check(options: FilterOptions) -> None:
             problems.append(f"{flag} and --no-margin contradict each other")
         if margin is not None and not np.isfinite(margin):
             problems.append(f"{flag} {margin}: not a finite number")
+    for flag, limit in (("--max-score", options.max_score), ("--min-score", options.min_score)):
+        if limit is not None and np.isnan(limit):
+            problems.append(f"{flag} {limit}: not a number")
     if options.max_fn_probability is not None and not 0 <= options.max_fn_probability <= 1:
         problems.append(f"--max-fn-probability {options.max_fn_probability}: between 0 and 1")
     if options.min_score is not None and options.max_score is not None and options.min_score > options.max_score:
@@ -692,7 +726,7 @@ def default_judge(table: CandidatesTable) -> ScoreInfo | None:
     imported one if every row has it, else dense, else BM25.
     """
     for score in reversed(table.scores):  # rerankers' are behind an imported one
-        if score.origin in NO_RETRIEVERS and (score.is_partial or not table.null_scores.get(score.name)):
+        if score.origin in _WHOLE and (score.is_partial or not table.null_scores.get(score.name)):
             return score
     name = default_rank_by(table.scores)
     return table.score(name) if name else None

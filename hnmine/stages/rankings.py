@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from hnmine.core.evaluation import ndcg
+from hnmine.core.evaluation import DEPTH, ndcg
 from hnmine.files.artefact import Artefact
 from hnmine.files.candidates import CandidatesTable
 from hnmine.files.collection import Collection, Qrels, Rows, rows_in_order, rows_of
@@ -43,15 +43,26 @@ class Ranking:
 
         That is the system's own ranking of the smaller corpus if its scores depend on the pair alone.
         """
+        owner, grades, _ = self._grades(judged, documents, among)
+        found = ndcg(owner, grades.astype(np.float64), judged.query_rows, judged.grades.astype(np.float64), queries)
+        return float(found.mean()) if len(found) else 0.0
+
+    def holes(self, judged: Qrels, documents: int, among: Bools | None = None) -> float:
+        """The share of what nDCG@10 looks at, of the documents `among` alone, that has no judgment."""
+        owner, _, is_judged = self._grades(judged, documents, among)
+        first = np.arange(len(owner)) - np.searchsorted(owner, owner, side="left") < DEPTH
+        return float((~is_judged[first]).mean()) if first.any() else 0.0
+
+    def _grades(self, judged: Qrels, documents: int, among: Bools | None) -> tuple[Rows, Rows, Bools]:
+        """(query, grade, whether it was judged) of each document `among`; the grade is 0 where it was not."""
         kept = np.ones(len(self.rows), np.bool_) if among is None else among[self.rows]
         owner, rows = self.owner[kept], self.rows[kept]
         keys = judged.query_rows * documents + judged.doc_rows
         order = np.argsort(keys)
         wanted = owner * documents + rows
         place = np.minimum(np.searchsorted(keys[order], wanted), len(keys) - 1)
-        grades = np.where(keys[order][place] == wanted, judged.grades[order][place], 0)
-        found = ndcg(owner, grades.astype(np.float64), judged.query_rows, judged.grades.astype(np.float64), queries)
-        return float(found.mean()) if len(found) else 0.0
+        is_judged = keys[order][place] == wanted
+        return owner, np.where(is_judged, judged.grades[order][place], 0), is_judged
 
 
 def of_runs(runs: Sequence[RunSource], query_rows: Rows, documents: int) -> list[Ranking]:

@@ -90,7 +90,7 @@ def test_a_pooled_system_keeps_its_score_and_is_measured_without_its_own_pool(da
     given = options(data, GOOD, FAIR, others=(POOR,), top_k=14)
     counts = hnmine.downsample(data, tmp_path / "small", options=given, cache_dir=tmp_path / "cache").counts
     found = counts["systems"]
-    assert found[GOOD] == {"whole": 1.0, "small": 1.0, "left_out": 1.0}
+    assert found[GOOD] == {"whole": 1.0, "small": 1.0, "left_out": 1.0, "holes_whole": 0.8, "holes_small": 0.8}
     assert found[FAIR]["small"] == found[FAIR]["whole"]
     # Left out of the pool, its second relevant document is at rank 2 and no more at 14: nothing stands between.
     assert found[FAIR]["left_out"] == 1.0
@@ -98,6 +98,9 @@ def test_a_pooled_system_keeps_its_score_and_is_measured_without_its_own_pool(da
     assert found[POOR]["whole"] < found[POOR]["small"] == found[POOR]["left_out"]
     # Of the ordered pairs, FAIR ties with GOOD where it is new; of the other five, none is turned round.
     assert counts["kendall_tau"] == {"small": 1.0, "left_out": pytest.approx(5 / 6, abs=1e-4)}
+    assert counts["comparisons"] == 6
+    lead = round(found[GOOD]["whole"] - found[FAIR]["whole"], 4)
+    assert counts["changed_places"] == {FAIR: {GOOD: {"whole": -lead, "small": 0.0}}}
 
 
 def test_candidates_feed_the_pool(data: Path, tmp_path: Path) -> None:

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from html import unescape
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
 import hnmine
+from hnmine.files.artefact import Artefact
+from hnmine.files.candidates import CandidatesTable
+from hnmine.stages.report.facts import Spreads
 from tests.chat_server import ChatServer
+from tests.e2e.harness import write_jsonl
+from tests.stages.test_report import browser, open_page  # noqa: F401 (a fixture)
 
 pytest.importorskip("jinja2")
 pytest.importorskip("matplotlib")
@@ -65,10 +73,17 @@ def test_only_random_rows_are_told_of_where_nobody_did_anything(run: Path, tmp_p
     assert cards["Not found by a search"] == {"drawn at random": f"{chosen:,} negatives of {known:,} candidates"}
 
 
-def test_grades_and_what_they_made_positives(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_grades_and_what_they_made_positives(
+    run: Path,
+    tmp_path: Path,
+    browser: Any,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("no_proxy", "*")
     server = ChatServer(lambda query, text: 3 if set(query.split()) <= set(text.split()) and "wing" in text else 0)
-    options = hnmine.JudgeOptions(judge=(f"{server.url}#strict",), judge_window="0:1")
+    options = hnmine.JudgeOptions(
+        judge=(f"{server.url}#strict",), judge_window="0:1", price_input=(1.0,), price_output=(2.0,)
+    )
     try:
         hnmine.judge(run / "collection", run / "candidates", tmp_path / "judged", options=options)
     finally:
@@ -80,16 +95,93 @@ def test_grades_and_what_they_made_positives(run: Path, tmp_path: Path, monkeypa
     new = sum(row["reason"] == "relabelled" for row in rows)
     assert new > 0
     facts = cards["Called relevant"]
-    assert facts["judge strict"] == "strict"
+    given = Counter(row["grade_strict"] for row in rows if row["grade_strict"] is not None)
+    asked = sum(given.values())
+    judged = cards["Judge strict"]
+    assert judged["candidates asked about"] == f"{asked:,}"
+    assert judged["3: answers the query fully"] == f"{given[3]:,} ({given[3] / asked:.0%})"
+    assert judged["0: not relevant"] == f"{given[0]:,} ({given[0] / asked:.0%})"
+    assert judged["1: related"] == "0"
+    assert judged["cost, by the prices given"] != "0"
     assert facts["called relevant by grade_strict"] == f"{sum(row['called_relevant_by'] is not None for row in rows):,}"
     assert facts["positives that the qrels do not have"] == f"{new:,}"
     assert 'id="figure-grades"' in page
+    spreads = Spreads(CandidatesTable(Artefact.open(tmp_path / "d")), np.arange(len(WORDS) * (len(WORDS) - 1) // 2))
+    ranges = spreads.graded_by_probability()
+    of_judged = [row["p_false_negative"] for row in rows if row["grade_strict"] is not None]
+    assert sum(sum(one["grades"]) for one in ranges) == sum(p is not None and p == p for p in of_judged)
+    assert all(one["from"] <= one["estimate"] for one in ranges)
+    assert 'id="figure-estimate"' in page
     data = json.loads(page.partition('id="data">')[2].partition("</script>")[0])
     assert data["judges"] == ["strict"]
     shown = {(q["id"], data["documents"][r["d"]][0]): r["g"][0] for q in data["queries"] for r in q["rows"]}
     graded = {(row["query_id"], row["doc_id"]): row["grade_strict"] for row in rows}
     assert shown == {pair: graded[pair] for pair in shown}
     assert 3 in shown.values()
+    new_ones = {(row["query_id"], row["doc_id"]) for row in rows if row["reason"] == "relabelled"}
+    called = {(q["id"], data["documents"][r["d"]][0]) for q in data["queries"] for r in q["rows"] if r["c"]}
+    assert called >= new_ones, "however many known positives there are"
+    window, said = open_page(browser, tmp_path / "page.html", color_scheme="dark")
+    window.select_option("#show", "called")
+    assert window.inner_text("#told").startswith(f"{len(called):,} triplets shown")
+    assert window.inner_text("#detail .row.on .head b") == "positive, new"
+    assert "called relevant by strict" in window.inner_text("#detail .row.on .head")
+    window.keyboard.press("g")
+    assert window.inner_text("#list .item.on .tag") == "not relevant"
+    assert said == []
+
+
+def test_written_negatives_by_kind(run: Path, tmp_path: Path, browser: Any) -> None:  # noqa: F811
+    how = hnmine.GenerateOptions(change=("swap", "number"))
+    hnmine.generate(run / "collection", tmp_path / "written", options=how)
+    options = hnmine.RunOptions(
+        bm25=hnmine.Bm25Options(language="none"),
+        dense=None,
+        filter=hnmine.FilterOptions(num_negatives=3, no_margin=True, quota="curated=1,bm25=2"),
+    )
+    hnmine.run(tmp_path / "written", tmp_path / "run", options=options)
+    cards, page = told(tmp_path / "run", tmp_path / "page.html")
+    counts = Artefact.open(tmp_path / "written" / "generated").counts
+    written = counts["by"]["perturb:swap"]
+    rows = [row for row in decided(tmp_path / "run" / "decisions") if "curated" in row["sources"]]
+    chosen = sum(row["verdict"] == "negative" for row in rows)
+    facts = cards["Written negatives"]
+    assert facts["two words changed places"] == f"{written:,} written, {chosen:,} chosen of {len(rows):,}"
+    assert facts["refused: nothing changed"] == f"{counts['refused']['no-op']:,}"
+    data = json.loads(page.partition('id="data">')[2].partition("</script>")[0])
+    shown = {data["documents"][r["d"]][0]: r["w"] for q in data["queries"] for r in q["rows"] if r["w"]}
+    assert set(shown.values()) == {"perturb:swap"}
+    assert set(shown) <= {row["doc_id"] for row in rows}
+    window, said = open_page(browser, tmp_path / "page.html")
+    window.select_option("#show", "written")
+    text, moved = (window.inner_text(f"#detail .row.on {part}") for part in (".text", ".text ins"))
+    positive = window.inner_text("#detail .row.positive .text")
+    assert sorted(text.split()) == sorted(positive.split())
+    assert text.split() != positive.split()
+    left = [[word for word in whole.split() if word != moved] for whole in (text, positive)]
+    assert left[0] == left[1], "what is not marked stands as it stood"
+    assert said == []
+
+
+def test_written_queries(run: Path, tmp_path: Path) -> None:
+    pairs = enumerate(pairwise(WORDS))
+    lines = [
+        {"_id": f"d{n}", "text": f"The {a} of the model is in the tunnel. A {b} of another is not there yet."}
+        for n, (a, b) in pairs
+    ]
+    write_jsonl(tmp_path / "corpus.jsonl", lines)
+    how = hnmine.GenerateOptions(write="queries")  # type: ignore[arg-type]
+    hnmine.generate(tmp_path / "corpus.jsonl", tmp_path / "asked", options=how, cache_dir=tmp_path / "cache")
+    options = hnmine.RunOptions(dense=None, filter=hnmine.FilterOptions(num_negatives=1, consistency_top=1))
+    hnmine.run(tmp_path / "asked", tmp_path / "run", options=options)
+    cards, _ = told(tmp_path / "run", tmp_path / "page.html")
+    counts = Artefact.open(tmp_path / "run" / "decisions").counts
+    facts = cards["Written queries"]
+    assert facts["a sentence of the document"] == str(len(lines))
+    lost = counts["reasons"].get("inconsistent-query")
+    assert facts.get("rows of queries whose document is found too late (--consistency-top)") == (
+        f"{lost:,}" if lost else None
+    )
 
 
 def test_what_changed_since_the_round_before(run: Path, tmp_path: Path) -> None:

@@ -14,12 +14,10 @@ from hnmine.cli.arguments import COMMON, Candidates, CollectionDir
 from hnmine.cli.carry_out import execution
 from hnmine.cli.conditions import check_conditions, fail_if
 from hnmine.cli.flags import Given, with_flags
-from hnmine.cli.root import app
 from hnmine.cli.terminal import BOLD, DIM, GREEN, RED, coloured, columns, print_json
 from hnmine.errors import UsageError
 
 
-@app.command()
 @with_flags(COMMON)
 def inspect(
     path: Annotated[
@@ -67,7 +65,6 @@ def _tinted(line: str) -> str:
     return coloured(word, _TINTS[word], sys.stdout) + line[len(word) :] if word in _TINTS else line
 
 
-@app.command()
 @with_flags((opt.SweepOptions, "Rules"), (opt.TruthOptions, "Truth"), COMMON)
 def sweep(
     candidates: Candidates,
@@ -127,11 +124,15 @@ def sweep(
     fail_if(check_conditions(tuple(given.fail_if)), sweeping.summary(report))
 
 
-@app.command()
 @with_flags((opt.ReportOptions, "Report"), COMMON)
 def report(
     path: Annotated[
-        Path, typer.Argument(metavar="DIR", help="A run directory, or decisions.", autocompletion=completion.decisions)
+        Path,
+        typer.Argument(
+            metavar="DIR",
+            help="A run directory, decisions, or what downsample wrote.",
+            autocompletion=completion.decisions,
+        ),
     ],
     given: Given,
     output: Annotated[
@@ -141,9 +142,12 @@ def report(
 ) -> None:
     """One self-contained HTML page to look at a run: figures, and triplets to judge.
 
+    Of what `downsample` wrote: whether the small corpus can stand in for the whole one.
+
     \b
       hnmine report scifact
       hnmine report scifact -o scifact.html --limit 300
+      hnmine report scifact-small
     """
     from hnmine import api
 
@@ -163,7 +167,6 @@ def report(
     fail_if(check_conditions(tuple(given.fail_if)), numbers)
 
 
-@app.command()
 @with_flags((opt.AuditOptions, "Audit"), COMMON)
 def audit(
     path: Annotated[

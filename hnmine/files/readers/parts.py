@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from hnmine.errors import InputError, ProblemLog
+from hnmine.errors import ArtefactError, InputError, ProblemLog
+from hnmine.files.artefact import Artefact
 from hnmine.files.readers.qrels import read_qrels
 from hnmine.files.readers.records import Document, Judgment, Query
 from hnmine.files.readers.source import Findings, Source, digest_files
 from hnmine.files.readers.streams import InputFile, read_head, refuse_other_than_text
 from hnmine.files.readers.texts import TextFile, open_text_file, read_documents, read_queries
-from hnmine.schema import Side
+from hnmine.schema import Kind, Side
+
+_NAMES = {"queries": "queries.jsonl", "qrels": "qrels/train.tsv (query, document, grade; tabs between)"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,8 +41,13 @@ class PartsSource(Source):
                 refuse_other_than_text(parts.qrels, read_head(parts.qrels))
         if not findings and bool(parts.queries) != (parts.qrels is not None):
             there, missing = ("queries", "qrels") if parts.queries else ("qrels", "queries")
+            found = parts.qrels or parts.queries[0]
             findings.add(
-                InputError(f"there are {there} but no {missing}", expected="both", remedy=f"name them with --{missing}")
+                InputError(
+                    f"there are {there} ({found.shown}) but no {missing}",
+                    expected=f"{_NAMES[missing]} too",
+                    remedy=f"name the file with --{missing}",
+                )
             )
         findings.raise_if_any()
 
@@ -65,6 +73,14 @@ class PartsSource(Source):
         if self.parts.qrels:
             found["qrels"] = digest_files([self.parts.qrels])
         return found
+
+    def notes(self) -> dict[str, str]:
+        """That this is a small corpus, and of how many documents, where `downsample` wrote it."""
+        try:
+            counts = Artefact.open(self.parts.corpus[0].path.parent, Kind.DOWNSAMPLED, verify=False).counts
+        except ArtefactError:  # of anywhere else, or changed since
+            return {}
+        return {"a small corpus": f"{counts['documents']:,} of {counts['documents_of']:,} documents, by downsample"}
 
     def documents(self, problems: ProblemLog) -> Iterator[Document]:
         """Each document, files in order of their names."""

@@ -22,6 +22,8 @@ from hnmine.schema import (
     SOURCES,
     STEP,
     VERDICT,
+    WRITTEN_BY,
+    WRITTEN_FROM,
     Verdict,
     grade_column,
     rank_column,
@@ -29,15 +31,16 @@ from hnmine.schema import (
 )
 
 MOST_CHARACTERS = 1_200
-MOST_POSITIVES, MOST_REJECTS = 3, 5
-_ORDER = {Verdict.POSITIVE.value: 0, Verdict.NEGATIVE.value: 1, Verdict.DROPPED.value: 2}
+MOST_POSITIVES, MOST_CALLED, MOST_REJECTS = 3, 8, 5
+_CALLED = 1
+_ORDER = {Verdict.POSITIVE.value: 0, Verdict.NEGATIVE.value: 2, Verdict.DROPPED.value: 3}
 
 
 def triplets(collection: Collection, table: CandidatesTable, queries: np.ndarray) -> Json:
     """JSON values for the page: documents once each, and for each query the rows that are shown.
 
-    Of a query: its first positives, every negative in the order of picking, and the best-placed rows that a rule
-    dropped. Texts are cut at 1,200 characters.
+    Of a query: its first positives, the best-placed rows that somebody called relevant, every negative in the order of
+    picking, and the best-placed rows that a rule dropped. Texts are cut at 1,200 characters.
     """
     scores = [s.name for s in table.scores if score_column(s.name) in table.column_names]
     ranked = [n.removeprefix("rank_") for n in table.column_names if n.startswith("rank_")]
@@ -53,6 +56,11 @@ def triplets(collection: Collection, table: CandidatesTable, queries: np.ndarray
     once, document = np.unique(places, return_inverse=True)
     texts = [_cut(text) for text in collection.document_texts(once)]
     ids = collection.doc_ids.take(pa.array(once)).to_pylist()
+    is_written = WRITTEN_BY in collection.column_names("documents")
+    written = [
+        collection.column("documents", name).take(pa.array(once)).to_pylist() if is_written else [None] * len(once)
+        for name in (WRITTEN_BY, WRITTEN_FROM)
+    ]
     found: dict[str, Json] = {}
     retrievers = {*ranked, *scores}
     for row, number in zip(shown.to_pylist(), document.tolist(), strict=True):
@@ -68,6 +76,8 @@ def triplets(collection: Collection, table: CandidatesTable, queries: np.ndarray
                 "f": row[STEP] if row[STEP] not in (None, "none") else None,
                 "o": [name for name in row[SOURCES] or () if name not in retrievers],
                 "c": row.get(CALLED_BY),
+                "w": written[0][number],
+                "b": written[1][number],
                 "g": [row[grade_column(name)] for name in judges],
             }
         )
@@ -86,19 +96,21 @@ def triplets(collection: Collection, table: CandidatesTable, queries: np.ndarray
 
 
 def _shown(rows: pa.Table, rank_by: str | None) -> pa.Table:
-    """The rows that are shown of each query: positives, then negatives, then rejects."""
+    """The rows that are shown of each query: positives, what was called relevant, negatives, rejects."""
     query = rows[QUERY_ID].combine_chunks().dictionary_encode().indices.to_numpy()
     kind = np.array([_ORDER[v] for v in rows[VERDICT].to_pylist()], np.int64)
+    if CALLED_BY in rows.column_names:
+        kind[rows[CALLED_BY].is_valid().to_numpy()] = _CALLED
     pick = rows[PICK_RANK].fill_null(0).to_numpy().astype(np.int64)
     place = np.arange(len(pick))
     if rank_by is not None and rank_column(rank_by) in rows.column_names:
         rank = rows[rank_column(rank_by)].fill_null(2**31 - 1).to_numpy().astype(np.int64)
-        place = np.where(kind == 2, rank, place)
+        place = np.where((kind == _CALLED) | (kind == _ORDER[Verdict.DROPPED.value]), rank, place)
     order = np.lexsort((place, pick, kind, query))
-    group = query[order] * 3 + kind[order]
+    most = np.array([MOST_POSITIVES, MOST_CALLED, 2**31 - 1, MOST_REJECTS])
+    group = query[order] * len(most) + kind[order]
     start = np.searchsorted(group, group, side="left")
     within = np.arange(len(order)) - start
-    most = np.array([MOST_POSITIVES, 2**31 - 1, MOST_REJECTS])
     return rows.take(pa.array(order[within < most[kind[order]]]))
 
 

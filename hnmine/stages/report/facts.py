@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations
 from typing import Any
 
@@ -19,6 +20,7 @@ from hnmine.core.decide import KNOWN_POSITIVE, NOT_NEEDED, PICKED, RELABELLED
 from hnmine.files.artefact import Artefact, Json
 from hnmine.files.candidates import CandidatesTable, floats, grades, query_offsets, ranks
 from hnmine.schema import (
+    CURATED_SOURCE,
     DOC_ID,
     FUSED,
     GRADES,
@@ -36,6 +38,8 @@ BINS = 48
 DEPTHS = (1, 5, 10, 50, 100)
 """How many of the first documents of two retrievers are compared."""
 MOST_USED = 12
+PROBABILITIES = (0.0, 0.01, 0.03, 0.1, 0.2, 0.4)
+"""Where ranges of estimated probabilities begin; the last one ends at 1."""
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 _GROUPS = {
@@ -157,6 +161,29 @@ class Spreads:
         counts = {name: np.bincount(found[kept & (found >= 0)], minlength=len(GRADES)).tolist()
                   for name, kept in self.group.items()}  # fmt: skip
         return {name: own for name, own in counts.items() if any(own)}
+
+    def graded_by_probability(self) -> list[Json]:
+        """Of each range of estimated probabilities (`PROBABILITIES`): rows that judges graded, by grade; if any."""
+        if (p := self._false_negative()) is None:
+            return []
+        given = grades(self.rows, self._judges)
+        asked = (given >= 0) & np.isfinite(p)
+        place = np.searchsorted(PROBABILITIES, p, side="right") - 1
+        counts = [np.bincount(given[asked & (place == n)], minlength=len(GRADES)) for n in range(len(PROBABILITIES))]
+        return [
+            {"from": low, "estimate": float(p[asked & (place == n)].mean()), "grades": own.tolist()}
+            for n, (low, own) in enumerate(zip(PROBABILITIES, counts, strict=True))
+            if own.sum()
+        ]
+
+    @cached_property
+    def curated(self) -> npt.NDArray[np.bool_]:
+        """Which rows were written, or chosen, to be negatives of their query."""
+        lists = self.rows[SOURCES].combine_chunks()
+        is_curated = pc.equal(lists.flatten().cast(pa.string()), CURATED_SOURCE).to_numpy(zero_copy_only=False)
+        found = np.zeros(self.rows.num_rows, np.bool_)
+        found[pc.list_parent_indices(lists).to_numpy()[is_curated]] = True
+        return found
 
     def sources(self) -> dict[str, tuple[int, int]]:
         """Candidates and negatives that each source brought; a row counts for every one of its sources."""

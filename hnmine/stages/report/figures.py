@@ -311,6 +311,128 @@ def grades(rows: Mapping[str, Sequence[int]], words: Sequence[str]) -> Plot:
     return plot
 
 
+def graded_by_probability(rows: Sequence[Json], words: Sequence[str], relevant: int) -> Plot:
+    """Bars: of each range of estimated probabilities the share of each grade; a line is where the estimate puts it.
+
+    Grades from `relevant` on lie below the others, so that the line is theirs.
+    """
+
+    def plot(axes: Any, colours: Colours) -> None:
+        places = np.arange(len(rows))
+        counts = np.array([row["grades"] for row in rows], np.float64)
+        shares = counts / counts.sum(axis=1, keepdims=True)
+        painted = {grade: colours[name] for grade, name in enumerate(("reserve", "rejects", "negatives", "positives"))}
+        bottom = np.zeros(len(rows))
+        for grade in sorted(range(len(words)), key=lambda grade: (grade < relevant, -grade)):
+            label = words[grade].replace(" the query", "")
+            axes.bar(places, shares[:, grade], 0.72, bottom=bottom, color=painted[grade], label=label)
+            bottom += shares[:, grade]
+        estimates = [row["estimate"] for row in rows]
+        axes.hlines(estimates, places - 0.42, places + 0.42, color=colours["ink"], linewidth=1.6)
+        ends = [f"{100 * row['from']:g}+ %\n{int(n):,}" for row, n in zip(rows, counts.sum(axis=1), strict=True)]
+        axes.set_xticks(places, ends)
+        axes.set_xlabel("estimated probability, and rows graded")
+        axes.set_ylabel("share of the graded")
+        axes.yaxis.set_major_formatter(_percent)
+        _legend(axes, colours)
+
+    return plot
+
+
+def systems(rows: Mapping[str, Json]) -> Plot:
+    """A line for each system, the best first: a ring for the whole corpus, dots for the small one."""
+
+    def plot(axes: Any, colours: Colours) -> None:
+        places = np.arange(len(rows))
+        whole, small, new = ([own[key] for own in rows.values()] for key in ("whole", "small", "left_out"))
+        axes.hlines(places, whole, new, color=colours["reserve"], linewidth=2.2, alpha=0.6, zorder=2)
+        axes.scatter(new, places, s=30, color=colours["negatives"], label="small, left out of the pool", zorder=3)
+        axes.scatter(small, places, s=30, color=colours["front"], label="small", zorder=4)
+        axes.scatter(whole, places, s=46, facecolors="none", edgecolors=colours["ink"], label="whole", zorder=5)
+        axes.set_yticks(places, list(rows))
+        axes.set_ylim(len(rows) - 0.5, -0.5)
+        axes.margins(x=0.06)
+        axes.set_xlabel("nDCG@10")
+        _legend(axes, colours)
+
+    return plot
+
+
+def whole_against_small(rows: Mapping[str, Json]) -> Plot:
+    """Dots: nDCG@10 of each system in the whole corpus and, new to the pool, in the small one; equality is dashed.
+
+    A dot has its system's place, in the order of `rows`.
+    """
+
+    def plot(axes: Any, colours: Colours) -> None:
+        whole, new = ([own[key] for own in rows.values()] for key in ("whole", "left_out"))
+        low, high = min(*whole, *new), max(*whole, *new)
+        room = 0.08 * (high - low) or 0.05
+        ends = (low - room, high + room)
+        axes.plot(ends, ends, color=colours["ink"], linewidth=0.9, linestyle=_DASHED)
+        axes.scatter(whole, new, s=34, color=colours["negatives"], zorder=3)
+        for place, dot in enumerate(zip(whole, new, strict=True), 1):
+            axes.annotate(
+                str(place),
+                dot,
+                xytext=(-5, 4),
+                textcoords="offset points",
+                fontsize=8,
+                ha="right",
+                color=colours["ink"],
+            )
+        axes.set_xlim(*ends)
+        axes.set_ylim(*ends)
+        axes.set_xlabel("nDCG@10 in the whole corpus")
+        axes.set_ylabel("in the small one, as new")
+
+    return plot
+
+
+def shares(rows: Mapping[str, int]) -> Plot:
+    """Bars: how many of all are of each kind, and which share that is."""
+
+    def plot(axes: Any, colours: Colours) -> None:
+        painted = [colours[name] for name in ("positives", "front", "reserve")]
+        total, widest = sum(rows.values()) or 1, max(rows.values()) or 1
+        axes.barh(range(len(rows)), list(rows.values()), color=painted, height=0.42)
+        for place, (name, count) in enumerate(rows.items()):
+            said = f"{name}  {count:,}  ({_percent(count / total)})"
+            axes.text(0, place - 0.42, said, va="center", fontsize=8, color=colours["ink"])
+        axes.set_yticks([])
+        axes.set_xlim(0, widest)
+        axes.set_ylim(len(rows) - 0.5, -0.8)
+        axes.grid(visible=False)
+        axes.tick_params(axis="x", labelbottom=False)
+
+    return plot
+
+
+def brought(rows: Mapping[str, Json]) -> Plot:
+    """Bars: of each ranking's first documents, what was judged, what others have too, and what it has alone."""
+
+    def plot(axes: Any, colours: Colours) -> None:
+        parts = {
+            "judged": ("positives", [own["judged"] for own in rows.values()]),
+            "others have it too": (
+                "front",
+                [own["documents"] - own["judged"] - own["alone"] for own in rows.values()],
+            ),
+            "from it alone": ("negatives", [own["alone"] for own in rows.values()]),
+        }
+        left = np.zeros(len(rows))
+        for label, (colour, counts) in parts.items():
+            axes.barh(range(len(rows)), counts, left=left, color=colours[colour], height=0.6, label=label)
+            left += counts
+        axes.set_yticks(range(len(rows)), list(rows))
+        axes.set_ylim(len(rows) - 0.5, -0.5)
+        axes.xaxis.set_major_formatter(_thousands)
+        axes.set_xlabel("documents")
+        _legend(axes, colours)
+
+    return plot
+
+
 def _figure(plots: Sequence[Plot], colours: Colours, *, width: float, height: float) -> tuple[Any, list[Any]]:
     from matplotlib.figure import Figure
 

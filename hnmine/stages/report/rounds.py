@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from hnmine.core.decide import RELABELLED
 from hnmine.core.rules.relevant import TooManyRelevant
 from hnmine.files.artefact import Artefact, Json
-from hnmine.files.candidates import CandidatesTable
-from hnmine.schema import CURATED_SOURCE, EXISTING_SOURCE, NEAR_SOURCE, PREVIOUS, RANDOM_SOURCE
+from hnmine.files.candidates import CandidatesTable, JudgeInfo
+from hnmine.schema import CURATED_SOURCE, EXISTING_SOURCE, GRADES, NEAR_SOURCE, PREVIOUS, RANDOM_SOURCE
 
 _OTHERS = {
     CURATED_SOURCE: "written or chosen to be negatives",
@@ -19,11 +19,20 @@ _OTHERS = {
 """Sources that are no search, and what the page calls their rows."""
 
 
-def cards(decisions: Artefact, table: CandidatesTable, sources: Mapping[str, tuple[int, int]]) -> Iterator[Json]:
+def cards(
+    decisions: Artefact,
+    table: CandidatesTable,
+    sources: Mapping[str, tuple[int, int]],
+    before: Sequence[Artefact] = (),
+) -> Iterator[Json]:
     """Each card: `heading`, `words`, and `rows` of (what, value).
 
-    `sources` are (candidates, negatives) of the queries that were looked at, by source.
+    `sources` are (candidates, negatives) of the queries that were looked at, by source; `before` the candidates that
+    the decisions were made from, and those before them.
     """
+    for judge in table.judges:
+        counts = (one.counts.get(f"judge_{judge.name}") for one in before)
+        yield from _judged(judge, next((own for own in counts if own is not None), None))
     yield from _called_relevant(decisions, table)
     yield from _round(decisions.counts)
     brought = {name: sources[name] for name in _OTHERS if name in sources}
@@ -35,6 +44,25 @@ def cards(decisions: Artefact, table: CandidatesTable, sources: Mapping[str, tup
         yield {"heading": "Not found by a search", "words": "Of the queries that were looked at.", "rows": rows}
 
 
+def _judged(judge: JudgeInfo, counts: Json | None) -> Iterator[Json]:
+    """What a model said of all that it was asked about, and what it cost; nothing where that is not known any more."""
+    if counts is None:
+        return
+    asked = counts["candidates"]
+    rows = [("candidates asked about", f"{asked:,}")]
+    for grade, word in reversed(list(enumerate(GRADES))):
+        own = counts[f"grade_{grade}"]
+        rows.append((f"{grade}: {word}", f"{own:,} ({own / asked:.0%})" if own else "0"))
+    for name, words in (("unanswered", "not answered, or not paid for"), ("no_grade", "answered without a grade")):
+        if counts[name]:
+            rows.append((words, f"{counts[name]:,}"))
+    rows.append(("requests answered", f"{counts['requests']:,}"))
+    rows.append(("tokens, read and written", f"{counts['input_tokens']:,} and {counts['output_tokens']:,}"))
+    if "cost" in counts:
+        rows.append(("cost, by the prices given", f"{counts['cost']:,.4g}"))
+    yield {"heading": f"Judge {judge.name}", "words": f"What {judge.model} said.", "rows": rows}
+
+
 def _called_relevant(decisions: Artefact, table: CandidatesTable) -> Iterator[Json]:
     counts, plan = decisions.counts, decisions.plan
     called = counts.get("called_relevant") or {}
@@ -42,11 +70,10 @@ def _called_relevant(decisions: Artefact, table: CandidatesTable) -> Iterator[Js
         return
     mode = plan.get("relabel", {}).get("mode")
     words = {
-        "positive": "What was called relevant is a positive of its query now.",
-        "drop": "What was called relevant was dropped.",
+        "positive": "What was called relevant is a positive of its query now: see “called relevant” in the triplets.",
+        "drop": "What was called relevant was dropped: see “called relevant” in the triplets.",
     }.get(mode, "Judges were asked, and nobody was heard.")
-    rows = [(f"judge {judge.name}", judge.model) for judge in table.judges]
-    rows += [(f"called relevant by {name}", f"{count:,}") for name, count in called.items()]
+    rows = [(f"called relevant by {name}", f"{count:,}") for name, count in called.items()]
     if new := counts["reasons"].get(RELABELLED):
         rows.append(("positives that the qrels do not have", f"{new:,}"))
     if lost := counts["reasons"].get(TooManyRelevant.reason):

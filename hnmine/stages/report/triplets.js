@@ -1,21 +1,5 @@
-"use strict";
 // Texts of the data are only ever written as text (textContent, createTextNode), never as HTML.
 (() => {
-  const root = document.documentElement;
-  const kept = {
-    get(key) { try { return localStorage.getItem(key); } catch { return null; } },
-    set(key, value) { try { localStorage.setItem(key, value); } catch { /* a page of a file may have no storage */ } },
-  };
-  const dark = matchMedia("(prefers-color-scheme: dark)");
-  const paint = () => { root.dataset.theme = kept.get("hnmine-theme") || (dark.matches ? "dark" : "light"); };
-  paint();
-  dark.addEventListener("change", paint);
-  document.getElementById("theme").addEventListener("click", () => {
-    const next = root.dataset.theme === "dark" ? "light" : "dark";
-    kept.set("hnmine-theme", next);
-    root.dataset.theme = next;
-  });
-
   const data = JSON.parse(document.getElementById("data").textContent);
   const store = "hnmine-labels-" + data.key;
   const labels = new Map(JSON.parse(kept.get(store) || "[]"));
@@ -34,7 +18,7 @@
     const positives = query.rows.filter((row) => row.v === "positive");
     const anchor = Math.min(...positives.map((row) => (judge < 0 || row.s[judge] === null ? Infinity : row.s[judge])));
     query.rows.forEach((row) => {
-      if (row.v === "positive") return;
+      if (row.v === "positive" && !row.c) return;
       const score = judge < 0 ? null : row.s[judge];
       const gap = score === null || anchor === Infinity ? null : anchor - score;
       items.push({ query, row, gap, order: items.length });
@@ -58,6 +42,14 @@
     show.append(option);
   });
 
+  const kinds = { called: (row) => row.c, written: (row) => row.w };
+  [["called", "called relevant"], ["written", "written"]].forEach(([value, words]) => {
+    if (!items.some((item) => kinds[value](item.row))) return;
+    const option = make("option", "", words);
+    option.value = value;
+    show.append(option);
+  });
+
   const least = (value) => (value === null || value === undefined ? Infinity : value);
   const orders = {
     p: (a, b) => (b.row.p ?? -1) - (a.row.p ?? -1) || a.order - b.order,
@@ -71,13 +63,17 @@
 
   const percent = (p) => (p === null || p === undefined ? "" : (100 * p).toFixed(p < 0.0995 ? 1 : 0) + " % likely false");
   const number = (value) => (value === null || value === undefined ? "–" : String(value));
-  const tag = (label) => make("span", "tag " + (label ? "false" : "fine"), label ? "false negative" : "fine");
+  // A positive that somebody called relevant is relevant or not; of any other row it is asked whether it is a mistake.
+  const said = (row) => (row.v === "positive" ? ["not relevant", "relevant"] : ["fine", "false negative"]);
+  const caller = (row) => "called relevant by " + row.c.replace(/^grade_/, "").replace(/^score_/, "");
+  const tag = (row, label) => make("span", "tag " + (label === (row.v === "positive" ? 0 : 1) ? "false" : "fine"), said(row)[label]);
 
   function choose() {
     const wanted = element("search").value.toLowerCase().split(/\s+/).filter(Boolean).map(matching);
     const kind = show.value;
     view = items.filter((item) => {
-      const is = kind.startsWith("reason:") ? item.row.v === "dropped" && item.row.r === kind.slice(7) : item.row.v === kind;
+      const is = kind in kinds ? kinds[kind](item.row)
+        : kind.startsWith("reason:") ? item.row.v === "dropped" && item.row.r === kind.slice(7) : item.row.v === kind;
       return is && wanted.every((matches) => matches(item));
     });
     view.sort(orders[element("sort").value]);
@@ -101,9 +97,9 @@
       item.setAttribute("role", "option");
       item.setAttribute("aria-selected", String(place === at));
       item.append(make("p", "q", query.text), make("p", "n", data.documents[row.d][1]));
-      const facts = make("p", "m", [percent(row.p), row.v === "dropped" ? row.r : ""].filter(Boolean).join(" · ") + " ");
+      const facts = make("p", "m", [percent(row.p), row.v === "dropped" ? row.r : "", row.c ? caller(row) : "", row.w || ""].filter(Boolean).join(" · ") + " ");
       const label = labels.get(key(query, row));
-      if (label !== undefined) facts.append(tag(label));
+      if (label !== undefined) facts.append(tag(row, label));
       item.append(facts);
       item.addEventListener("click", () => { at = place; draw(); open(true); });
       made.push(item);
@@ -134,11 +130,33 @@
     return made;
   }
 
+  // Which pieces of a text, each a word with the space behind it, are no longer where they were in another text: those
+  // that are not in a longest common subsequence of the two.
+  function altered(text, before) {
+    const pieces = (whole) => whole.match(/\S+\s*/g) || [];
+    const now = pieces(text), old = pieces(before).map((piece) => piece.trim());
+    const same = now.map((piece) => piece.trim());
+    const length = Array.from({ length: now.length + 1 }, () => new Uint16Array(old.length + 1));
+    for (let i = now.length - 1; i >= 0; i--) {
+      for (let j = old.length - 1; j >= 0; j--) {
+        length[i][j] = same[i] === old[j] ? length[i + 1][j + 1] + 1 : Math.max(length[i + 1][j], length[i][j + 1]);
+      }
+    }
+    const made = document.createDocumentFragment();
+    for (let i = 0, j = 0; i < now.length; i++) {
+      while (j < old.length && same[i] !== old[j] && length[i][j + 1] >= length[i + 1][j]) j++;
+      const stays = j < old.length && same[i] === old[j];
+      made.append(stays ? same[i] : make("ins", "", same[i]), now[i].slice(same[i].length));
+      if (stays) j++;
+    }
+    return made;
+  }
+
   function card(query, row, shared, isOn) {
     const [id, text] = data.documents[row.d];
     const made = make("div", "row " + row.v + (isOn ? " on" : ""));
     const head = make("div", "head");
-    head.append(make("b", "", row.v === "negative" ? "negative" : row.v === "dropped" ? "dropped: " + row.r : "positive"), make("code", "", id));
+    head.append(make("b", "", row.v === "negative" ? "negative" : row.v === "dropped" ? "dropped: " + row.r : row.c ? "positive, new" : "positive"), make("code", "", id));
     const ranks = new Map(data.ranks.map((name, i) => [name, row.k[i]]));
     data.scores.forEach((name, i) => {
       const place = ranks.get(name);
@@ -148,16 +166,18 @@
     ranks.forEach((place, name) => { if (place) head.append(make("span", "", name + " rank " + place)); });
     data.judges.forEach((name, i) => { if (row.g[i] !== null) head.append(make("span", "", name + ": " + data.grades[row.g[i]])); });
     if (row.p !== null) head.append(make("span", "", percent(row.p)));
-    if (row.c) head.append(make("span", "", "called relevant by " + row.c.replace(/^grade_/, "").replace(/^score_/, "")));
+    if (row.c) head.append(make("span", "", caller(row)));
+    if (row.w) head.append(make("span", "", "written: " + row.w));
     if (row.f && row.v === "negative") head.append(make("span", "", "filled by " + row.f));
     if (row.o && row.o.length) head.append(make("span", "", "from " + row.o.join(", ")));
     const body = make("div", "text");
-    body.append(marked(text, shared));
+    const source = (row.w || "").startsWith("perturb") && query.rows.find((own) => data.documents[own.d][0] === row.b);
+    body.append(source ? altered(text, data.documents[source.d][1]) : marked(text, shared));
     made.append(head, body);
-    if (row.v !== "positive") {
+    if (row.v !== "positive" || row.c) {
       const buttons = make("div", "buttons");
-      [["false negative", 1], ["fine", 0]].forEach(([words, label]) => {
-        const button = make("button", "", words);
+      [1, 0].forEach((label) => {
+        const button = make("button", "", said(row)[label]);
         button.type = "button";
         button.setAttribute("aria-pressed", String(labels.get(key(query, row)) === label));
         button.addEventListener("click", () => say(query, row, labels.get(key(query, row)) === label ? undefined : label));
