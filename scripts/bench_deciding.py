@@ -218,7 +218,7 @@ def new_margin(place: Path, data: str, sample: str | None, repeat: int) -> dict[
 
 
 def command(*arguments: object, root: Path | None = None) -> float:
-    """Processor seconds, user and system, of one command; of the hnmine in `root`, if that is given, else of this one."""
+    """Processor seconds, user and system, of one command of the hnmine in `root`, or of this one."""
     root = root or Path(hnmine.__file__).parents[1]
     environment = {**os.environ, "PYTHONPATH": str(root.resolve())}
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
