@@ -118,7 +118,7 @@ def test_the_page_is_one_file_in_which_no_text_is_markup(run: Path, tmp_path: Pa
     page = path.read_text("utf-8")
     assert "<img" not in page
     assert "<b>bold" not in page
-    assert page.count("</script>") == 2
+    assert page.count("</script>") == 3
     assert not re.findall(r'(?:src|href)="(?!#|data:)', page)
     assert "http" not in re.sub(r'(xmlns[:\w]*="|http-equiv=)[^"]*', "", re.sub(r"<!DOCTYPE.*?>", "", page))
     data = json.loads(page.partition('id="data">')[2].partition("</script>")[0])
