@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow test-trainers smoke lint docs docs-serve docs-cli clean
+.PHONY: help install demo test test-slow test-trainers coverage smoke lint docs docs-serve docs-cli clean
 
 help:  ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,9 +28,12 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP)  ## Mine hard negatives from a sample of the standard library's functions, with a real MiniLM.
 	@scripts/demo.sh $(BIN)/hnmine
 
-test: lint  ## Everything that must pass: lint, types, all tests that need no further packages, with coverage.
-	$(BIN)/python -m pytest -n 3 --dist loadfile -m "not alone and not installs" --durations=15 --cov --cov-report=
-	$(BIN)/python -m pytest -m alone --cov --cov-append --cov-report=term:skip-covered
+test: lint  ## Everything that must pass: lint, types, all tests that need no further packages.
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not alone and not installs" --durations=15
+	$(BIN)/python -m pytest -m alone
+
+coverage: $(STAMP)  ## Which lines and branches the tests in one process reach; nearly twice the time of the tests.
+	$(BIN)/python -m pytest -n 3 --dist loadfile -m "not alone and not installs" --cov --cov-report=term:skip-covered
 
 test-slow: $(STAMP)  ## Only the slow tests: real models and trainers.
 	$(BIN)/python -m pytest -m "slow and not installs"

@@ -13,6 +13,14 @@ from typing import Any
 FIRST_PROBLEMS = 10
 """How many problems of one kind a message lists before it only counts them."""
 
+WAYS_OUT = {
+    "wrong encoding": "iconv -f WINDOWS-1252 -t UTF-8 FILE > NEW, if it is from Windows or Excel",
+    "text not a string": "take nested values out first, such as jq -c '{anchor: .query.text, positive: .answers}' FILE",
+    "broken CSV": 'a quotation mark within a quoted field is written twice: "say ""so"""',
+    "broken TSV": 'a quotation mark within a quoted field is written twice: "say ""so"""',
+}
+"""What to do about problems of a kind, where the kind does not say it."""
+
 
 class HnmineError(Exception):
     """An error with three parts: what is wrong, what was expected, what to do now."""
@@ -68,6 +76,14 @@ class ArtefactError(HnmineError):
     """An artefact is missing, stale, corrupt, or of another plan, kind or version."""
 
     exit_code = 4
+
+
+class AnotherPlan(ArtefactError):
+    """What is there was made by the same stage with other parameters, inputs or models, which `what` lists."""
+
+    def with_remedy(self, remedy: str) -> AnotherPlan:
+        """The same error, where there is more to say about what to do."""
+        return AnotherPlan(self.what, expected=self.expected, remedy=remedy)
 
 
 class MissingDependencyError(HnmineError):
@@ -149,4 +165,7 @@ class ProblemLog:
         if self:
             total = sum(self.counts.values())
             noun = "problem" if total == 1 else "problems"
-            raise InputError(f"{total:,} {noun} in the input\n{self.render()}", remedy=remedy)
+            known = [f"{kind}: {WAYS_OUT[kind]}" for kind in self.counts if kind in WAYS_OUT]
+            raise InputError(
+                f"{total:,} {noun} in the input\n{self.render()}", remedy="\n       ".join([*known, remedy])
+            )

@@ -11,13 +11,16 @@ import numbers
 import os
 import types
 import typing
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, TypeVar
 
 from hnmine.errors import UsageError
 from hnmine.schema import Scale
+from hnmine.spelling import did_you_mean as did_you_mean
+from hnmine.spelling import nearest as nearest
+from hnmine.spelling import nearest_file as nearest_file
 
 T = TypeVar("T")
 
@@ -529,6 +532,11 @@ class JudgeOptions(SampleOptions):
         "[NAME=]MODEL at OPENAI_BASE_URL (key: OPENAI_API_KEY). A second one sees what the first called relevant.",
     )
     prompt: str = option("relevance", "Prompt: a TOML file, or a name that `hnmine prompts` lists.")
+    judge_likelihood: str | None = option(
+        None,
+        "Ask too how likely the query is behind each document, by this prompt (`likelihood`, or a TOML file), and fuse "
+        "the ranks by both (Gecko). Needs a server that echoes log-probabilities: vLLM, SGLang.",
+    )
     judge_window: str = option(
         "0.01:1",
         "LOW:HIGH, ask about candidates whose estimated probability of being a false negative is in this range.",
@@ -793,29 +801,6 @@ class DownsampleOptions(SampleOptions):
 def option_fields(kind: type) -> dict[str, dataclasses.Field[Any]]:
     """The fields of an options record by name, in order."""
     return {item.name: item for item in dataclasses.fields(kind)}
-
-
-def nearest(word: str, known: list[str]) -> str | None:
-    """The known word closest to a mistyped one, whatever their capitals, or None."""
-    import difflib
-
-    spelled: dict[str, str] = {}
-    for name in known:
-        spelled.setdefault(name.casefold(), name)
-    found = difflib.get_close_matches(word.casefold(), spelled, n=1, cutoff=0.6)
-    return spelled[found[0]] if found else None
-
-
-def nearest_file(name: str, others: Iterable[str]) -> str | None:
-    """The file that a mistyped name meant. What is before the first dot must be close: endings say too little."""
-    close = sorted(other for other in others if nearest(name.partition(".")[0], [other.partition(".")[0]]))
-    return nearest(name, close) or next(iter(close), None)
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """`; did you mean 'name'?` of the known word closest to a mistyped one; nothing if none is close."""
-    guess = nearest(word, list(known))
-    return f"; did you mean {guess!r}?" if guess else ""
 
 
 def as_plain(options: Any) -> dict[str, Any]:

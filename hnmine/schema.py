@@ -1,6 +1,7 @@
 """The words every part shares: artefact kinds, column names, verdicts, reasons, score scales.
 
-This module and `errors`, `hashing`, `options`, `presets` are the leaves: they import nothing of hnmine but each other.
+This module and `errors`, `hashing`, `options`, `presets`, `prompts`, `spelling` are the leaves: they import nothing of
+hnmine but each other.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ class Scale(StrEnum):
     BM25 = "bm25"
     LOGIT = "logit"
     PROBABILITY = "probability"
+    LOG_PROBABILITY = "log-probability"
 
 
 class Verdict(StrEnum):
@@ -102,7 +104,13 @@ IMPORTED = "imported"
 """The name, and the origin, of the scores that a training file brought."""
 RERANKER = "reranker"
 """The origin of a cross-encoder's scores."""
-NO_RETRIEVERS = frozenset({RERANKER, IMPORTED})
+LIKELIHOOD = "likelihood"
+"""The origin of a judge's likelihoods of the query, and what their names begin with."""
+GECKO = "gecko"
+"""The origin of a judge's likelihoods fused with its grades, and what their names begin with."""
+OF_THE_DOUBTFUL = frozenset({LIKELIHOOD, GECKO})
+"""Origins of scores that only rows have which a judge was asked about."""
+NO_RETRIEVERS = frozenset({RERANKER, IMPORTED, *OF_THE_DOUBTFUL})
 """Origins of scores by which nothing was searched."""
 
 GRADES = ("not relevant", "related", "relevant", "answers the query fully")

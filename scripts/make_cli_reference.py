@@ -34,7 +34,8 @@ def reference() -> str:
 def walk(command: Any, path: list[str]) -> Iterator[tuple[list[str], Any]]:
     yield path, command
     for name in command.list_commands(None) if hasattr(command, "list_commands") else []:
-        yield from walk(command.commands[name], [*path, name])
+        child = command.commands[name]
+        yield from walk(getattr(child, "loaded", child), [*path, name])
 
 
 def help_of(command: Any, path: list[str]) -> str:

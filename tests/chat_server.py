@@ -1,5 +1,7 @@
 """A stand-in for a language model behind `/v1/chat/completions`: it grades by words in common, and has moods.
 
+Behind `/v1/completions` it tells the log-probabilities of a prompt's tokens, in the shape of vLLM.
+
 python tests/chat_server.py PORT-FILE       serves until it is killed; its address goes to the file
 """
 
@@ -37,6 +39,16 @@ def by_words(query: str, text: str) -> int:
     return min(3, 4 * len(wanted & words(text)) // max(1, len(wanted)))
 
 
+def words_seen(prompt: str) -> list[tuple[str, float | None]]:
+    """The tokens of a prompt, and one more, as a model has them that expects words which it saw before."""
+    found, seen = list[tuple[str, float | None]](), set[str]()
+    for token in (*re.findall(r"\s*\S+", prompt), " more"):
+        word = token.strip().lower()
+        found.append((token, None if not found else -1.0 if word in seen else -4.0))
+        seen.add(word)
+    return found
+
+
 class Quiet(ThreadingHTTPServer):
     """A client that does not wait for its answer is no news."""
 
@@ -52,6 +64,8 @@ class ChatServer:
 
     `answered` counts, by request, answers that were sent in full: what would be paid for. `knows` is how much of
     `response_format` it takes: `json_schema`, `json_object` or nothing. Behind the first `most` requests all wait.
+    `tokens` are those of a prompt and one more, each with its log-probability; `echo` is how it takes to being asked
+    for them: `well`, an HTTP status, or one of the moods.
     """
 
     def __init__(self, grade: Callable[[str, str], int] = by_words) -> None:
@@ -69,6 +83,8 @@ class ChatServer:
         self.delay = 0.0
         self.most: int | None = None
         self.models = ["stand-in"]
+        self.tokens: Callable[[str], list[tuple[str, float | None]]] = words_seen
+        self.echo = "well"
         self.writes: Callable[[dict[str, Any]], str] | None = None
         """What it says to a request, if it does not grade."""
         self.at_once = self.most_at_once = 0
@@ -102,12 +118,15 @@ class ChatServer:
                         outer.at_once -= 1
 
             def answer(self, body: dict[str, Any], mood: str) -> None:
+                if "prompt" in body and outer.echo != "well":
+                    mood = outer.echo
                 form = body.get("response_format", {}).get("type")
                 known = {"json_schema": ("json_schema", "json_object"), "json_object": ("json_object",)}
                 if form is not None and form not in known.get(outer.knows, ()):
                     self.reply(400, {"error": {"message": f"unknown response_format {form}"}})
                 elif mood.startswith("HTTP"):
-                    self.reply(int(mood.split()[1]), {"error": "not now"}, **{"Retry-After": "0.01"})
+                    status, _, words = mood.removeprefix("HTTP ").partition(" ")
+                    self.reply(int(status), {"error": {"message": words or "not now"}}, **{"Retry-After": "0.01"})
                 elif mood == "reset":
                     self.connection.close()
                 else:
@@ -116,6 +135,8 @@ class ChatServer:
             def say(self, body: dict[str, Any], mood: str) -> None:
                 content, usage = outer.content(body, mood)
                 page: dict[str, Any] = {"choices": [{"message": {"role": "assistant", "content": content}}]}
+                if "prompt" in body:
+                    page = outer.completion(body, mood)
                 if outer.tells_usage:
                     page["usage"] = usage
                 with outer.lock:
@@ -130,7 +151,7 @@ class ChatServer:
                     return
                 self.reply(200, page)
                 with outer.lock:
-                    outer.answered[json.dumps([body["model"], body["messages"]])] += 1
+                    outer.answered[json.dumps([body["model"], body.get("messages", body.get("prompt"))])] += 1
 
             def reply(self, status: int, page: Any, **headers: str) -> None:
                 raw = json.dumps(page).encode()
@@ -146,12 +167,36 @@ class ChatServer:
 
     def content(self, body: dict[str, Any], mood: str = "well") -> tuple[str, dict[str, int]]:
         """What is said to a request, and the tokens that are billed."""
+        if "prompt" in body:
+            return "", {"prompt_tokens": len(self.tokens(body["prompt"])) - 1, "completion_tokens": 1}
         content = self.graded(body, mood) if self.writes is None else self.writes(body)
         content = {"nonsense": "I cannot say.", "half a JSON": content[: len(content) // 2]}.get(mood, content)
         return content, {
             "prompt_tokens": len(json.dumps(body["messages"])) // 4,
             "completion_tokens": len(content) // 4,
         }
+
+    def completion(self, body: dict[str, Any], mood: str) -> dict[str, Any]:
+        """vLLM's answer to a prompt: offsets are sums of the lengths of tokens decoded one by one."""
+        assert (body["echo"], body["logprobs"], body["max_tokens"]) == (True, 1, 1)
+        tokens, values = (list(column) for column in zip(*self.tokens(body["prompt"]), strict=True))
+        if mood == "generated alone":
+            tokens, values = tokens[-1:], values[-1:]
+        if mood == "null":
+            values[-2] = None
+        offsets = [sum(map(len, tokens[:i])) for i in range(len(tokens))]
+        logprobs = {
+            "text_offset": offsets,
+            "token_logprobs": values,
+            "tokens": tokens,
+            "top_logprobs": [None if v is None else {token: v} for token, v in zip(tokens, values, strict=True)],
+        }
+        if mood == "no offsets":
+            logprobs.pop("text_offset")
+        choice = {"index": 0, "text": body["prompt"] + tokens[-1], "logprobs": logprobs, "finish_reason": "length"}
+        if mood in ("no logprobs", "nonsense"):
+            choice["logprobs"] = None
+        return {"id": "cmpl-1", "object": "text_completion", "model": body["model"], "choices": [choice]}
 
     def graded(self, body: dict[str, Any], mood: str) -> str:
         """The grades that a request asks for."""

@@ -15,9 +15,10 @@ hypothesis.settings.register_profile("hnmine", deadline=None)  # machines are sl
 hypothesis.settings.load_profile("hnmine")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Quick tests first: what breaks often is told early."""
-    items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Quick tests first: what breaks often is told early. Of tests side by side, files with slow ones: none is late."""
+    side_by_side = hasattr(config, "workerinput")
+    items.sort(key=lambda item: (item.get_closest_marker("slow") is not None) != side_by_side)
 
 
 WORDS = "a man is eating food piece of bread the girl carries baby horse rides query passage : one two three four"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "hnmine"
-LEAVES = ("errors", "schema", "options", "hashing", "presets", "prompts")
+LEAVES = ("errors", "schema", "spelling", "options", "hashing", "presets", "prompts")
 ORDER = ("leaves", "files", "core", "engines", "execute", "stages", "api", "cli")
 """From the bottom to the top; a module imports its own layer and those before it, less what FORBIDDEN says."""
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import sys
-from importlib.abc import MetaPathFinder
 
 
-class _Hidden(MetaPathFinder):
+class _Hidden:
     """Makes pandas look as if it were not installed."""
 
     def find_spec(self, fullname: str, path: object = None, target: object = None) -> None:

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from hnmine import options as opt
 from hnmine.cli import show
-from hnmine.cli.conditions import check_conditions, fail_if
+from hnmine.cli.conditions import check_conditions, check_decided, fail_if
 from hnmine.cli.flags import Given
 from hnmine.cli.terminal import Terminal, print_json
 from hnmine.errors import UsageError
+from hnmine.schema import Kind
 
 if TYPE_CHECKING:
     from hnmine.execute.local import Execution
@@ -118,6 +119,8 @@ def carry_out(
     if given.dry_run:
         _preview_stage(name, stage, path, given, how, terminal, push)
         return
+    if stage.kind == Kind.DECISIONS:
+        check_decided(tuple(given.fail_if))
     outcome = stage.run(path, how)
     show.outcome(name, outcome, terminal)
     summary = outcome.summary()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from hnmine.errors import ConditionFailed, UsageError
-from hnmine.options import nearest
+from hnmine.spelling import did_you_mean
 
-_CONDITION = re.compile(r"\s*(\S+?)\s*(>=|<=|>|<)\s*(\S+)\s*")
+_CONDITION = re.compile(r"\s*(\S.*?)\s*(>=|<=|>|<)\s*(\S+)\s*")
 
 
 def check_conditions(conditions: tuple[str, ...]) -> list[tuple[str, str, float]]:
@@ -27,6 +28,25 @@ def check_conditions(conditions: tuple[str, ...]) -> list[tuple[str, str, float]
     return parsed
 
 
+def check_decided(conditions: tuple[str, ...], steps: Iterable[str] = ()) -> None:
+    """Raise `UsageError`, before any work, for a metric that neither decisions nor one of `steps` can count."""
+    metrics = [metric for metric, _, _ in check_conditions(conditions)]
+    if not metrics:
+        return
+    from hnmine.stages.vocabulary import DECIDED, is_decided, names_decided
+
+    steps = list(steps)
+    for metric in metrics:
+        step = next((name for name in steps if metric.startswith(f"{name}.")), "")
+        if is_decided(metric.removeprefix("filter.") if step == "filter" else metric) or step not in ("", "filter"):
+            continue
+        also = f"; or STEP.COUNTER, such as mine.queries; steps are {', '.join(steps)}" if steps else ""
+        raise UsageError(
+            f"--fail-if: there is no metric {metric!r}" + did_you_mean(metric, names_decided()),
+            expected=f"one of {', '.join(DECIDED)}{also}",
+        )
+
+
 def fail_if(conditions: list[tuple[str, str, float]], counts: dict[str, Any]) -> None:
     """Raise `ConditionFailed` if one of the conditions holds for the counts (nested ones joined by dots).
 
@@ -40,9 +60,8 @@ def fail_if(conditions: list[tuple[str, str, float]], counts: dict[str, Any]) ->
         flat = {**dict.fromkeys((*uncounted(counts), *numbered), 0.0), **flat}
     for metric, operator, limit in conditions:
         if metric not in flat:
-            guess = nearest(metric, sorted(flat))
             raise UsageError(
-                f"--fail-if: there is no metric {metric!r}" + (f"; did you mean {guess!r}?" if guess else ""),
+                f"--fail-if: there is no metric {metric!r}" + did_you_mean(metric, sorted(flat)),
                 expected=f"one of {', '.join(sorted(flat))}",
             )
         value = flat[metric]

@@ -9,15 +9,17 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from hnmine import options as opt
 from hnmine.cli.flags import Given
 from hnmine.errors import UsageError
-from hnmine.options import did_you_mean, nearest_file
+from hnmine.spelling import did_you_mean, nearest_file
 
 if TYPE_CHECKING:
     from hnmine.stages.chain import RunOptions
+
+T = TypeVar("T")
 
 TABLES = ("input", "bm25", "dense", "mine", "score", "filter", "export")
 TOP = ("data", "output", "indexes", "seed", "limit")
@@ -56,7 +58,13 @@ def read_config(path: Path) -> dict[str, Any]:
             continue
         problems.append(f"{path}: unknown key {key!r}" + did_you_mean(key, [*TABLES, *TOP]))
     if problems:
-        raise UsageError("\n".join(problems), expected=f"tables {', '.join(TABLES)}; keys {', '.join(TOP)}")
+        judge = (
+            "a judge is a step of its own: hnmine score DIR --judge URL, then filter and export"
+            if "judge" in config
+            else None
+        )
+        expected = f"tables {', '.join(TABLES)}; keys {', '.join(TOP)}"
+        raise UsageError("\n".join(problems), expected=expected, remedy=judge)
     return config
 
 
@@ -129,6 +137,7 @@ def run_settings(
 ) -> RunSettings:
     """Merge the flags of a call with its configuration file, and that with the preset."""
     from hnmine import presets
+    from hnmine.files.readers.source import Findings
     from hnmine.files.remote import as_path
     from hnmine.stages.chain import RunOptions
 
@@ -149,25 +158,35 @@ def run_settings(
     if data is None or output is None:
         missing = " and ".join(n for n, v in (("DATA", data), ("-o OUTPUT", output)) if v is None)
         raise UsageError(f"{missing} missing", expected="hnmine run DATA -o OUTPUT, or both in the --config file")
+    findings = Findings()
+
+    def record(kind: type[T], name: str, *, sampled: bool = False) -> T:
+        with findings.collect():
+            return given.record(kind, table(name, sampled=sampled), where=f"{where} [{name}]")
+        return kind()  # which nobody sees: the finding is raised
+
     score = None
     reranker = flags["reranker"] or config.get("score", {}).get("reranker")
     if reranker or "score" in config:
         base = table("score", sampled=True) | ({"reranker": reranker} if reranker else {})
         shared = ("dtype", "backend", "device", "trust_remote_code", "batch_tokens", "seed", "limit")
         base |= {name: given.values[name] for name in shared if name in given.explicit}
-        score = opt.from_mapping(opt.ScoreOptions, base, where=f"{where} [score]")
+        with findings.collect():
+            score = opt.from_mapping(opt.ScoreOptions, base, where=f"{where} [score]")
+    rules = opt.FilterOptions()
+    with findings.collect():
+        rules = filter_options(given, table("filter", sampled=True), where=f"{where} [filter]")
+    has_bm25 = not (flags["no_bm25"] or config.get("bm25") is False)
+    has_dense = not (flags["no_dense"] or config.get("dense") is False)
     options = RunOptions(
-        input=given.record(opt.InputOptions, table("input"), where=f"{where} [input]"),
-        bm25=None
-        if flags["no_bm25"] or config.get("bm25") is False
-        else given.record(opt.Bm25Options, table("bm25"), where=f"{where} [bm25]"),
-        dense=None
-        if flags["no_dense"] or config.get("dense") is False
-        else given.record(opt.DenseOptions, table("dense"), where=f"{where} [dense]"),
-        mine=given.record(opt.MineOptions, table("mine", sampled=True), where=f"{where} [mine]"),
+        input=record(opt.InputOptions, "input"),
+        bm25=record(opt.Bm25Options, "bm25") if has_bm25 else None,
+        dense=record(opt.DenseOptions, "dense") if has_dense else None,
+        mine=record(opt.MineOptions, "mine", sampled=True),
         score=score,
-        filter=filter_options(given, table("filter", sampled=True), where=f"{where} [filter]"),
-        export=given.record(opt.ExportOptions, table("export", sampled=True), where=f"{where} [export]"),
+        filter=rules,
+        export=record(opt.ExportOptions, "export", sampled=True),
         indexes=tuple(flags["index"] or config.get("indexes", ())),
     )
+    findings.raise_if_any()
     return RunSettings(data=data, output=output, options=options)

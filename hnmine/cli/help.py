@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from hnmine.cli.guard import tell
-from hnmine.cli.usage import PARSER_ERROR, explain, is_help
+from hnmine.cli.commands import COMMANDS
 
-ORDER = (
-    *("run", "plan", "ingest", "import", "generate", "index", "search", "mine", "score", "filter", "export", "merge"),
-    *("inspect", "sweep", "audit", "report", "downsample"),
-    *("presets", "doctor"),
-)
-"""The commands as the work goes; others follow in the order of the code."""
+ORDER = tuple(dict.fromkeys(words.split()[0] for words in COMMANDS))
+"""The commands as the work goes."""
+
+PARSER_ERROR: type[Exception] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
+"""What typer raises for a command line that it cannot read; newer versions bring their own click."""
 
 VARIABLES = "An environment variable sets each option too: {}_ and its name, in capitals."
 GROUP_OF_OWN = "Options"
@@ -82,9 +80,12 @@ class OrderedGroup(TyperGroup):
         try:
             code = super().main(arguments, prog_name, complete_var, False, windows_expand_args, **extra)
         except PARSER_ERROR as error:
-            if is_help(error):
+            if type(error).__name__ == "NoArgsIsHelpError":  # a bare command shows its help
                 error.show()  # type: ignore[attr-defined]
             else:
+                from hnmine.cli.guard import tell
+                from hnmine.cli.usage import explain
+
                 tell(explain(error, self, arguments))
             sys.exit(error.exit_code)  # type: ignore[attr-defined]
         sys.exit(code if isinstance(code, int) else 0)
@@ -97,23 +98,6 @@ class OrderedGroup(TyperGroup):
         super().format_options(ctx, formatter)
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """The names of the commands, those of `ORDER` first."""
+        """The names of the commands as the work goes; typer has groups last."""
         names = list(super().list_commands(ctx))
         return sorted(names, key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER))
-
-
-class Commands(typer.Typer):
-    """A Typer whose commands and options are listed as above."""
-
-    def __init__(self, **settings: Any) -> None:
-        super().__init__(
-            cls=OrderedGroup,
-            no_args_is_help=True,
-            pretty_exceptions_enable=False,
-            rich_markup_mode=None,
-            **settings,
-        )
-
-    def command(self, name: str | None = None, **settings: Any) -> Callable[[Any], Any]:
-        """Register a command."""
-        return super().command(name, cls=GroupedCommand, **settings)

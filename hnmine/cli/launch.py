@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from hnmine.cli.flags import EXPLICIT
 from hnmine.errors import UsageError
-from hnmine.files.remote import as_path
 from hnmine.options import option
 
 if TYPE_CHECKING:
@@ -56,6 +55,8 @@ class Job:
 
 def command_of(context: Any, without: Sequence[str], *, called: Sequence[str] = ("hnmine", "run")) -> list[str]:
     """A command with the arguments of a call, from the command line or the environment, less some of them."""
+    from hnmine.files.remote import as_path
+
     words = list(called)
     for parameter in context.command.params:
         name, value = parameter.name, context.params.get(parameter.name)

@@ -63,7 +63,7 @@ def advice(kind: str, counts: Mapping[str, Any]) -> list[str]:
         found.append(counts["advice"])
     estimate = counts.get("estimated_false_negative_rate") or 0.0
     if estimate >= POOR_FALSE_NEGATIVES:
-        found.append("fewer false negatives: lower --max-fn-probability; `hnmine sweep` says what that costs")
+        found.append("fewer false negatives: a lower --max-fn-probability; `hnmine sweep` says what that costs")
     return found
 
 

@@ -8,18 +8,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import typer
-
 from hnmine.errors import UsageError
-from hnmine.options import did_you_mean, nearest
-
-PARSER_ERROR: type[Exception] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
-"""What typer raises for a command line that it cannot read; newer versions bring their own click."""
-
-
-def is_help(error: Exception) -> bool:
-    """Whether an error of the parser is the help that a bare command shows."""
-    return type(error).__name__ == "NoArgsIsHelpError"
+from hnmine.spelling import did_you_mean, nearest
 
 
 def explain(error: Exception, root: Any, arguments: Sequence[str]) -> UsageError:
@@ -55,16 +45,16 @@ def _command(root: Any, arguments: Sequence[str]) -> tuple[Any, list[str]]:
             command, path = child, [*path, word]
         elif not word.startswith("-"):
             break
-    return command, path
+    return getattr(command, "loaded", command), path
 
 
 def _commands(group: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
-    """Every command below a group with the words that call it."""
+    """Every command below a group, not loaded yet, with the words that call it."""
     for name in group.list_commands(None):
         child = group.commands[name]
         if hasattr(child, "commands"):
             yield from _commands(child, (*path, name))
-        elif not child.hidden:
+        else:
             yield " ".join((*path, name)), child
 
 
@@ -83,7 +73,7 @@ def _example(command: Any) -> str | None:
 def _unknown_option(flag: str, root: Any, command: Any, called: str) -> UsageError:
     known = _flags(command)
     guess = nearest(flag.replace("_", "-"), known)
-    elsewhere = [name for name, other in _commands(root) if flag in _flags(other)]
+    elsewhere = [name for name, other in _commands(root) if flag in _flags(other.loaded)]
     hint = f"; did you mean {guess}?" if guess else ""
     hint = f"; it is one of {', '.join(elsewhere)}" if elsewhere else hint
     return UsageError(f"{called.removeprefix('hnmine ')} has no option {flag}{hint}", remedy=f"{called} --help")

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from hnmine.core.grouped import Groups
 from hnmine.options import Anchor
 
 Bools = npt.NDArray[np.bool_]
@@ -75,7 +76,7 @@ class Evidence:
     """Brought by the user's own file as a negative; None if no row is."""
     partial: frozenset[str] = frozenset()
     """Names of scores that some rows are without because nobody needed them there, or a file had them for its own rows
-    alone: places among all rows mean nothing.
+    alone: places among all rows mean nothing. Beside the first kind, also of what was scored after it.
     """
     trust: Floats | None = None
     """1 - p_false_negative, by which picks weight their draws; None if they draw without it."""
@@ -105,6 +106,11 @@ class Evidence:
     def owner(self) -> Ints:
         """The query number of each row."""
         return self.once("owner", lambda: np.repeat(np.arange(len(self.offsets) - 1), np.diff(self.offsets)))
+
+    @property
+    def groups(self) -> Groups:
+        """The rows by query, for who asks for places or repeats."""
+        return self.once("groups", lambda: Groups(self.owner))
 
     @property
     def is_certain(self) -> Bools:

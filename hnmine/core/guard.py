@@ -38,7 +38,7 @@ from typing import Any
 import numpy as np
 
 from hnmine.core.evidence import Bools, Evidence, Floats, Ints
-from hnmine.core.grouped import order_among, totals
+from hnmine.core.grouped import Groups, order_among, totals
 
 DENSE, LEXICAL, RERANKER = "dense", "lexical", "reranker"
 KINDS = (DENSE, LEXICAL, RERANKER)
@@ -138,6 +138,8 @@ class Signals:
     is_positive: Bools
     is_certain: Bools
     is_random: Bools
+    groups: Groups | None = None
+    """The rows by query, if who has the signals has them already."""
 
     @classmethod
     def of(cls, evidence: Evidence) -> Signals:
@@ -150,6 +152,7 @@ class Signals:
             is_positive=evidence.is_positive,
             is_certain=evidence.is_certain,
             is_random=evidence.is_random,
+            groups=evidence.groups,
         )
 
     def kind(self, name: str) -> str:
@@ -191,17 +194,16 @@ def terms_of(signals: Signals, *, to_fit: bool = True) -> Terms:
 
     `dense_z` and `sim_z` are found only `to_fit` the curve; it does without them.
     """
-    owner = np.repeat(np.arange(len(signals.offsets) - 1), np.diff(signals.offsets))
-    everything = np.ones(len(owner), np.bool_)
+    groups = signals.groups or Groups(np.repeat(np.arange(len(signals.offsets) - 1), np.diff(signals.offsets)))
+    size = len(groups)
+    everything = np.ones(size, np.bool_)
+    depths = -np.log(np.arange(groups.lengths.max(initial=0) + 1) + PLACE_OFFSET)
     unlabelled = ~signals.is_positive & ~signals.is_random
-    size = len(owner)
 
     def place(values: Floats) -> Floats:
-        depth: Floats = -np.log(order_among(owner, values, everything) + PLACE_OFFSET)
-        if np.isfinite(values).all():
-            return depth
-        known = np.repeat(totals(signals.offsets, np.isfinite(values)), np.diff(signals.offsets))
-        return np.where(known, depth, np.nan)
+        depth: Floats = depths[order_among(groups, values, everything)]
+        known = totals(signals.offsets, np.isfinite(values))
+        return depth if known.all() else np.where(np.repeat(known, np.diff(signals.offsets)), depth, np.nan)
 
     by_kind: dict[str, list[Floats]] = {}
     for name, values in signals.scores.items():
@@ -421,7 +423,8 @@ def _hide(values: Floats, rows: Bools) -> Floats:
 def _mean(columns: Sequence[Floats], size: int) -> Floats:
     """The mean of the columns that have a value, row by row; NaN where none has."""
     if len(columns) == 1:
-        return np.where(np.isfinite(columns[0]), columns[0], np.nan)
+        usable = np.isfinite(columns[0])
+        return columns[0] if usable.all() else np.where(usable, columns[0], np.nan)
     total, count = np.zeros(size), np.zeros(size)
     for column in columns:
         usable = np.isfinite(column)
@@ -446,7 +449,8 @@ def _deviation(values: Floats) -> float:
 
 
 def _or_zero(values: Floats) -> Floats:
-    return np.where(np.isfinite(values), values, 0.0)
+    usable = np.isfinite(values)
+    return values if usable.all() else np.where(usable, values, 0.0)
 
 
 def _curve(logit: Floats) -> Floats:

@@ -14,8 +14,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hnmine.core.grouped import repeats
-
 Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
 Keys = npt.NDArray[np.uint64]
@@ -156,9 +154,13 @@ def apart(layout: Layout, *, positives_only: bool = False) -> Layout:
 
 
 def repeated(layout: Layout) -> Bools:
-    """Which entries of `layout.places` stand in their row a second time: what `pad` repeated."""
-    row = np.repeat(np.arange(len(layout)), np.diff(layout.offsets))
-    return repeats(row, layout.places.astype(np.uint64))
+    """Which entries of `layout.places` are a negative that stands in its row a second time: what `pad` repeated.
+
+    That is always the row's first negative, behind its positive.
+    """
+    lengths = np.diff(layout.offsets)
+    first = layout.places[layout.offsets[:-1] + (lengths > 1)]
+    return np.asarray((_within(lengths) > 1) & (layout.places == np.repeat(first, lengths)), np.bool_)
 
 
 def _usable(chosen: Chosen, least: int) -> tuple[Ints, Ints, Ints, int]:

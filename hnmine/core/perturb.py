@@ -107,7 +107,8 @@ def _other_number(shown: str, draw: Draw) -> str:
     digits = [unicodedata.decimal(char) for char in shown if char.isdecimal()]
     if len(digits) == len(shown) == 4 and (year := int("".join(map(str, digits)))) in _YEARS:
         apart = 1 + draw(shown) % _YEARS_APART
-        digits = [int(digit) for digit in str(year + (apart if draw(f"{shown} later") % 2 else -apart))]
+        is_later = draw(f"{shown} later") % 2 or year - apart < _YEARS.start  # three digits are another kind of number
+        digits = [int(digit) for digit in str(year + (apart if is_later else -apart))]
     else:
         is_led_by_zero = digits[0] == 0
         for attempt in count():

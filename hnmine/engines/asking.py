@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -30,6 +30,27 @@ class Request:
     def key(self) -> str:
         """Under which its answer is kept: a digest of what is asked, of which model; not of where that runs."""
         return digest_json([self.body, self.turn])
+
+    def put_to(self, chat: Chat, heard: Callable[[Event], None]) -> Answer:
+        """The model's answer; see `Chat.ask`."""
+        return chat.ask(self.body, heard)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LikelihoodRequest(Request):
+    """One request for the likelihood of a query, which ends the prompt behind the words `behind`."""
+
+    query: str
+    behind: str
+
+    @property
+    def key(self) -> str:
+        """Of what is asked, of which model, and which part of the prompt is the query."""
+        return digest_json([self.body, {"likelihood": self.query}])
+
+    def put_to(self, chat: Chat, heard: Callable[[Event], None]) -> Answer:
+        """See `Chat.likelihood`."""
+        return chat.likelihood(self.body, self.query, self.behind, heard)
 
 
 class Answering(Protocol):
@@ -108,7 +129,7 @@ class Asker:
                     entry.note(event)
 
                 try:
-                    entry.keep(self.chat.ask(request.body, heard))
+                    entry.keep(request.put_to(self.chat, heard))
                     is_new = True
                 except BudgetSpent:
                     pass

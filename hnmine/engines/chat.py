@@ -1,6 +1,8 @@
 """A language model behind HTTP: any server with OpenAI's `/v1/chat/completions` (vLLM, llama.cpp, Ollama, routers).
 
 {"model", "messages", "response_format", ...}  ->  {"choices": [{"message": {"content"}}], "usage": {...}}
+
+Some say by `/v1/completions` too how likely a text is (`hnmine.engines.completions`).
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from functools import cached_property
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-from hnmine.engines import http_json
+from hnmine.engines import completions, http_json
 from hnmine.engines.remote_encoder import KEY
 from hnmine.errors import UsageError
 
@@ -25,6 +27,8 @@ TIMEOUT = 600.0
 PATH = "/chat/completions"
 _NAMED = re.compile(r"^([A-Za-z0-9._+-]+)=")
 _FORMAT = "response_format"
+_NO_ECHO = re.compile(r"\becho\b")
+"""In the words of a server that knows no `echo`, whatever the status of its answer (500 of llama.cpp)."""
 _UNKNOWN_FORM = frozenset({400, 404, 422, 501})
 """What servers say to a form of answer that they do not know."""
 
@@ -58,6 +62,7 @@ class Chat:
                 raise UsageError(f"--judge {spec!r}: no model", expected="URL#MODEL, or MODEL")
         self._base = base.rstrip("/").removesuffix(PATH)
         self._form = 0
+        self._echoes = False
 
     @property
     def _headers(self) -> dict[str, str]:
@@ -94,16 +99,7 @@ class Chat:
             if number < self._form:
                 continue
             try:
-                answer = http_json.post(
-                    self._base + PATH,
-                    form,
-                    answer_of,
-                    headers=self._headers,
-                    timeout=TIMEOUT,
-                    attempts=10,
-                    heard=heard,
-                    key=KEY,
-                )
+                answer = self._post(PATH, form, answer_of, heard)
             except http_json.Refused as error:
                 refused = refused or error
                 if error.status not in _UNKNOWN_FORM:
@@ -113,6 +109,60 @@ class Chat:
                 return answer
         assert refused is not None
         raise refused
+
+    def likelihood(
+        self, body: Mapping[str, Any], query: str, behind: str, heard: Callable[[http_json.Event], None] | None = None
+    ) -> Answer:
+        """The log-probabilities of a query at the end of the prompt of `body` (`completions.likelihood_in`).
+
+        As `ask`; a server that never told log-probabilities of a prompt, and does not now, is refused at once.
+        """
+
+        def read(page: Any) -> Answer:
+            try:
+                return _counted(completions.likelihood_in(page, query, behind=behind), page)
+            except completions.NotEchoed as error:
+                if self._echoes:
+                    raise
+                raise self._no_likelihoods(str(error)) from None
+
+        final = None if self._echoes else _NO_ECHO  # later on, an error may quote a query about an echo
+        try:
+            answer = self._post(completions.PATH, dict(body), read, heard, final=final)
+        except http_json.Refused as error:
+            if self._echoes or error.status in (401, 403):
+                raise
+            raise self._no_likelihoods(str(error)) from None
+        self._echoes = True
+        return answer
+
+    def _no_likelihoods(self, reason: str) -> UsageError:
+        return UsageError(
+            f"{self.where}{completions.PATH} tells no log-probabilities of a prompt of {self.model} ({reason})",
+            expected="a server that knows `echo` with `logprobs`: vLLM, SGLang, llama-cpp-python with logits_all",
+            remedy="run the model on one of these, or leave --judge-likelihood out: grades need no more than chat",
+        )
+
+    def _post(
+        self,
+        path: str,
+        body: dict[str, Any],
+        read: Callable[[Any], Answer],
+        heard: Callable[[http_json.Event], None] | None,
+        *,
+        final: re.Pattern[str] | None = None,
+    ) -> Answer:
+        return http_json.post(
+            self._base + path,
+            body,
+            read,
+            headers=self._headers,
+            timeout=TIMEOUT,
+            attempts=10,
+            heard=heard,
+            key=KEY,
+            final=final,
+        )
 
 
 def _forms(body: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -135,7 +185,13 @@ def answer_of(page: Any) -> Answer:
         raise ValueError(f"no choices[0].message.content: {str(page)[:100]}") from None
     if not isinstance(content, str):
         raise ValueError(f"the content is no text: {str(content)[:100]}")
-    usage = page.get("usage") if isinstance(page.get("usage"), dict) else {}
+    return _counted(content, page)
+
+
+def _counted(content: str, page: Mapping[str, Any]) -> Answer:
+    """The answer, with the tokens that the server counted."""
+    usage: Any = page.get("usage")
+    usage = usage if isinstance(usage, dict) else {}
     return Answer(
         content=content,
         input_tokens=_count(usage.get("prompt_tokens")),

@@ -13,6 +13,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
+from re import Pattern
 from typing import Any, Literal, TypeVar
 
 from hnmine.errors import StorageError, UsageError
@@ -80,13 +81,15 @@ def post(
     sleep: Callable[[float], None] = time.sleep,
     heard: Callable[[Event], None] | None = None,
     key: str = "HNMINE_RERANKER_TOKEN",
+    final: Pattern[str] | None = None,
 ) -> T:
     """What `read` makes of the answer to `body`.
 
     Tried again after a pause: no or a broken connection, a timeout, HTTP 408, 425, 429 and 5xx, half a JSON, and an
     answer of which `read` raises `ValueError`. Pauses double, less a random part so that many workers do not come back
     together; a server's `Retry-After` is waited for, up to a minute. Raises `StorageError` (exit code 7) after the last
-    attempt, and `Refused` at once for any other 4xx, which for a wrong key names the variable `key`.
+    attempt, and `Refused` at once for any other 4xx, which for a wrong key names the variable `key`, and for an error
+    in whose words `final` is found.
 
     `heard` is told of every attempt before it goes out, and when the server says no to it; what it raises is raised.
     """
@@ -103,6 +106,8 @@ def post(
             reason, wait = str(error), error.wait
             if error.is_no:
                 tell("failed")
+            if final is not None and error.status and final.search(reason):
+                raise Refused(url, error.status, reason, key) from None
         except ValueError as error:
             reason, wait = f"the answer makes no sense: {error}", None
         if attempt < attempts:
@@ -115,12 +120,16 @@ def post(
 
 
 class _Passing(Exception):
-    """Something that may be over in a moment; `wait` is how long the server says, `is_no` that it did nothing."""
+    """Something that may be over in a moment; `wait` is how long the server says, `is_no` that it did nothing.
 
-    def __init__(self, reason: str, wait: float | None = None, *, is_no: bool = False) -> None:
+    `status` is that of its answer, 0 if there was none.
+    """
+
+    def __init__(self, reason: str, wait: float | None = None, *, is_no: bool = False, status: int = 0) -> None:
         super().__init__(reason)
         self.wait = wait
         self.is_no = is_no
+        self.status = status
 
 
 def _ask(url: str, body: object, headers: Mapping[str, str], timeout: float, key: str = "") -> Any:
@@ -135,7 +144,8 @@ def _ask(url: str, body: object, headers: Mapping[str, str], timeout: float, key
             reason = _said(error)
         if error.code in _PASSING:
             wait = _seconds(error.headers.get("Retry-After"))
-            raise _Passing(f"HTTP {error.code}: {reason}", wait, is_no=error.code not in (408, 504)) from None
+            is_no = error.code not in (408, 504)
+            raise _Passing(f"HTTP {error.code}: {reason}", wait, is_no=is_no, status=error.code) from None
         raise Refused(url, error.code, reason, key) from None
     except (OSError, http.client.HTTPException) as error:  # a URLError and a timeout are kinds of OSError
         cause = getattr(error, "reason", None) or error

@@ -49,7 +49,8 @@ def size_of(body: Mapping[str, Any]) -> int:
 
 def tokens_about(body: Mapping[str, Any]) -> int:
     """Tokens of a request, by a rule of thumb."""
-    return sum(len(one["content"].encode("utf-8", "replace")) for one in body["messages"]) // BYTES_A_TOKEN
+    texts = [one["content"] for one in body["messages"]] if "messages" in body else [body["prompt"]]
+    return sum(len(text.encode("utf-8", "replace")) for text in texts) // BYTES_A_TOKEN
 
 
 class BudgetSpent(Exception):

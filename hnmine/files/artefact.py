@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from hnmine.errors import ArtefactError, UsageError
+from hnmine.errors import AnotherPlan, ArtefactError, UsageError
 from hnmine.files import store
 from hnmine.files.atomic import PENDING, create_text, remove_pending, remove_tree, storage_errors, write_text
 from hnmine.files.remote import RemotePath, digest_afresh, is_remote, is_there, joined, promise, promised, relative
@@ -51,11 +51,13 @@ def differences(old: object, new: object, where: str = "") -> list[str]:
         for key in sorted({*old, *new}):
             found += differences(old.get(key, _ABSENT), new.get(key, _ABSENT), f"{where}.{key}" if where else key)
         return found
-    shown = ["absent" if value is _ABSENT else canonical_json(value) for value in (old, new)]
-    return [] if shown[0] == shown[1] else [f"{where}: {shown[0]} -> {shown[1]}"]
+    texts = ["absent" if value is _ABSENT else canonical_json(value) for value in (old, new)]
+    was, now = (_DIGEST.sub(r"\1...", text) for text in texts)
+    return [] if texts[0] == texts[1] else [f"{where}: {was} -> {now}"]
 
 
 _ABSENT = object()
+_DIGEST = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{52}\b")
 
 
 def sum_counts(counts: Iterable[Mapping[str, Any]]) -> Json:
@@ -464,10 +466,10 @@ def _refuse_another_use(path: Path) -> None:
         )
 
 
-def _of_another_plan(path: Path, text: str) -> ArtefactError:
+def _of_another_plan(path: Path, text: str) -> AnotherPlan:
     found = differences(_read_json(path / PLAN), json.loads(text))
     shown = "\n".join(f"  {line}" for line in found[:10])
-    return ArtefactError(
+    return AnotherPlan(
         f"{path} was made with another plan:\n{shown}",
         expected="the same parameters, inputs, models and machine class as before",
         remedy="restore them, choose another -o, or start anew with --overwrite",
@@ -517,6 +519,7 @@ _TABLES = frozenset(
         "vectors",
         "ann",
         "hits",
+        "picked",
         "data",
         "ids",
     }

@@ -5,11 +5,11 @@ Parts hold whole queries, contiguous, in the collection's order; rows of a query
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,14 +19,18 @@ import pyarrow.parquet as pq
 
 from hnmine.errors import UsageError
 from hnmine.files.artefact import Artefact
+from hnmine.files.collection import rows_in_order
 from hnmine.files.tables import read_table
 from hnmine.hashing import keyed_hashes
 from hnmine.schema import (
+    DOC_ID,
     HAS_ANSWER,
+    IS_POSITIVE,
     QUERY_ID,
     REASON,
     SOURCES,
     STEP,
+    TEXT_KEY,
     VERDICT,
     Scale,
     grade_column,
@@ -36,8 +40,12 @@ from hnmine.schema import (
 
 CODED = (QUERY_ID, VERDICT, REASON, STEP, f"{SOURCES}.list.element")
 """Columns of few different words, written through a dictionary: read as one, they cost a third."""
+NEVER_NULL = frozenset({QUERY_ID, DOC_ID, IS_POSITIVE, TEXT_KEY, VERDICT, REASON, STEP})
+"""Columns in which every row has a value. That a file says so makes them quicker to write and to read."""
 _HASHED = 65_536
 """Ids that are Python strings at a time."""
+
+A = TypeVar("A")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,13 +83,23 @@ class JudgeInfo:
         return {"name": self.name, "model": self.model, "prompt": self.prompt}
 
 
+PICKED = "picked"
+"""Where decisions have the positives and the negatives once more, without the other rows: what an export reads.
+
+Queries that a rule dropped as a whole have none there.
+"""
+
+
 class CandidatesTable:
     """A finished candidates or decisions artefact, seen as a list of queries, each with its rows.
 
     `adding` is a score that is still to be made: the table is shown as if it had it, with a value for no row.
+    `picked_of` are the queries of decisions, of whose rows only those are shown that were picked.
     """
 
-    def __init__(self, artefact: Artefact, *, adding: ScoreInfo | None = None) -> None:
+    def __init__(
+        self, artefact: Artefact, *, adding: ScoreInfo | None = None, picked_of: pa.StringArray | None = None
+    ) -> None:
         self.artefact = artefact
         self.scores = [
             ScoreInfo(name=s["name"], scale=Scale(s["scale"]), origin=s["origin"], until=s.get("until", {}))
@@ -92,7 +110,7 @@ class CandidatesTable:
         self._adding = adding
         if adding is not None:
             self.scores.append(adding)
-        self._parts = artefact.files()
+        self._parts = artefact.files() if picked_of is None else artefact.files(f"{PICKED}/")
         self._groups = _RowGroups(self._parts)
         ids: list[pa.Array] = []
         places: list[npt.NDArray[np.int64]] = []
@@ -106,6 +124,17 @@ class CandidatesTable:
                 places.append(np.stack([np.full(len(offsets) - 1, index), offsets[:-1], offsets[1:]], axis=1))
         self.query_ids: pa.StringArray = pa.concat_arrays(ids) if ids else pa.array([], pa.string())
         self._places = np.concatenate(places) if places else np.empty((0, 3), np.int64)
+        if picked_of is not None:
+            found, self._places = self._places, np.zeros((len(picked_of), 3), np.int64)
+            self._places[rows_in_order(pa.chunked_array([picked_of]), self.query_ids)] = found
+            self.query_ids = picked_of
+
+    @cached_property
+    def picked(self) -> CandidatesTable:
+        """The same queries with the rows alone that were picked; all rows of decisions that keep them nowhere apart."""
+        if not self.artefact.files(f"{PICKED}/"):
+            return self
+        return CandidatesTable(self.artefact, picked_of=self.query_ids)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return partial(CandidatesTable, adding=self._adding), (self.artefact,)  # another process opens the files itself
@@ -171,9 +200,10 @@ class CandidatesTable:
             for piece in self._groups.read(part, start, stop, columns, coded=coded)
         ]
         if not pieces:
-            table = read_table(self._parts[:1], columns).slice(0, 0)
+            table = _open(self._parts[0], coded=coded).schema_arrow.empty_table()
+            table = table if columns is None else table.select([n for n in columns if n in table.column_names])
         else:
-            table = pa.concat_tables(pieces)
+            table = pa.concat_tables(pieces, promote_options="default")
             table = table.unify_dictionaries() if coded else table
             table = table if len(pieces) <= 2 else table.combine_chunks()  # a copy that two pieces are not worth
         if self._adding is None or (columns is not None and score_column(self._adding.name) not in columns):
@@ -217,7 +247,8 @@ def _open(path: Path, *, coded: bool) -> pq.ParquetFile:
 
 
 def _runs(places: npt.NDArray[np.int64]) -> list[list[int]]:
-    """Places (part, start, stop) of queries, those that follow on each other in one."""
+    """Places (part, start, stop) of queries, those that follow on each other in one; without those of no rows."""
+    places = places[places[:, 2] > places[:, 1]]
     if not len(places):
         return []
     follows = (places[1:, 0] == places[:-1, 0]) & (places[1:, 1] == places[:-1, 2])
@@ -225,6 +256,11 @@ def _runs(places: npt.NDArray[np.int64]) -> list[list[int]]:
     last = np.concatenate([~follows, [True]])
     runs: list[list[int]] = np.concatenate([places[first, :2], places[last, 2:]], axis=1).tolist()
     return runs
+
+
+def as_written(table: pa.Table) -> pa.Table:
+    """Rows of candidates or decisions with a schema that says which columns have no nulls."""
+    return table.cast(pa.schema([field.with_nullable(field.name not in NEVER_NULL) for field in table.schema]))
 
 
 def query_offsets(column: pa.ChunkedArray | pa.Array) -> npt.NDArray[np.int64]:
@@ -293,24 +329,44 @@ def grades(table: pa.Table, judges: Sequence[JudgeInfo]) -> npt.NDArray[np.int64
     return found
 
 
-def similarities(table: pa.Table, prefix: str) -> dict[str, npt.NDArray[np.float64]]:
+class ByName(Mapping[str, A]):
+    """Columns by name, each made into an array when it is first asked for."""
+
+    def __init__(self, names: Iterable[str], make: Callable[[str], A]) -> None:
+        self._made: dict[str, A | None] = dict.fromkeys(names)
+        self._make = make
+
+    def __getitem__(self, name: str) -> A:
+        found = self._made[name]
+        if found is None:
+            self._made[name] = found = self._make(name)
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._made)
+
+    def __len__(self) -> int:
+        return len(self._made)
+
+
+def similarities(table: pa.Table, prefix: str) -> ByName[npt.NDArray[np.float64]]:
     """The columns of a prefix such as `sim_positive_` by the names behind it, as float64 with NaN for null."""
-    return {
-        name: np.asarray(table[prefix + name].to_numpy(zero_copy_only=False), np.float64)
-        for name in names_of(table, prefix)
-    }
+    return ByName(
+        names_of(table, prefix),
+        lambda name: np.asarray(table[prefix + name].to_numpy(zero_copy_only=False), np.float64),
+    )
 
 
-def whole_numbers(table: pa.Table, prefix: str) -> dict[str, npt.NDArray[np.int64]]:
+def whole_numbers(table: pa.Table, prefix: str) -> ByName[npt.NDArray[np.int64]]:
     """The columns of a prefix such as `cluster_` by the names behind it, as int64 with 0 for null."""
-    return {
-        name: np.asarray(table[prefix + name].fill_null(0).to_numpy(), np.int64) for name in names_of(table, prefix)
-    }
+    return ByName(
+        names_of(table, prefix), lambda name: np.asarray(table[prefix + name].fill_null(0).to_numpy(), np.int64)
+    )
 
 
 def has_answer(table: pa.Table) -> npt.NDArray[np.bool_] | None:
-    """Which rows contain an answer to their query, null as no; None if the table does not say."""
-    if HAS_ANSWER not in table.column_names:
+    """Which rows contain an answer to their query, null as no; None if the table does not say of any row."""
+    if HAS_ANSWER not in table.column_names or table[HAS_ANSWER].null_count == len(table):
         return None
     return np.asarray(table[HAS_ANSWER].fill_null(False).to_numpy(), np.bool_)
 

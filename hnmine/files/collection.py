@@ -243,9 +243,14 @@ def once_each(rows: Rows, texts: Callable[[Rows], pa.Array]) -> pa.DictionaryArr
     Once by text, not by row: of a dictionary with the same text twice, Parquet files had chance bytes in an unused
     page (pyarrow 26).
     """
-    unique, place = np.unique(rows, return_inverse=True)
-    once = texts(unique).dictionary_encode()
-    return pa.DictionaryArray.from_arrays(once.indices.take(pa.array(place)), once.dictionary)
+    found = pa.array(rows).dictionary_encode()  # by hashes; what is sorted are the different rows alone
+    unique = found.dictionary.to_numpy()
+    order = np.argsort(unique)
+    place = np.empty(len(order), np.int64)
+    place[order] = np.arange(len(order))
+    once = texts(unique[order]).dictionary_encode()
+    codes = once.indices.to_numpy()[place][found.indices.to_numpy()]
+    return pa.DictionaryArray.from_arrays(pa.array(codes), once.dictionary)
 
 
 def join_titles(table: pa.Table, separator: str) -> pa.Array:

@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 import pyarrow as pa
 
 from hnmine.files.atomic import replacing
-from hnmine.files.tables import write_rows, write_table, writing
+from hnmine.files.tables import TEXT_ROWS, write_rows, write_table, writing
 
 _ROWS = 8_192
 """Rows that are Python objects at a time."""
@@ -55,7 +55,7 @@ class Parquet(Encoding):
 
     def write(self, path: Path, table: pa.Table) -> int:
         """One Parquet file."""
-        return write_table(path, table, as_strings=True)
+        return write_table(path, table, as_strings=True, row_group=TEXT_ROWS)
 
     def write_part(self, path: Path, table: pa.Table) -> int:
         """An Arrow file, quick to write and to read, that nobody else reads."""
@@ -63,7 +63,7 @@ class Parquet(Encoding):
 
     def join(self, parts: Sequence[Path], target: Path) -> None:
         """Part by part: no more than one is in memory."""
-        with writing(target, as_strings=True) as writer:
+        with writing(target, as_strings=True, row_group=TEXT_ROWS) as writer:
             for part in parts:
                 writer.write(pa.ipc.open_file(pa.memory_map(os.fspath(part))).read_all())
 

@@ -21,6 +21,12 @@ from hnmine.schema import DOC_ID, QUERY_ID, TEXT_KEY
 
 ROW_GROUP = 65_536
 """Rows a row group: also the step in which parts are read back."""
+TEXT_ROWS = 1 << 18
+"""Rows a row group of a training file, whose texts are written once in it."""
+BATCH, BATCH_OF_SHORT = 1_024, 32_768
+"""Values encoded at a time. A page ends between two batches only: long texts in a large one would make a huge page.
+Short values, and above all the statistics of ids, take less time the more there are in one.
+"""
 DICTIONARY_BYTES = 1 << 26
 """How large a dictionary may be: long texts that come again in a row group, too, are written once."""
 
@@ -34,9 +40,11 @@ def part_name(index: int, table: str = "", suffix: str = ".parquet") -> str:
 class TableWriter:
     """Writes one Parquet file, table after table of equal schemas; `rows` counts what was written."""
 
-    def __init__(self, path: Path, *, as_strings: bool) -> None:
+    def __init__(self, path: Path, *, as_strings: bool, row_group: int, short: bool) -> None:
         self._path = path
         self._as_strings = as_strings
+        self._row_group = row_group
+        self._short = short
         self._writer: pq.ParquetWriter | None = None
         self.rows = 0
 
@@ -46,13 +54,16 @@ class TableWriter:
             self._writer = pq.ParquetWriter(
                 self._path,
                 table.schema,
-                compression={name: codec(name, kind) for name, kind in leaves(table.schema)},
+                compression={name: codec(name, kind, short=self._short) for name, kind in leaves(table.schema)},
                 use_dictionary=repeating_columns(table.schema),
                 dictionary_pagesize_limit=DICTIONARY_BYTES,
                 store_schema=not self._as_strings,
+                write_batch_size=BATCH_OF_SHORT if self._short else BATCH,
                 write_statistics=[QUERY_ID],  # those of other columns, which are in no order, let no reader skip a row
             )
-        self._writer.write_table(table, row_group_size=ROW_GROUP)
+        for start in range(0, max(table.num_rows, 1), self._row_group):
+            rows = table.slice(start, self._row_group)
+            self._writer.write_table(rows if rows.num_rows == table.num_rows else trimmed(rows))
         self.rows += table.num_rows
 
     def close(self) -> None:
@@ -62,24 +73,49 @@ class TableWriter:
 
 
 @contextmanager
-def writing(path: Path, *, as_strings: bool = False) -> Iterator[TableWriter]:
+def writing(
+    path: Path, *, as_strings: bool = False, row_group: int | None = None, short: bool = False
+) -> Iterator[TableWriter]:
     """A writer of one Parquet file that appears, all or nothing, at the end.
 
-    With `as_strings`, dictionary columns are strings to whoever reads the file.
+    With `as_strings`, dictionary columns are strings to whoever reads the file. A row group has at most `row_group`
+    rows, `ROW_GROUP` if nobody says. `short` says that no value is a text: that makes writing quicker.
     """
     with replacing(path) as pending:
-        writer = TableWriter(pending, as_strings=as_strings)
+        writer = TableWriter(pending, as_strings=as_strings, row_group=row_group or ROW_GROUP, short=short)
         try:
             yield writer
         finally:
             writer.close()
 
 
-def write_table(path: Path, table: pa.Table, *, as_strings: bool = False) -> int:
-    """Write one Parquet file, all or nothing; returns its row count. `as_strings` as for `writing`."""
-    with writing(path, as_strings=as_strings) as writer:
+def write_table(
+    path: Path, table: pa.Table, *, as_strings: bool = False, row_group: int | None = None, short: bool = False
+) -> int:
+    """Write one Parquet file, all or nothing; returns its row count. The options are those of `writing`."""
+    with writing(path, as_strings=as_strings, row_group=row_group, short=short) as writer:
         writer.write(table)
     return int(table.num_rows)
+
+
+def trimmed(table: pa.Table) -> pa.Table:
+    """The table with those words alone in the dictionaries of its columns that its rows have: a file holds all that is
+    in one. Dictionaries within lists stay as they are.
+    """
+    return pa.table([_trimmed(flat(column)) for column in table.columns], schema=table.schema)
+
+
+def _trimmed(column: pa.Array) -> pa.Array:
+    if not pa.types.is_dictionary(column.type):
+        return column
+    codes = column.indices.to_numpy()
+    is_used = np.zeros(len(column.dictionary), np.bool_)
+    is_used[codes] = True
+    if is_used.all():
+        return column
+    place = np.cumsum(is_used) - 1
+    kept = pa.array(place[codes], column.type.index_type)
+    return pa.DictionaryArray.from_arrays(kept, column.dictionary.filter(is_used))
 
 
 def leaves(schema: pa.Schema) -> Iterator[tuple[str, pa.DataType]]:
@@ -104,9 +140,14 @@ def repeating_columns(schema: pa.Schema) -> list[str]:
     ]
 
 
-def codec(name: str, values: pa.DataType) -> str:
-    """How a column is compressed: scores and keys, of which zstd saves a tenth in twice the time, not at all."""
-    return "none" if pa.types.is_floating(values) or name == TEXT_KEY else "zstd"
+def codec(name: str, values: pa.DataType, *, short: bool = False) -> str:
+    """How a column is compressed: scores and keys, of which zstd saves a tenth in twice the time, not at all.
+
+    Of tables without texts the other numbers (ranks, grades), too, are better written quickly.
+    """
+    if pa.types.is_floating(values) or name == TEXT_KEY:
+        return "none"
+    return "snappy" if short and (pa.types.is_integer(values) or pa.types.is_boolean(values)) else "zstd"
 
 
 def write_array(path: Path, array: npt.NDArray[Any]) -> int:
@@ -216,6 +257,11 @@ class TextRows:
 
     def __len__(self) -> int:
         return int(self._starts[-1])
+
+    @property
+    def mean_bytes(self) -> float:
+        """The mean size of a row, its id included; 0 if there are none."""
+        return float(sum(table.nbytes for table in self._tables) / max(len(self), 1))
 
     def take(self, rows: npt.NDArray[np.int64], columns: Sequence[str] | None = None) -> pa.Table:
         """The given rows, in the given order (repeats allowed); all columns unless some are named."""

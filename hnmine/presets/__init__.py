@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from hnmine.errors import UsageError
-from hnmine.options import nearest
+from hnmine.spelling import nearest
 
 ALIASES = {"nv-embed": "nv-retriever", "qwen3": "unime"}
 """Names of recipes that are equal to another one: one file, two names."""

@@ -372,7 +372,8 @@ def open_rows(
         artefact = Artefact.open(locate(place, Kind.DECISIONS, Kind.EXPORT), Kind.DECISIONS, Kind.EXPORT)
         if artefact.kind is Kind.DECISIONS:
             found = collection_of(artefact, collection)
-            return DecidedRows(artefact, found), found, int(artefact.plan["options"]["num_negatives"])
+            asked = artefact.plan["options"]
+            return DecidedRows(artefact, found), found, int(asked["num_negatives"]) * int(asked["epochs"])
         return _exported(artefact), given, None
     file, beside = existing_file(str(place)), sibling(place)
     ids = InputFile(path=beside, shown=str(beside)) if beside.is_file() else None

@@ -11,7 +11,7 @@ from hnmine.core.condition import Condition
 from hnmine.engines.http_json import is_remote
 from hnmine.engines.models import check_model
 from hnmine.engines.remote_encoder import RemoteEncoder
-from hnmine.errors import HnmineError, UsageError
+from hnmine.errors import AnotherPlan, HnmineError, InputError, UsageError
 from hnmine.execute.local import Execution
 from hnmine.files.artefact import MANIFEST, Artefact
 from hnmine.files.collection import Collection
@@ -342,9 +342,19 @@ class Chain:
         for step in self._chosen(only):
             stage = step.make()
             if isinstance(stage, Ingest):
+                if not stage.source.has_queries:
+                    raise InputError(
+                        f"{self.data}: a corpus alone, without queries and their positives",
+                        expected="pairs, or a corpus with queries and qrels",
+                        remedy="name them with --queries and --qrels, or have some written: "
+                        f"hnmine generate {self.data} -o DIR --write queries",
+                    )
                 check_source(stage.source, self.options.filter, self.options.mine)
                 check_instruction(stage.source, self.options.export.instruction)
-            outcome = stage.run(step.path, self._following(step, stage, how))
+            try:
+                outcome = stage.run(step.path, self._following(step, stage, how))
+            except AnotherPlan as error:
+                raise error.with_remedy(self._other_ways(step)) from None
             if isinstance(stage, Ingest):
                 collection = Collection.open(step.path)
                 check_collection(collection, self.options.filter, self.options.mine)
@@ -352,6 +362,16 @@ class Chain:
             report(step.name, outcome)
             outcomes.append((step.name, outcome))
         return outcomes
+
+    def _other_ways(self, step: Step) -> str:
+        """What to do about a step that was finished with another plan: most often the search is the same."""
+        anew = (
+            f"the same command with --overwrite makes {step.key} and what follows anew, and keeps what stands before it"
+        )
+        if step.key not in ("filter", "export"):
+            return f"{anew}; or choose another -o"
+        beside = f"hnmine {step.key} {self.directory} -o OTHER, with the new options, for one beside it"
+        return f"{beside}; or {anew}"
 
     def _chosen(self, only: str | None) -> list[Step]:
         """All steps, or the one that is asked for; none if that is `ingest` and DATA is a collection already."""

@@ -21,7 +21,7 @@ from hnmine.stages.indexes import TOP_K
 
 Rows = npt.NDArray[np.int64]
 
-_SETTINGS = ("--random", "--min-relevance", "--clusters", "--where")
+_SETTINGS = ("--random", "--random-near", "--min-relevance", "--clusters", "--where")
 _SEED = ("--seed",)
 _INDEX = "index:"
 _DEEPER = 4
@@ -38,7 +38,8 @@ class Deepening:
         self.artefact = decisions
         self._table = CandidatesTable(decisions)
         self.query_rows = rows_of(collection.query_ids, pa.array(self._table.query_ids, pa.string()))
-        self.wanted: int = decisions.plan["options"]["num_negatives"]
+        asked = decisions.plan["options"]
+        self.wanted: int = asked["num_negatives"] * asked["epochs"]
         self.is_starved = self._starved()
 
     def _starved(self) -> npt.NDArray[np.bool_]:
@@ -71,7 +72,8 @@ class Deepening:
                 expected="the same indexes, runs, names and --rank-by, and decisions made before hnmine score",
             )
         then = self._mined()
-        for flag in (*_SETTINGS, *(_SEED if then["random"] or now["random"] else ())):
+        is_drawn = any(found[name] for found in (then, now) for name in ("random", "random_near"))
+        for flag in (*_SETTINGS, *(_SEED if is_drawn else ())):
             before, after = (found[flag.removeprefix("--").replace("-", "_")] for found in (then, now))
             if before != after:
                 problems.append(
@@ -79,6 +81,9 @@ class Deepening:
                 )
         if then.get(PREVIOUS) != now[PREVIOUS]:
             problems.append("--deepen-from was mined with another --previous, or one of the two without any")
+        if "excluded" in then:
+            lists = " and ".join(f"--exclude-{side}" for side in then["excluded"])
+            problems.append(f"--deepen-from was mined with {lists}, which a deeper search would bring back")
         for kind in ("indexes", "run"):
             for name in sorted(then[kind].keys() & now[kind].keys()):
                 if then[kind][name] != now[kind][name]:

@@ -37,9 +37,9 @@ from hnmine.stages.export_files import (
     FURTHER,
     MIXED,
     OF_SPLIT,
-    TEXTS_PER_BLOCK,
     Further,
     Listed,
+    rows_per_block,
     whole_files,
 )
 from hnmine.stages.formats import FORMATS
@@ -128,8 +128,7 @@ class Export(Stage):
             self._names = renamed(self._training(self.layout.between(0, 1)), options.columns)
         self.further = list(self._further())
         self._check_ids()
-        texts = len(self.layout) * (1 + options.mixed) + len(self.layout.places)
-        usual = max(1_024, TEXTS_PER_BLOCK * len(self.layout) // max(texts, 1))
+        usual = rows_per_block(collection, self.layout, vectors=options.mixed)
         self.block_rows = options.rows_per_file or block_size(usual)
 
     def _further(self) -> Iterator[Further | Listed]:
@@ -184,8 +183,8 @@ class Export(Stage):
             raise InputError(
                 "there is nothing to export: no query has a positive and enough negatives",
                 expected=f"queries with at least {least} {'negative' if least == 1 else 'negatives'}",
-                remedy="`hnmine inspect DECISIONS` shows which rule took them, or that the corpus has too few documents"
-                + ("; --negatives N makes n-tuples narrower" if is_full else ""),
+                remedy=f"`hnmine inspect {self.table.artefact.path}` shows which rule took them, or that the corpus has"
+                " too few documents" + ("; --negatives N makes n-tuples narrower" if is_full else ""),
             )
 
     def _require_values(self) -> None:
@@ -277,7 +276,7 @@ class Export(Stage):
         }
 
     def blocks(self) -> Sequence[Block]:
-        """Blocks of rows, about 131,072 texts each, split by split; then those of the format's further files."""
+        """Blocks of rows, about 128 MiB of text each, split by split; then those of the format's further files."""
         found = [block for split in self.splits for block in cut(len(split), self.block_rows, split.name)]
         for further in self.further:
             found += cut(further.rows, further.block_rows, further.name)

@@ -29,10 +29,20 @@ from hnmine.stages.splits import split_file
 from hnmine.stages.stage import block_size
 
 TEXTS_PER_BLOCK = 131_072
+BLOCK_BYTES, MOST_TEXTS = 1 << 27, 1 << 19
+"""A block of training rows has about so many bytes of text, repeats counted: what a reader holds of a row group; and at
+most so many texts. The longer it is, the more of its texts come again, which are written once."""
 COLLISIONS = "collisions"
 FURTHER = "further"
 OF_SPLIT = "."
 MIXED = "mixed"
+
+
+def rows_per_block(collection: Collection, layout: Layout, *, vectors: int) -> int:
+    """How many rows of a layout are a block, by the mean lengths in the collection; `vectors` are beside each row."""
+    documents = len(layout.places) / max(len(layout), 1)
+    length = collection.queries.mean_bytes + (documents + vectors) * collection.documents.mean_bytes
+    return max(1_024, int(min(BLOCK_BYTES / max(length, 1), MOST_TEXTS / (1 + documents + vectors))))
 
 
 def whole_files(

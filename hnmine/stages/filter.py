@@ -18,7 +18,7 @@ from hnmine.core.evidence import Evidence, Floats, anchor_scores
 from hnmine.core.fusion import reciprocal_rank_fusion
 from hnmine.core.grouped import place_within
 from hnmine.core.guard import LEAST_QUERIES
-from hnmine.core.rules import LADDER, Rule, asks_for_truth, build, in_force
+from hnmine.core.rules import DOUBTS, LADDER, Rule, asks_for_truth, build, in_force
 from hnmine.core.rules.guard import MaxFnProbability
 from hnmine.core.rules.relevant import LABELS, NOBODY, CalledRelevant
 from hnmine.core.spread import grid_counts, quantiles
@@ -28,9 +28,12 @@ from hnmine.errors import UsageError
 from hnmine.execute.local import Block
 from hnmine.files.artefact import Artefact, Draft, Json, sum_counts
 from hnmine.files.candidates import (
+    PICKED,
+    ByName,
     CandidatesTable,
     ScoreInfo,
     Sources,
+    as_written,
     floats,
     grades,
     has_answer,
@@ -43,7 +46,7 @@ from hnmine.files.candidates import (
 )
 from hnmine.files.collection import Collection, rows_in_order
 from hnmine.files.judgments import Judgments
-from hnmine.files.tables import part_name, writing
+from hnmine.files.tables import part_name, write_table, writing
 from hnmine.hashing import keyed_hashes
 from hnmine.options import Existing, FilterOptions, Relabel, Short, as_plain, did_you_mean
 from hnmine.schema import (
@@ -56,6 +59,7 @@ from hnmine.schema import (
     IMPORTED,
     IS_POSITIVE,
     NO_RETRIEVERS,
+    OF_THE_DOUBTFUL,
     P_FALSE_NEGATIVE,
     PICK_RANK,
     PREVIOUS,
@@ -79,7 +83,8 @@ from hnmine.schema import (
     scored_column,
 )
 from hnmine.stages.deepen import mined_with
-from hnmine.stages.mine import default_rank_by
+from hnmine.stages.picked import columns_read
+from hnmine.stages.ranking import default_rank_by
 from hnmine.stages.round_changes import changes, summary
 from hnmine.stages.rule_inputs import RuleColumns, check_rules, dense_index, require_evidence
 from hnmine.stages.stage import Stage, block_size, cut, require_made_from
@@ -90,6 +95,9 @@ SHORT_SHOWN = 3
 """How many of the queries that got too few negatives the summary names."""
 PIECE = 32_768
 """Rows decided at a time: their arrays stay in the processor's cache. What is decided does not depend on it."""
+_LISTS = pa.list_(pa.string())
+_WHOLE = NO_RETRIEVERS - OF_THE_DOUBTFUL
+"""Origins of scores that were searched by nobody, and that every row may have."""
 CLUSTER, CENTROID_RANK, RANK = cluster_column(""), centroid_rank_column(""), rank_column("")
 
 
@@ -127,6 +135,7 @@ class Filter(Stage):
         self.rank_by = self._rank_by()
         self.guide = self._named(options.guide, "--guide")
         self.partial = partial_score(self.judge, self.guide, self.rank_by)
+        self._unheard = self._without_say()
         self.scale = self.judge.scale if self.judge else Scale.DOT
         self.pick = picks.build(
             options,
@@ -180,6 +189,16 @@ class Filter(Stage):
                 remedy="mine with several --index or --run",
             )
         return ScoreInfo(name=FUSED, scale=Scale.DOT, origin="fusion")
+
+    def _without_say(self) -> frozenset[str]:
+        """The scores that have no part in the guard's estimate.
+
+        Of those that not all rows have, for a reason, places among all rows mean nothing; those made after a score of
+        `--until` that is in use were not known to the rules that ended it.
+        """
+        names = [score.name for score in self.table.scores]
+        later = names[names.index(self.partial.name) + 1 :] if self.partial is not None else []
+        return frozenset(later) | {s.name for s in self.table.scores if s.is_partial or self._is_of_few(s)}
 
     def _rerankers(self) -> dict[str, Scale]:
         """The rerankers that `--relabel` hears: those whose scores are probabilities, if no judge was asked.
@@ -245,12 +264,20 @@ class Filter(Stage):
         if columns is not None:
             order = (QUERY_ID, DOC_ID, RANK) if self._is_reordered else ()
             labelled = (QUERY_ID, DOC_ID) if self.labels else ()
-            wanted = (RELEVANCE, IS_POSITIVE, SOURCES, *labelled, *columns, *order)
+            sources = (SOURCES,) if self._has_special_sources else ()
+            wanted = (RELEVANCE, IS_POSITIVE, *sources, *labelled, *columns, *order)
             named = [name for name in self.table.column_names if name.startswith(wanted)]
         for start in range(0, len(chosen), BLOCK):
             block = chosen[start : start + BLOCK]
             table, _ = self.in_order(self.table.read(block, named, coded=named is not None))
             yield table, self.evidence(table, block)
+
+    @cached_property
+    def _has_special_sources(self) -> bool:
+        """Whether rows may have come from a source that `Evidence` tells apart, as far as the table's counts say."""
+        counts = self.table.artefact.counts
+        names = counts.get("brought") if "deepened" not in counts else None
+        return names is None or not {RANDOM_SOURCE, CURATED_SOURCE, EXISTING_SOURCE}.isdisjoint(names)
 
     def inputs(self) -> Mapping[str, Artefact]:
         """The collection and the candidates."""
@@ -281,9 +308,15 @@ class Filter(Stage):
         """What is done with candidates that are called relevant, and who is heard, those that count most last."""
         if self.voices is None:
             return {}
+        return {"relabel": {"mode": str(self.relabel), "by": self.voices_heard()}}
+
+    def voices_heard(self) -> list[str]:
+        """Who is heard about what is relevant, if anybody, as columns and `labels`; those that count most last."""
+        if self.relabel is Relabel.OFF:
+            return []
         names = [score_column(name) for name in self.rerankers]
         names += [grade_column(judge.name) for judge in self.table.judges]
-        return {"relabel": {"mode": str(self.relabel), "by": [*names, *([LABELS] if self.labels else [])]}}
+        return [*names, *([LABELS] if self.labels else [])]
 
     def blocks(self) -> Sequence[Block]:
         """Blocks of 4,096 queries."""
@@ -307,7 +340,7 @@ class Filter(Stage):
             notes["called relevant"] = f"by {', '.join(self._heard()['relabel']['by'])}: such rows {verb}"
         for score in self.table.scores:
             missing = self.table.null_scores.get(score.name, 0)
-            if score.origin in NO_RETRIEVERS and missing and score not in (self.judge, self.guide):
+            if score.origin in _WHOLE and missing and score not in (self.judge, self.guide):
                 notes[f"not judged by {score.name}"] = f"{missing:,} rows have no such score " + (
                     "(score --until made it, for the rules of its plan)"
                     if score.is_partial
@@ -328,18 +361,25 @@ class Filter(Stage):
         start = block.index * self.block
         name = part_name(block.index)
         counts: list[Json] = []
+        picked: list[pa.Table] = []
+        judge, rank_by = (named.name if named else None for named in (self.judge, self.rank_by))
+        read = [QUERY_ID, *columns_read(judge, rank_by)]
         scores: dict[str, list[Floats]] = {}
-        with writing(draft.path / name, as_strings=True) as writer:
+        with writing(draft.path / name, as_strings=True, short=True) as writer:
             for queries in self.table.pieces(self.chosen[start : start + block.size], PIECE):
                 decided = self._decided(self.in_order(self.table.read(queries, coded=True))[0], queries)
                 writer.write(decided.table)
+                few = decided.table.select([name for name in decided.table.column_names if name in read])
+                picked.append(few.take(pa.array(decided.picked)))
                 counts.append(decided.counts)
                 for what, values in decided.scores.items():
                     scores.setdefault(what, []).append(values)
         grids = {what: grid_counts(np.concatenate(values), self.scale) for what, values in scores.items()}
         total = sum_counts(counts)
         total["short_queries"] = _shortest(total.get("short_queries", {}))
-        draft.commit(block.name, {name: writer.rows}, {**total, "grids": grids})
+        together = pa.concat_tables(picked).unify_dictionaries()
+        rows = write_table(draft.path / PICKED / name, together, as_strings=True, short=True)
+        draft.commit(block.name, {name: writer.rows, f"{PICKED}/{name}": rows}, {**total, "grids": grids})
 
     def _decided(self, table: pa.Table, queries: npt.NDArray[np.int64]) -> _Decided:
         """The rows of some queries, in order, with what was decided about them."""
@@ -351,12 +391,14 @@ class Filter(Stage):
             decisions.reason[np.isin(decisions.reason, reading) & ~is_scored] = NOT_SCORED
         negative = decisions.verdict == Verdict.NEGATIVE.value
         p_false_negative = self.guard.probability(evidence)
-        epoch = (decisions.pick_rank - 1) % self.options.epochs + 1
+        epoch = np.zeros(len(negative), np.int32)
+        epoch[negative] = (decisions.pick_rank[negative] - 1) % self.options.epochs + 1
+        pick_rank = decisions.pick_rank.astype(np.int32)
         decided = (
             table.append_column(VERDICT, _words(decisions.verdict))
             .append_column(REASON, _words(decisions.reason))
-            .append_column(PICK_RANK, pa.array(decisions.pick_rank, pa.int32(), mask=decisions.pick_rank == 0))
-            .append_column(EPOCH, pa.array(epoch, pa.int32(), mask=~negative))
+            .append_column(PICK_RANK, pa.array(pick_rank, mask=pick_rank == 0))
+            .append_column(EPOCH, pa.array(epoch, mask=~negative))
             .append_column(STEP, _words(decisions.step))
             .append_column(P_FALSE_NEGATIVE, nullable_floats(p_false_negative))
         )
@@ -373,12 +415,13 @@ class Filter(Stage):
         counts = {
             **self._count(evidence, decisions),
             "null_scores": null_scores,
-            "estimates": _estimates(p_false_negative[negative]),
+            "estimates": _estimates(p_false_negative[negative & self.guard.is_estimated]),
             "short_queries": self._short_queries(table[QUERY_ID], evidence, negative),
         }
         if PREVIOUS in table.column_names:
             counts[PREVIOUS], scores["gap before"] = changes(table, evidence, decisions, gap, p_false_negative)
-        return _Decided(table=decided, counts=counts, scores=scores)
+        decided = as_written(decided)
+        return _Decided(table=decided, picked=picked_rows(evidence, decisions), counts=counts, scores=scores)
 
     def decide(self, table: pa.Table, evidence: Evidence, rules: Sequence[Rule]) -> Decisions:
         """Decide one block: by the given rules, then by the ladder, the pick and the counts of the options."""
@@ -459,14 +502,14 @@ class Filter(Stage):
             is_judged, grade = is_judged | is_labelled, np.where(is_labelled, label, grade)
             labels = np.where(is_labelled, np.maximum(label, 0), -1)
         is_positive = np.asarray(table[IS_POSITIVE].to_numpy(zero_copy_only=False), np.bool_)
-        sources = Sources(table[SOURCES])
-        existing = sources.name(EXISTING_SOURCE)
         named = table.column_names
+        sources = Sources(table[SOURCES] if SOURCES in named else pa.chunked_array([pa.nulls(size, _LISTS)]))
+        existing = sources.name(EXISTING_SOURCE)
         scores = {s.name: floats(table, s.name) for s in self.table.scores if score_column(s.name) in named}
         return Evidence(
             offsets=offsets,
             judge=scores[self.judge.name] if self.judge else np.full(size, np.nan),
-            rank=ranks(table, self.rank_by.name) if self.rank_by else np.zeros(size, np.int64),
+            rank=self._ranks(table, offsets),
             is_positive=is_positive,
             is_judged=is_judged,
             is_low_grade=is_judged & ~is_positive & (grade > 0),
@@ -476,17 +519,25 @@ class Filter(Stage):
             is_curated=sources.name(CURATED_SOURCE) | (existing & (self.options.existing is Existing.KEEP)),
             is_existing=existing,
             scores=scores,
-            ranks={name: ranks(table, name) for name in self.retrievers},
+            ranks=ByName(self.retrievers, lambda name: ranks(table, name)),
             sim_positive=similarities(table, "sim_positive_"),
             sim_better=similarities(table, "sim_better_"),
             clusters=whole_numbers(table, CLUSTER),
             centroid_ranks=whole_numbers(table, CENTROID_RANK),
             has_answer=has_answer(table),
-            partial=frozenset(s.name for s in self.table.scores if s.is_partial or self._is_of_few(s)),
+            partial=self._unheard,
             grades=self._grades(table),
             labels=labels,
             columns=self.columns.of(table, rows, offsets),
         )
+
+    def _ranks(self, table: pa.Table, offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Each row's rank under the rank-by score: where nobody searched by it, its place among those that have it."""
+        name = self.rank_by.name if self.rank_by else ""
+        if rank_column(name) in table.column_names or score_column(name) not in table.column_names:
+            return ranks(table, name)
+        owner = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+        return place_within(owner, np.isfinite(floats(table, name))) + 1
 
     def _grades(self, table: pa.Table) -> dict[str, npt.NDArray[np.int64]]:
         """Each judge's grades, unless nobody is to be heard. What is learned from the table is learned without them."""
@@ -495,8 +546,9 @@ class Filter(Stage):
         return {judge.name: grades(table, [judge]) for judge in judges if grade_column(judge.name) in named}
 
     def _is_of_few(self, score: ScoreInfo) -> bool:
-        """Whether a file gave it to its own rows alone: that says nothing of the others."""
-        return score.origin == IMPORTED and self.table.null_scores.get(score.name, 0) > 0
+        """Whether a file gave it to its own rows alone, or a judge to the doubtful: that says nothing of the others."""
+        is_of_own = score.origin == IMPORTED and self.table.null_scores.get(score.name, 0) > 0
+        return is_of_own or score.origin in OF_THE_DOUBTFUL
 
     def _draw(self, table: pa.Table) -> npt.NDArray[np.uint64]:
         """A keyed random number a row, when something is chosen at random."""
@@ -564,6 +616,15 @@ class Filter(Stage):
         return counts
 
 
+def picked_rows(evidence: Evidence, decisions: Decisions) -> npt.NDArray[np.int64]:
+    """The positives and the negatives, but none of a query that was dropped as a whole."""
+    is_out = np.zeros(len(evidence.offsets) - 1, np.bool_)
+    for doubt in DOUBTS:
+        is_out[evidence.owner[decisions.reason == doubt]] = True
+    is_picked = (decisions.verdict == Verdict.POSITIVE.value) | (decisions.verdict == Verdict.NEGATIVE.value)
+    return np.flatnonzero(is_picked & ~is_out[evidence.owner])
+
+
 def _shortest(short: Json) -> Json:
     """The few of the queries that got the fewest negatives, by id."""
     return dict(sorted(short.items(), key=lambda item: item[1])[:SHORT_SHOWN])
@@ -593,7 +654,8 @@ def advice(counts: Json) -> str:
     blamed = {r: c for r, c in counts["reasons_of_short_queries"].items() if r in knobs}
     if not blamed:
         return (
-            "mine deeper (--deepen-from these decisions), or take fewer (-n): the short queries have too few candidates"
+            "the short queries have too few candidates: take fewer (-n), fill up (--short random, of"
+            " `mine --random N`), or, if --top-k is what ended the search, mine deeper (--deepen-from these decisions)"
         )
     worst = max(sorted(blamed), key=lambda r: blamed[r])
     return f"{knobs[worst]}: {worst} dropped {blamed[worst]:,} candidates of the short queries"
@@ -623,6 +685,9 @@ def check(options: FilterOptions) -> None:
             problems.append(f"{flag} and --no-margin contradict each other")
         if margin is not None and not np.isfinite(margin):
             problems.append(f"{flag} {margin}: not a finite number")
+    for flag, limit in (("--max-score", options.max_score), ("--min-score", options.min_score)):
+        if limit is not None and np.isnan(limit):
+            problems.append(f"{flag} {limit}: not a number")
     if options.max_fn_probability is not None and not 0 <= options.max_fn_probability <= 1:
         problems.append(f"--max-fn-probability {options.max_fn_probability}: between 0 and 1")
     if options.min_score is not None and options.max_score is not None and options.min_score > options.max_score:
@@ -661,7 +726,7 @@ def default_judge(table: CandidatesTable) -> ScoreInfo | None:
     imported one if every row has it, else dense, else BM25.
     """
     for score in reversed(table.scores):  # rerankers' are behind an imported one
-        if score.origin in NO_RETRIEVERS and (score.is_partial or not table.null_scores.get(score.name)):
+        if score.origin in _WHOLE and (score.is_partial or not table.null_scores.get(score.name)):
             return score
     name = default_rank_by(table.scores)
     return table.score(name) if name else None
@@ -669,9 +734,12 @@ def default_judge(table: CandidatesTable) -> ScoreInfo | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Decided:
-    """What was decided about a few queries: their rows, counters, and the scores whose spread is told."""
+    """What was decided about a few queries: their rows, which of these were picked, counters, and the scores whose
+    spread is told.
+    """
 
     table: pa.Table
+    picked: npt.NDArray[np.int64]
     counts: Json
     scores: dict[str, Floats]
 

@@ -168,7 +168,11 @@ class Ingest:
                 if index < 0:
                     if table == "documents":
                         self._fail_if_any()
-                        raise InputError("the corpus has no documents", expected="at least one document with a text")
+                        raise InputError(
+                            f"the corpus has no documents{self._read()}",
+                            expected="at least one document with a text",
+                            remedy="without --on-error skip every problem is told" if self.problems else None,
+                        )
                     written += self._write_block(draft, table, 0, [], columns)
                     blocks.append(f"{table}-00000")
         finally:
@@ -212,6 +216,13 @@ class Ingest:
 
     def _is_in_sample(self, what: str, identity: str) -> bool:
         return keyed_hash(0, f"sample-{what}", identity) < (self.options.sample or 1) * 2.0**64
+
+    def _read(self) -> str:
+        """` (read: FILE, FILE)`, for a message that is about no single file."""
+        names = self.source.describe().get("files")
+        if not isinstance(names, list) or not names:
+            return ""
+        return f" (read: {', '.join(names[:5])}{', ...' * (len(names) > 5)})"
 
     def _fail_if_any(self) -> None:
         if self.options.on_error is OnError.FAIL:
@@ -326,9 +337,11 @@ class Ingest:
         if not (kept[GRADE].to_numpy() >= least).any():
             self._fail_if_any()
             raise InputError(
-                f"there are no positives at all: no judgment has a grade of {least} or more",
+                f"there are no positives at all: no judgment has a grade of {least} or more{self._read()}",
                 expected=f"qrels with at least one (query, document) pair of grade {least} or more",
-                remedy="look at the file given as qrels and at --split",
+                remedy="without --on-error skip every problem is told"
+                if self.problems
+                else "look at the file given as qrels and at --split",
             )
         return kept
 

@@ -24,6 +24,7 @@ from hnmine.schema import (
     FUSED,
     GRADES,
     IS_POSITIVE,
+    OF_THE_DOUBTFUL,
     P_FALSE_NEGATIVE,
     PICK_RANK,
     PREVIOUS,
@@ -84,6 +85,8 @@ def query(path: Path, query_id: str) -> Json:
     candidates = [{**row, TEXT_COLUMN: t} for row, t in zip(rows.to_pylist(), texts, strict=True)]
     for row, why in zip(candidates, _why(artefact, table, rows), strict=True):
         row[WHY] = why
+        if not _is_estimated(artefact) and P_FALSE_NEGATIVE in row:
+            row[P_FALSE_NEGATIVE] = None
     return {"query_id": query_id, "query": text, "candidates": candidates}
 
 
@@ -92,16 +95,29 @@ WHY = "p_false_negative_because"
 """What each signal adds to the logit of `p_false_negative`; 0 is the table's average candidate."""
 
 
+def _guard(artefact: Artefact) -> Json:
+    """What the guard learned of the table; empty where nothing was decided."""
+    state: Json = artefact.plan.get("fitted", {}).get(MaxFnProbability.reason, {})
+    return state
+
+
+def _is_estimated(artefact: Artefact) -> bool:
+    """Whether there were queries enough for `p_false_negative` to mean something for a single row."""
+    return bool(_guard(artefact).get("estimated"))
+
+
 def _why(artefact: Artefact, table: CandidatesTable, rows: pa.Table) -> list[dict[str, float]]:
     """For each row of a query, the signals that drove its estimate, strongest first; empty where there is none."""
-    state = artefact.plan.get("fitted", {}).get(MaxFnProbability.reason)
-    if state is None or P_FALSE_NEGATIVE not in rows.column_names:
+    state = _guard(artefact)
+    if not _is_estimated(artefact) or P_FALSE_NEGATIVE not in rows.column_names:
         return [{} for _ in range(rows.num_rows)]
     positive = np.asarray(rows[IS_POSITIVE].to_numpy(zero_copy_only=False), np.bool_)
     nobody = np.zeros(rows.num_rows, np.bool_)
     signals = Signals(
         offsets=query_offsets(rows[QUERY_ID]),
-        scores={s.name: floats(rows, s.name) for s in table.scores if not s.is_partial},
+        scores={
+            s.name: floats(rows, s.name) for s in table.scores if not s.is_partial and s.origin not in OF_THE_DOUBTFUL
+        },
         ranked=frozenset(names_of(rows, "rank_")),
         sim_positive=similarities(rows, "sim_positive_"),
         is_positive=positive,
@@ -143,7 +159,7 @@ def sample(path: Path, count: int, seed: int) -> Json:
             triplet[name] = collection.document_texts(rows_of(collection.doc_ids, row[DOC_ID]))[0]
             if judge:
                 triplet[f"{name}_score"] = row[f"score_{judge}"][0].as_py()
-        if P_FALSE_NEGATIVE in rows.column_names:
+        if P_FALSE_NEGATIVE in rows.column_names and _is_estimated(artefact):
             triplet[f"negative_{P_FALSE_NEGATIVE}"] = negative[P_FALSE_NEGATIVE][0].as_py()
         triplets.append(triplet)
         if len(triplets) == count:

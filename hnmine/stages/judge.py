@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -12,13 +11,12 @@ import numpy as np
 import pyarrow as pa
 
 from hnmine import prompts
-from hnmine.core.evidence import Bools, Ints
-from hnmine.core.judging import grades_of
+from hnmine.core.evidence import Ints
 from hnmine.engines.answers import FOLDER, Answers
 from hnmine.engines.asking import Answering, Asker, Kept
 from hnmine.engines.chat import Chat
 from hnmine.engines.openai_batch import import_results, write_requests
-from hnmine.engines.spending import Budget, Pace, Prices, tokens_about
+from hnmine.engines.spending import Budget, Pace
 from hnmine.errors import UsageError
 from hnmine.execute.local import Block, Execution
 from hnmine.files.artefact import Artefact, Draft, Json
@@ -27,18 +25,16 @@ from hnmine.files.collection import Collection
 from hnmine.files.tables import part_name, write_table
 from hnmine.hashing import digest_file, digest_json
 from hnmine.options import JudgeOptions, as_plain
-from hnmine.schema import GRADES, RELEVANT_GRADE, Kind, grade_column, score_column
+from hnmine.schema import RELEVANT_GRADE, Kind, score_column
 from hnmine.stages.doubt import Doubt
 from hnmine.stages.indexes import check_name
+from hnmine.stages.judge_costs import check, costs, prices_of
 from hnmine.stages.judge_questions import Questions
+from hnmine.stages.judge_word import Hearing, judge_scores
 from hnmine.stages.stage import Outcome, Stage, block_size, cut, require_made_from
 
 BLOCK = 256
-TURNS = 2
-"""A candidate that an answer passed over, or graded with nonsense, is asked about once more."""
 _SAMPLED = 100
-_ANSWER_TOKENS = (100, 12)
-"""Of an answer, for an estimate: its reasoning, and each grade."""
 
 
 class Judge(Stage):
@@ -53,14 +49,18 @@ class Judge(Stage):
 
     def __init__(self, collection: Collection, candidates: Artefact, options: JudgeOptions, cache: Path) -> None:
         require_made_from(collection.artefact, candidates)
-        _check(options)
+        check(options)
         self.collection = collection
         self.table = CandidatesTable(candidates)
         self.options = options
         self.prompt = prompts.read(options.prompt, "query", "candidates", optional=("positives",))
         self.block = block_size(BLOCK)
         self.chats = [Chat(spec) for spec in options.judge]
-        self.prices = _prices(options)
+        likelihood = prompts.read_likelihood(options.judge_likelihood) if options.judge_likelihood else None
+        self.hearings = [
+            Hearing(chat=chat, prices=prices, likelihood=likelihood)
+            for chat, prices in zip(self.chats, prices_of(options), strict=True)
+        ]
         self._folder = cache / FOLDER
         self.kept = Answers(self._folder)
         self.judges = [
@@ -70,6 +70,11 @@ class Judge(Stage):
         for judge in self.judges:
             if taken.count(judge.name) > 1:
                 raise UsageError(f"two judges are called {judge.name!r}", remedy=f"--judge OTHER={judge.model}")
+        added = [info for judge in self.judges for info in judge_scores(judge.name)] if likelihood is not None else []
+        for info in added:
+            if self.table.score(info.name) is not None:
+                raise UsageError(f"the candidates have a score called {info.name!r}", remedy="--judge OTHER=URL#MODEL")
+        self.scores = [*self.table.scores, *added]
         self.chosen = self.table.sample(options.limit, options.seed)
         self._doubt = Doubt(collection, candidates, options)
         self._askers: list[Asker] | None = None
@@ -87,6 +92,11 @@ class Judge(Stage):
         What a second judge is asked, and what is asked once more, depends on the first answers: export, import, and
         export again until nothing is left.
         """
+        if self.options.judge_likelihood is not None:
+            raise UsageError(
+                "--judge-export and --judge-likelihood: a batch is of requests to /v1/chat/completions alone",
+                remedy="leave one of them out; what a live run asks is kept and not paid for again",
+            )
         left = [Kept(self.kept) for _ in self.chats]
         for block in self.blocks():
             self.judged(block, left)
@@ -100,14 +110,16 @@ class Judge(Stage):
 
     def parameters(self) -> Json:
         """Models by their names, the prompt by its bytes, and what decides who is asked; no address, no key."""
-        hidden = {"judge", "prompt", "judge_import", "requests_per_minute", "tokens_per_minute"}
+        hidden = {"judge", "prompt", "judge_likelihood", "judge_import", "requests_per_minute", "tokens_per_minute"}
+        likelihood = self.hearings[0].likelihood
         imported = self.options.judge_import
         return {
             "options": {k: v for k, v in as_plain(self.options).items() if k not in hidden},
-            "scores": [score.to_plan() for score in self.table.scores],
+            "scores": [score.to_plan() for score in self.scores],
             **self.table.judges_to_plan(*self.judges),
             "rank_by": self.table.artefact.plan["rank_by"],
             "prompt": self.prompt.digest,
+            **({"likelihood_prompt": likelihood.digest} if likelihood is not None else {}),
             "estimate": self._doubt.digest,
             **({"imported": digest_file(Path(imported))} if imported else {}),
             "block": self.block,
@@ -140,34 +152,16 @@ class Judge(Stage):
         queries = self.chosen[sample]
         table = self.table.read(queries)
         asked, p = self._doubt.of(table, queries)
-        if not asked.any():
-            return {}
-        questions = self._questions(table)
-        found: Json = {}
-        scale = sum(self._doubtful) / int(asked.sum())
-        flagged = 1.0
-        for chat, prices in zip(self.chats, self.prices, strict=True):
-            requests = [request for _, request in questions.about(asked, chat.model, 0)]
-            kept = sum(self.kept.get(request.key).answer is not None for request in requests)
-            read = sum(tokens_about(request.body) for request in requests)
-            written = _ANSWER_TOKENS[0] * len(requests) + _ANSWER_TOKENS[1] * int(asked.sum())
-            share = scale * flagged
-            found[f"{chat.name}: requests"] = round(len(requests) * share)
-            found |= {f"{chat.name}: answers_kept_about": round(kept * share)} if kept else {}
-            found[f"{chat.name}: input_tokens_about"] = round(read * share)
-            if prices != Prices():
-                most = sum(prices.most(request.body) for request in requests) * TURNS
-                found[f"{chat.name}: cost_about"] = _money(prices.of(read, written) * share)
-                found[f"{chat.name}: cost_at_most"] = _money(most * scale)
-            flagged = float(p[asked].mean())  # the guard's own guess at what the first judge calls relevant
-        return found
+        return costs(self.hearings, self.kept, self._questions(table), asked, p, sum(self._doubtful))
 
     def notes(self) -> Json:
         """Who judges, and where; what was asked now, and what was known already."""
         notes: Json = {}
+        prompt = self.hearings[0].likelihood
+        likelihood = f", likelihoods by {prompt.name}" if prompt is not None else ""
         for judge, chat in zip(self.judges, self.chats, strict=True):
             where = "imported" if self.options.judge_import else f"at {chat.where}"
-            notes[f"judge {judge.name}"] = f"{judge.model} {where}, by the prompt {self.prompt.name}"
+            notes[f"judge {judge.name}"] = f"{judge.model} {where}, by the prompt {self.prompt.name}" + likelihood
         if self._imported:
             notes["results"] = ", ".join(f"{count:,} {what}" for what, count in sorted(self._imported.items()))
         for judge, asker in zip(self.judges, self._askers or (), strict=False):
@@ -191,10 +185,7 @@ class Judge(Stage):
         if self.options.judge_import:
             return [Kept(self.kept)] * len(self.chats)
         if self._askers is None:
-            self._askers = [
-                Asker(chat, self.kept, prices, self._pace_of(chat))
-                for chat, prices in zip(self.chats, self.prices, strict=True)
-            ]
+            self._askers = [Asker(one.chat, self.kept, one.prices, self._pace_of(one.chat)) for one in self.hearings]
         return self._askers
 
     def _pace_of(self, chat: Chat) -> Pace:
@@ -210,44 +201,19 @@ class Judge(Stage):
         questions = self._questions(table)
         budget = Budget(self._share(block))
         scored, counts = table, dict[str, Json]()
-        for chat, prices, answering in zip(self.chats, self.prices, judges, strict=True):
-            grades, counts[f"judge_{chat.name}"] = self._grades(chat, prices, answering, questions, asked, budget)
-            column = pa.array(grades.astype(np.int32), pa.int32(), mask=grades < 0)
-            scored = scored.append_column(grade_column(chat.name), column)
-            asked = grades >= RELEVANT_GRADE
-        nulls = {score.name: table[score_column(score.name)].null_count for score in self.table.scores}
+        for hearing, answering in zip(self.hearings, judges, strict=True):
+            word = hearing.word(answering, questions, asked, budget)
+            counts[f"judge_{word.judge}"] = word.counts
+            for name, column in word.columns().items():
+                scored = scored.append_column(name, column)
+            asked = word.grades >= RELEVANT_GRADE
+        nulls = {score.name: scored[score_column(score.name)].null_count for score in self.scores}
         return scored, {
             "queries": questions.count,
             "candidates": table.num_rows,
             "null_scores": nulls,
             **counts,
         }
-
-    def _grades(
-        self, chat: Chat, prices: Prices, answering: Answering, questions: Questions, asked: Bools, budget: Budget
-    ) -> tuple[Ints, Json]:
-        """What one judge says of each row, -1 where it was not asked or did not say, and what is counted."""
-        none = dict.fromkeys(("requests", "input_tokens", "output_tokens", "unanswered"), 0)
-        tally = Counter[str]({"candidates": int(asked.sum()), **none})
-        grades: Ints = np.full(len(asked), -1, np.int64)
-        cost, left = 0.0, asked
-        for turn in range(TURNS):
-            requests = questions.about(left, chat.model, turn)
-            left = np.zeros(len(asked), np.bool_)
-            answers = answering.answers([request for _, request in requests], budget)
-            for (rows, request), answer in zip(requests, answers, strict=True):
-                if answer is None:
-                    tally["unanswered"] += len(rows) if turn == 0 else 0
-                    continue
-                grades[rows] = [-1 if grade is None else grade for grade in grades_of(answer.content, len(rows))]
-                left[rows] = grades[rows] < 0
-                cost += prices.cost(request.body, answer)
-                tally["requests"] += 1
-                tally["input_tokens"] += answer.input_tokens or 0
-                tally["output_tokens"] += answer.output_tokens or 0
-        tally["no_grade"] = int((asked & (grades < 0)).sum()) - tally["unanswered"]
-        given = {f"grade_{grade}": int((grades == grade).sum()) for grade in range(len(GRADES))}
-        return grades, {**tally, **given, **({"cost": cost} if prices != Prices() else {})}
 
     @classmethod
     def summarise(cls, draft: Draft, counts: Json) -> Json:
@@ -262,36 +228,3 @@ class Judge(Stage):
         """The block's share of the budget, by its candidates in doubt: no block depends on how others went."""
         total = sum(self._doubtful)
         return None if self.options.budget is None else self.options.budget * block.size / max(total, 1)
-
-
-def _check(options: JudgeOptions) -> None:
-    """Raise `UsageError` with every option that makes no sense."""
-    problems = [] if options.judge else ["--judge: nobody to ask"]
-    for flag, given in (("--price-input", options.price_input), ("--price-output", options.price_output)):
-        if given and len(given) != len(options.judge):
-            problems.append(f"{flag}: {len(given)} prices for {len(options.judge)} judges")
-        problems += [f"{flag} {price}: not a price" for price in given if not 0 <= price < math.inf]
-    if options.budget is not None and not options.budget >= 0:
-        problems.append(f"--budget {options.budget}: not an amount")
-    if options.budget is not None and not (options.price_input and options.price_output):
-        problems.append("--budget: what requests cost is not known; give --price-input and --price-output")
-    for flag, limit in (
-        ("--judge-top", options.judge_top),
-        ("--requests-per-minute", options.requests_per_minute),
-        ("--tokens-per-minute", options.tokens_per_minute),
-    ):
-        if limit is not None and limit < 1:
-            problems.append(f"{flag} {limit}: at least 1")
-    if problems:
-        raise UsageError("\n".join(problems))
-
-
-def _prices(options: JudgeOptions) -> list[Prices]:
-    """The prices of each judge."""
-    nothing = (0.0,) * len(options.judge)
-    pairs = zip(options.price_input or nothing, options.price_output or nothing, strict=True)
-    return [Prices(input=one, output=other) for one, other in pairs]
-
-
-def _money(amount: float) -> float:
-    return float(f"{amount:.3g}")

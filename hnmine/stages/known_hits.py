@@ -94,6 +94,10 @@ class KnownHits:
         except ArtefactError as error:
             self.notes[f"{retriever.name} searched"] = f"every query in all documents: {error.what}"
             return None
+        if "documents" in self._earlier.plan.get("excluded", {}) or len(self._then.curated_negatives.query_rows):
+            why = "the earlier mine kept documents from its hits"  # unchanged ones, which would not be looked at again
+            self.notes[f"{retriever.name} searched"] = f"every query in all documents: {why}"
+            return None
         # It is compared and never searched: the order of ties does not matter.
         before = self._open_index(index, retriever.name, np.arange(len(self._then.documents)))
         same = retriever.same_documents(before)

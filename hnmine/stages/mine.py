@@ -24,7 +24,7 @@ from hnmine.errors import UsageError
 from hnmine.execute.local import Block
 from hnmine.files.artefact import Artefact, Draft, Json
 from hnmine.files.cache import default_cache
-from hnmine.files.candidates import ScoreInfo, keyed_sample, nullable_floats
+from hnmine.files.candidates import ScoreInfo, as_written, keyed_sample, nullable_floats
 from hnmine.files.collection import Collection, Qrels
 from hnmine.files.remote import as_path
 from hnmine.files.tables import part_name, write_table
@@ -75,6 +75,7 @@ from hnmine.stages.mined_from import documents_digest, index_digest, queries_dig
 from hnmine.stages.places import open_artefact
 from hnmine.stages.prefilter import Allowed, Prefilter
 from hnmine.stages.previous import Previous
+from hnmine.stages.ranking import default_rank_by
 from hnmine.stages.runs import RunSource, read_runs
 from hnmine.stages.search import Hits
 from hnmine.stages.searching import recall_of
@@ -124,6 +125,7 @@ class Mine(Stage):
             raise UsageError(
                 "nothing to mine from",
                 expected="at least one --index, --run or --random; or --top-k 0, for what the data itself brings",
+                remedy="hnmine index bm25 DATA -o INDEX, then --index INDEX; `hnmine run` does every step",
             )
         check_names(names)
         require_made_from(collection.artefact, *(index.artefact for index in self.indexes))
@@ -179,11 +181,12 @@ class Mine(Stage):
         return mask
 
     def _hits(self, artefact: Artefact) -> Hits:
-        if self.written is not None:
-            raise UsageError("--hits are of the whole corpus: with negatives that were written, leave them out")
         if self.condition is not None:
-            why = "with --where" if self.options.where is not None else "with classes"
-            raise UsageError(f"--hits are of the whole corpus: {why}, leave them out")
+            why = "--where narrows it" if self.options.where is not None else "classes narrow it for each query"
+            raise UsageError(
+                f"--hits are of the whole corpus: {why}",
+                remedy="leave --hits out: mine searches then itself, and --shard divides it by queries",
+            )
         hits = Hits(artefact, self.collection, self.indexes)
         hits.check(self.query_rows, self.excluded.depth(self.top_k))
         return hits
@@ -332,7 +335,7 @@ class Mine(Stage):
         else:
             table, counts = self._mine(self.query_rows[start : start + block.size])
         name = part_name(block.index)
-        rows = write_table(draft.path / name, table)
+        rows = write_table(draft.path / name, as_written(table), short=True)
         draft.commit(block.name, {name: rows}, counts, made_from=self.made_from(block))
 
     def _mine(self, query_rows: Rows) -> tuple[pa.Table, Json]:
@@ -567,18 +570,6 @@ class Mine(Stage):
             **({"recall": draft.plan["recall"]} if "recall" in draft.plan else {}),
             "candidates_per_query": round(counts["candidates"] / max(counts["queries"], 1), 2),
         }
-
-
-def default_rank_by(scores: Sequence[ScoreInfo]) -> str | None:
-    """The score that orders candidates when nobody says: the first dense index's, else the first
-    late-interaction one's, else the first sparse one's, else BM25's, else the first run's. Scores that the data brought
-    order nothing: it has an order of its own.
-    """
-    for origin in ("dense", "late", "sparse", "bm25", "run"):
-        for score in scores:
-            if score.origin == origin:
-                return score.name
-    return None
 
 
 def _both(*conditions: str | None) -> str | None:

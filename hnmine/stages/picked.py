@@ -12,8 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hnmine.core.layout import Chosen, Layout
-from hnmine.core.rules.consistency import Inconsistent
-from hnmine.core.rules.relevant import TooManyRelevant
+from hnmine.core.rules import DOUBTS
 from hnmine.core.shaping import difficulties
 from hnmine.files.candidates import CandidatesTable, among, floats, ranks
 from hnmine.files.collection import Collection, rows_in_order, rows_of
@@ -37,8 +36,6 @@ LOOKED_UP = 1 << 17
 """Document ids in memory at a time, at least."""
 _BETWEEN = "\0"
 """Joins the names of a list of sources: no name holds it."""
-_DOUBTS = (Inconsistent.reason, TooManyRelevant.reason)
-"""Rules whose doubt is about the whole query."""
 Ints = npt.NDArray[np.int64]
 
 
@@ -81,14 +78,14 @@ class Words:
         codes: npt.NDArray[np.int32] = np.array(known, np.int32)[found.indices.to_numpy()]
         return codes
 
-    def column(self, codes: npt.NDArray[np.int32]) -> pa.Array:
-        """The words again, as strings."""
-        return pa.array(list(self._codes), pa.string()).take(pa.array(codes))
+    def column(self, codes: npt.NDArray[np.int32]) -> pa.DictionaryArray:
+        """The words again."""
+        return pa.DictionaryArray.from_arrays(pa.array(codes), pa.array(list(self._codes), pa.string()))
 
-    def lists(self, codes: npt.NDArray[np.int32]) -> pa.Array:
-        """The words again, each taken apart into the list that it was joined of."""
+    def lists(self, codes: npt.NDArray[np.int32]) -> pa.ListArray:
+        """The words again, each taken apart into the list that it was joined of: lists of a dictionary."""
         apart = [word.split(_BETWEEN) if word else [] for word in self._codes]
-        return pa.array(apart, pa.list_(pa.string())).take(pa.array(codes))
+        return pa.array(apart, pa.list_(pa.dictionary(pa.int32(), pa.string()))).take(pa.array(codes))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,11 +125,11 @@ class Picked:
         """How hard each row of a layout is under the judge; NaN where a score is missing."""
         return difficulties(self.chosen, layout, self.positives.score, self.negatives.score)
 
-    def sources(self, places: Ints) -> pa.Array:
+    def sources(self, places: Ints) -> pa.ListArray:
         """The list of sources at each place of a layout."""
         return self.words.lists(_at(places, self.positives.sources, self.negatives.sources))
 
-    def steps(self, places: Ints) -> pa.Array:
+    def steps(self, places: Ints) -> pa.DictionaryArray:
         """The step that filled each place of a layout."""
         return self.words.column(_at(places, self.positives.step, self.negatives.step))
 
@@ -168,7 +165,7 @@ def read_picked(
             negative = negative[np.lexsort((pick[negative], owner[negative]))]
         return _first(owner, positive, max_positives), _first(owner, negative, negatives)
 
-    return _read(collection, decisions, queries, select, words or Words(), epoch=epoch or 1)
+    return _read(collection, decisions.picked, queries, select, words or Words(), epoch=epoch or 1)
 
 
 def join(parts: Sequence[Picked]) -> Picked:
@@ -204,6 +201,12 @@ def read_ranking(collection: Collection, decisions: CandidatesTable, queries: In
     return _read(collection, decisions, queries, select, Words())
 
 
+def columns_read(judge: str | None, rank_by: str | None) -> list[str]:
+    """The columns of decisions that are read of picked rows; some decisions lack some of them."""
+    told = [VERDICT, PICK_RANK, EPOCH, IS_POSITIVE]
+    return [*told, DOC_ID, SOURCES, STEP, P_FALSE_NEGATIVE, score_column(judge or ""), rank_column(rank_by or "")]
+
+
 def _read(
     collection: Collection,
     decisions: CandidatesTable,
@@ -219,10 +222,9 @@ def _read(
     """
     judge = decisions.artefact.plan["judge_by"]
     rank_by = decisions.artefact.plan["rank_by"]
-    doubts = [rule for rule in _DOUBTS if rule in decisions.artefact.plan["rules"]]
-    told = [VERDICT, PICK_RANK, EPOCH, IS_POSITIVE, *([REASON] if doubts else [])]
-    known = [DOC_ID, SOURCES, STEP, P_FALSE_NEGATIVE, score_column(judge or ""), rank_column(rank_by or "")]
-    columns = [name for name in decisions.column_names if name in (*told, *known)]
+    doubts = [rule for rule in DOUBTS if rule in decisions.artefact.plan["rules"]]
+    wanted = [*columns_read(judge, rank_by), *([REASON] if doubts else [])]
+    columns = [name for name in decisions.column_names if name in wanted]
     counts: dict[bool, list[Ints]] = {True: [], False: []}
     kept: dict[bool, list[Texts]] = {True: [], False: []}
     waiting: dict[bool, list[pa.Table]] = {True: [], False: []}
@@ -237,7 +239,7 @@ def _read(
         table = decisions.read(block, columns, coded=True)
         owner = np.repeat(np.arange(len(block)), np.diff(decisions.offsets(block)))
         doubtful = np.zeros(len(block), np.bool_)
-        if doubts:
+        if REASON in columns:
             doubtful[owner[among(table[REASON], *doubts)]] = True
         positive, negative = (rows[~doubtful[owner[rows]]] for rows in select(table, owner))
         for is_positive, rows in ((True, positive), (False, negative)):

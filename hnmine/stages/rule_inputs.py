@@ -103,9 +103,14 @@ def require_evidence(
             f"--existing {options.existing}: no negatives came with the data (--negative-columns of ingest)"
         )
     has_ranks = rank_by is not None and (rank_by.origin == "fusion" or rank_column(rank_by.name) in columns)
-    if options.consistency_top and not has_ranks:
-        named = rank_by.name if rank_by else "nothing"
-        problems.append(f"--consistency-top needs ranks, and --rank-by {named} has none: name an index or a run")
+    for flag, count, is_there in (
+        ("--skip-top", options.skip_top, rank_by is not None),
+        ("--max-rank", options.max_rank, rank_by is not None),
+        ("--consistency-top", options.consistency_top, has_ranks),
+    ):
+        if count and not is_there:
+            named = rank_by.name if rank_by else "nothing"
+            problems.append(f"{flag} needs ranks, and --rank-by {named} has none: name an index or a run")
     depth = table.artefact.plan["options"].get("top_k")
     for flag, count in (("--consistency-top", options.consistency_top), ("--agreement-depth", options.agreement_depth)):
         is_asked = flag != "--agreement-depth" or options.max_agreement is not None

@@ -109,6 +109,7 @@ class Search(Stage):
         documents = len(self.collection.documents)
         among = np.zeros(documents, np.bool_)
         among[documents * part // self.slices : documents * (part + 1) // self.slices] = True
+        among[self.collection.curated_negatives.doc_rows] = False  # written for one query alone: `mine` brings them
         files, found = {}, 0
         for retriever in self._opened():
             hits = retriever.search(queries, self.options.top_k, among)

@@ -77,8 +77,8 @@ class Sweep:
         margin, values = DEFAULT_MARGINS.get(self.scale, ("", ()))
         if self.filter.guard.is_estimated:
             return {**DEFAULT_PROBABILITIES, **({margin: (None, *values)} if margin else {})}
-        fused = {name: v for name, v in DEFAULT_GRID.items() if self.filter.rank_by is not None}
-        return {**({margin: values} if margin else {}), **fused}
+        skips = DEFAULT_GRID if self.filter.rank_by is not None else {}
+        return {**({margin: values} if margin else {}), **skips}
 
     def _options(self, setting: Mapping[str, Any]) -> FilterOptions:
         """The options of one point; `none` for all that tells false negatives means nothing, and not the default."""
@@ -97,7 +97,7 @@ class Sweep:
         for table, evidence in self.filter.blocks_of_evidence():
             judged, relevant = self._truth(table)
             known += int(judged.sum()) if judged is not None else 0
-            estimate = self.filter.guard.probability(evidence)
+            estimate = self.filter.guard.probability(evidence) if self.filter.guard.is_estimated else None
             shared = SharedRules(evidence)
             for place, point in enumerate(self.points):
                 settled: Any = Settled(shared.survivors(point.rules))

@@ -11,8 +11,8 @@ import pyarrow.compute as pc
 
 from hnmine.core.decide import STEP_REPEATED
 from hnmine.core.layout import Layout, repeated
-from hnmine.files.collection import Collection
-from hnmine.files.tables import flat
+from hnmine.files.collection import Collection, once_each
+from hnmine.files.tables import flat, trimmed
 from hnmine.options import Format
 from hnmine.schema import BATCH_ID, DIFFICULTY, EPOCH, QUERY_ID, SOURCES
 from hnmine.stages.formats import FORMATS, Rows
@@ -42,7 +42,7 @@ def training_table(
     table = FORMATS[form].table(rows, width=width)
     if difficulty:
         table = table.append_column(DIFFICULTY, rows.difficulty)
-    return pa.table({name: _trimmed(flat(table[name])) for name in table.column_names})
+    return trimmed(table)
 
 
 def provenance_table(
@@ -51,19 +51,23 @@ def provenance_table(
     """Ids, epochs, difficulties, labels, scores, ranks, sources, steps of rows of `layout`; lists follow the texts.
 
     The step of a negative that stands in its row once more is `repeated`. `batches` are the rows' batches, if planned.
+    Columns of words are dictionaries.
     """
     score, rank = picked.scores(layout.places), picked.ranks(layout.places)
+    steps, is_again = picked.steps(layout.places), repeated(layout)
+    if is_again.any():
+        steps = pc.if_else(pa.array(is_again), STEP_REPEATED, steps.cast(pa.string())).dictionary_encode()
     columns: dict[str, Any] = {
-        "doc_ids": collection.doc_ids.take(pa.array(picked.documents(layout.places))),
+        "doc_ids": once_each(picked.documents(layout.places), lambda own: flat(collection.doc_ids.take(pa.array(own)))),
         "labels": pa.array((layout.places >= 0).astype(np.int8)),
         "scores": pa.array(score, mask=np.isnan(score)),
         "ranks": pa.array(rank, mask=rank == 0),
         SOURCES: picked.sources(layout.places),
-        "steps": pc.if_else(pa.array(repeated(layout)), STEP_REPEATED, picked.steps(layout.places)),
+        "steps": steps,
     }
     offsets = pa.array(layout.offsets, pa.int32())
     lists = {name: pa.ListArray.from_arrays(offsets, flat(values)) for name, values in columns.items()}
-    query_ids = picked.query_ids.take(pa.array(layout.query))
+    query_ids = once_each(layout.query, lambda own: picked.query_ids.take(pa.array(own)))
     epochs = pa.array(picked.epochs[layout.query], pa.int32())
     hard = picked.difficulties(layout)
     planned = {} if batches is None else {BATCH_ID: pa.array(batches)}
@@ -81,16 +85,3 @@ def missing_weights(picked: Picked, layout: Layout) -> int:
     """How many negatives of `layout` have no estimate of being a false one."""
     missing: npt.NDArray[np.bool_] = np.isnan(picked.weights(layout.places))
     return int(missing.sum())
-
-
-def _trimmed(column: pa.Array) -> pa.Array:
-    """A column of texts with those texts alone in its dictionary, in their order: a file holds all that is in it."""
-    if not pa.types.is_dictionary(column.type):
-        return column
-    codes = column.indices.to_numpy()
-    is_used = np.zeros(len(column.dictionary), np.bool_)
-    is_used[codes] = True
-    if is_used.all():
-        return column
-    place = np.cumsum(is_used, dtype=np.int32) - 1
-    return pa.DictionaryArray.from_arrays(pa.array(place[codes], pa.int32()), column.dictionary.filter(is_used))

@@ -52,6 +52,10 @@ def rule_settings(stage: Filter) -> Json:
         settings["seed"] = options.seed
     if options.quota is not None:
         settings["epochs"] = options.epochs
+    if stage.labels is not None:
+        settings["labels"] = stage.labels.digest
+    if heard := stage.voices_heard():
+        settings["called_relevant_by"] = heard
     settings["judge_by"] = stage.judge.name if stage.judge else None
     settings["rank_by"] = stage.rank_by.name if stage.rank_by else None
     return settings

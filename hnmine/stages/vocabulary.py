@@ -1,4 +1,4 @@
-"""The tokens that counters of a summary may have: one that nothing got is a count of 0 and no mistake."""
+"""The counters of decisions, and the tokens that counters may have: one that nothing got is 0 and no mistake."""
 
 from __future__ import annotations
 
@@ -12,6 +12,14 @@ from hnmine.stages.ingest import LEFT_OUT
 
 NUMBERED = ("grades", "negatives_per_query")
 """Counters by whole number."""
+
+
+DECIDED = (
+    "yield", "estimated_false_negative_rate", "queries", "queries_short", "candidates", "verdicts", "reasons", "steps",
+    "negatives_per_query", "reasons_of_short_queries", "short_queries", "judge_scores", "null_scores", "spared",
+    "called_relevant", "previous",
+)  # fmt: skip
+"""What the manifest of decisions may count, the most asked for first."""
 
 
 def tokens() -> dict[str, Collection[str]]:
@@ -46,6 +54,21 @@ def uncounted(counts: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
         if isinstance(value, Mapping):
             yield from (f"{prefix}{key}.{token}" for token in sorted(known.get(key, ())))
             yield from uncounted(value, f"{prefix}{key}.")
+
+
+def is_decided(metric: str) -> bool:
+    """Whether decisions may count something of this dotted name, so that it can be compared once they are there."""
+    counter, _, token = metric.partition(".")
+    known = tokens().get(counter)
+    return counter in DECIDED and (not token or known is None or token in known)
+
+
+def names_decided() -> list[str]:
+    """The dotted names that decisions may count, as far as they can be told before anything is decided."""
+    known = tokens()
+    return [
+        name for counter in DECIDED for name in (counter, *(f"{counter}.{t}" for t in sorted(known.get(counter, ()))))
+    ]
 
 
 def is_number_of(counts: Mapping[str, Any], metric: str) -> bool:

@@ -23,7 +23,7 @@ ROOT = typer.main.get_command(app)
 
 def leaves(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
     if not hasattr(command, "commands"):
-        yield path, command
+        yield path, command.loaded
         return
     for name, child in command.commands.items():
         yield from leaves(child, (*path, name))

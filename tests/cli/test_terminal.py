@@ -164,6 +164,11 @@ def test_short_queries_are_named_by_how_little_they_have(tmp_path: Path) -> None
     done = call("run", str(tmp_path), "--qrels", str(tmp_path / "qrels.tsv"), "-o", str(out), "--no-dense", "-n", "3")
     assert "too few negatives for 1 queries: q2 has 0" in done.stderr
     assert "mine deeper" in done.stderr
+    assert "under 30 queries to estimate by" in done.stderr
+    assert "of them false" not in done.stderr
+    for looked in (call("inspect", str(out), "--query", "q0"), call("inspect", str(out), "--sample", "1")):
+        assert "negative" in looked.stdout
+        assert "false negative" not in looked.stdout
 
 
 def test_a_library_call_says_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

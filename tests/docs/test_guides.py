@@ -12,10 +12,9 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 import typer
-from in_process import run_page
 from markdown_blocks import ROOT, blocks
-from test_commands import needs_model, shell  # noqa: F401 (a fixture)
-from test_how_to import write_scripts
+from pages import run_page, write_scripts
+from test_commands import needs_model
 
 import hnmine
 from hnmine.cli.app import app
@@ -23,7 +22,7 @@ from tests.chat_server import ChatServer
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shell: dict[str, str]) -> Path:  # noqa: F811
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shell: dict[str, str]) -> Path:
     """An empty directory to be in, and the environment of `shell` for this process too."""
     for name in [name for name in os.environ if name.startswith("HNMINE_")]:
         monkeypatch.delenv(name)
@@ -37,7 +36,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shell: dict[str, str]
 
 @pytest.mark.slow
 @needs_model
-def test_own_corpus(place: Path, shell: dict[str, str]) -> None:  # noqa: F811
+def test_own_corpus(place: Path, shell: dict[str, str]) -> None:
     page = "docs/how-to/own-corpus.md"
     write_scripts(page, place, place.parent / "tools")
     run_page(page, place, shell)
@@ -51,7 +50,7 @@ def test_own_corpus(place: Path, shell: dict[str, str]) -> None:  # noqa: F811
 
 @pytest.mark.slow
 @needs_model
-def test_remining(place: Path, shell: dict[str, str]) -> None:  # noqa: F811
+def test_remining(place: Path, shell: dict[str, str]) -> None:
     page = "docs/how-to/remining.md"
     run_page(page, place, shell)
     parts = sorted((place / "two/decisions").glob("*.parquet"))
@@ -64,7 +63,7 @@ def test_remining(place: Path, shell: dict[str, str]) -> None:  # noqa: F811
 
 @pytest.mark.slow
 @needs_model
-def test_audit(place: Path, shell: dict[str, str]) -> None:  # noqa: F811
+def test_audit(place: Path, shell: dict[str, str]) -> None:
     page = "docs/how-to/audit.md"
     write_scripts(page, place, place.parent / "tools")
     run_page(page, place, shell)
@@ -74,7 +73,7 @@ def test_audit(place: Path, shell: dict[str, str]) -> None:  # noqa: F811
 
 
 @pytest.mark.slow
-def test_languages(place: Path, shell: dict[str, str], tiny_encoder: Path) -> None:  # noqa: F811
+def test_languages(place: Path, shell: dict[str, str], tiny_encoder: Path) -> None:
     """A tiny model lies where the multilingual one is looked for."""
     page = "docs/how-to/languages.md"
     write_scripts(page, place, place.parent / "tools")
@@ -93,13 +92,15 @@ def test_languages(place: Path, shell: dict[str, str], tiny_encoder: Path) -> No
 
 
 @pytest.mark.slow
-def test_judge(place: Path, shell: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+def test_judge(place: Path, shell: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Against a stand-in for a language model, which counts what it answers."""
     server = ChatServer()
     monkeypatch.setenv("JUDGE_URL", server.url)
     monkeypatch.setenv("no_proxy", "*")
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    run_page("docs/how-to/judge.md", place, shell)
+    page = "docs/how-to/judge.md"
+    write_scripts(page, place, place.parent / "tools")
+    run_page(page, place, shell)
     server.close()
     assert set(server.answered.values()) == {1}, "nothing is asked twice"
     twice = pq.read_table(sorted((place / "mined/twice").glob("part-*"))).to_pylist()
@@ -108,10 +109,19 @@ def test_judge(place: Path, shell: dict[str, str], monkeypatch: pytest.MonkeyPat
     assert all(row["grade_cheap"] >= 2 for row in asked)
     checked = pq.read_table(sorted((place / "mined/checked").glob("part-*")))
     assert checked["grade_stand-in"].null_count < len(checked)
+    low = pq.read_table(sorted((place / "mined/low").glob("part-*"))).to_pandas().dropna(subset="score_gecko_stand-in")
+    assert (low["verdict"] == "negative").sum() > 50
+    for _, rows in low.groupby("query_id"):
+        tenth = rows["score_gecko_stand-in"].nlargest(10).min()
+        assert rows.loc[rows["verdict"] == "negative", "score_gecko_stand-in"].max() <= tenth
+    first = pq.read_table(sorted((place / "mined/first").glob("part-*"))).to_pylist()
+    assert (
+        sum(row["reason"] == "relabelled" for row in first) == len((place / "first.tsv").read_text().splitlines()) - 1
+    )
 
 
 @pytest.mark.slow
-def test_generate(place: Path, shell: dict[str, str]) -> None:  # noqa: F811
+def test_generate(place: Path, shell: dict[str, str]) -> None:
     page = "docs/how-to/generate.md"
     (pairs,), (corpus,) = blocks(page, "csv"), blocks(page, "json")
     (place / "pairs.csv").write_text(pairs)
@@ -127,7 +137,7 @@ def test_generate(place: Path, shell: dict[str, str]) -> None:  # noqa: F811
 
 
 @pytest.mark.slow
-def test_downsample(place: Path, shell: dict[str, str]) -> None:  # noqa: F811
+def test_downsample(place: Path, shell: dict[str, str]) -> None:
     run_page("docs/how-to/downsample.md", place, shell)
     counts = json.loads((place / "small" / "manifest.json").read_text())["counts"]
     assert set(counts["systems"]) == {"bm25", "plain"}
@@ -136,7 +146,7 @@ def test_downsample(place: Path, shell: dict[str, str]) -> None:  # noqa: F811
 
 @pytest.mark.slow
 @needs_model
-def test_margin(place: Path, shell: dict[str, str]) -> None:  # noqa: F811
+def test_margin(place: Path, shell: dict[str, str]) -> None:
     page = "docs/how-to/margin.md"
     write_scripts(page, place, place.parent / "tools")
     run_page(page, place, shell)
@@ -154,7 +164,7 @@ def test_margin(place: Path, shell: dict[str, str]) -> None:  # noqa: F811
 
 @pytest.mark.slow
 @needs_model
-def test_from_sentence_transformers(place: Path, shell: dict[str, str]) -> None:  # noqa: F811
+def test_from_sentence_transformers(place: Path, shell: dict[str, str]) -> None:
     pytest.importorskip("datasets")
     page = "docs/how-to/from-sentence-transformers.md"
     write_scripts(page, place, place.parent / "tools")
@@ -170,7 +180,7 @@ def test_from_sentence_transformers(place: Path, shell: dict[str, str]) -> None:
 
 @pytest.mark.slow
 @needs_model
-def test_from_flagembedding(place: Path, shell: dict[str, str]) -> None:  # noqa: F811
+def test_from_flagembedding(place: Path, shell: dict[str, str]) -> None:
     page = "docs/how-to/from-flagembedding.md"
     write_scripts(page, place, place.parent / "tools")
     run_page(page, place, shell)
@@ -195,7 +205,7 @@ def named(page: str, heading: str) -> tuple[set[str], set[str]]:
 
 def options_of_run() -> set[str]:
     command = typer.main.get_command(app)
-    return {name for parameter in command.commands["run"].params for name in parameter.opts}  # type: ignore[attr-defined]
+    return {name for parameter in command.commands["run"].loaded.params for name in parameter.opts}  # type: ignore[attr-defined]
 
 
 def test_every_parameter_of_mine_hard_negatives_has_its_flag() -> None:

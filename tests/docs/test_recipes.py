@@ -14,11 +14,8 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from in_process import run_page
 from markdown_blocks import ROOT
-from test_commands import shell  # noqa: F401 (a fixture)
-from test_guides import place  # noqa: F401 (a fixture)
-from test_how_to import write_scripts
+from pages import run_page, write_scripts
 
 import hnmine
 from tests.e2e.harness import contents, invoke, until
@@ -29,7 +26,7 @@ BLOCK = {"HNMINE_TEST_BLOCK_SIZE": "16"}
 
 
 @pytest.fixture
-def pairs(place: Path, shell: dict[str, str]) -> Path:  # noqa: F811
+def pairs(place: Path, shell: dict[str, str]) -> Path:
     """The current directory, with the recipes and the pairs of their page in it."""
     for recipe in RECIPES.iterdir():
         shutil.copy(recipe, place)
@@ -38,7 +35,7 @@ def pairs(place: Path, shell: dict[str, str]) -> Path:  # noqa: F811
     return place
 
 
-def tool(name: str, shell: dict[str, str], script: str) -> None:  # noqa: F811
+def tool(name: str, shell: dict[str, str], script: str) -> None:
     path = Path(shell["PATH"].split(os.pathsep)[0]) / name
     path.write_text(f"#!/bin/sh\n{script}\n")
     path.chmod(0o755)
@@ -50,7 +47,7 @@ def yaml_of(path: Path) -> Any:
 
 
 @pytest.mark.slow
-def test_make(pairs: Path, shell: dict[str, str]) -> None:  # noqa: F811
+def test_make(pairs: Path, shell: dict[str, str]) -> None:
     run_page(PAGE, pairs, shell)
     assert pq.read_schema("train.parquet").names == ["anchor", "positive", "negative_1", "negative_2"]
     assert hnmine.Artefact.open(Path("work/decisions")).counts["reasons"]["picked"] == 2 * 48
@@ -61,7 +58,7 @@ def test_make(pairs: Path, shell: dict[str, str]) -> None:  # noqa: F811
 
 
 @pytest.mark.slow
-def test_slurm(pairs: Path, shell: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+def test_slurm(pairs: Path, shell: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Three jobs; a task of the array is stopped before its time, and comes back."""
     tool("scontrol", shell, 'echo "$@" >> requeued')
     own = shell | BLOCK | {"SLURM_JOB_ID": "7", "SLURM_CPUS_PER_TASK": "1"}
@@ -92,7 +89,7 @@ def test_slurm(pairs: Path, shell: dict[str, str], monkeypatch: pytest.MonkeyPat
     assert subprocess.run(["bash", "slurm.sbatch", "mien"], env=own, capture_output=True).returncode == 2
 
 
-def jobs_of_a_plan(place: Path) -> list[Any]:  # noqa: F811
+def jobs_of_a_plan(place: Path) -> list[Any]:
     yaml = pytest.importorskip("yaml")
     launcher = ["--launcher", "k8s", "--tasks", "4", "--gpus", "1", "--image", "registry.local/hnmine:1"]
     done = invoke(
@@ -146,7 +143,7 @@ def test_github_workflow_schema() -> None:
 
 
 @pytest.mark.slow
-def test_github_workflow(pairs: Path, shell: dict[str, str]) -> None:  # noqa: F811
+def test_github_workflow(pairs: Path, shell: dict[str, str]) -> None:
     """Every `run:` of the job by bash, in order, as a runner does it; what is uploaded is there."""
     pytest.importorskip("jinja2")
     pytest.importorskip("matplotlib")

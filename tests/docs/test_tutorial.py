@@ -6,16 +6,14 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from in_process import run_page
 from markdown_blocks import blocks
-from test_commands import needs_model, shell  # noqa: F401 (a fixture)
-from test_guides import place  # noqa: F401 (a fixture)
-from test_how_to import write_scripts
+from pages import run_page, write_scripts
+from test_commands import needs_model
 
 
 @pytest.mark.slow
 @needs_model
-def test_tutorial(place: Path, shell: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+def test_tutorial(place: Path, shell: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     page = "docs/tutorial.md"
     monkeypatch.setenv("HF_HOME", str(place.parent / "hf"))
     (pairs,) = blocks(page, "csv")
@@ -36,7 +34,7 @@ def test_tutorial(place: Path, shell: dict[str, str], monkeypatch: pytest.Monkey
 
 
 @pytest.mark.slow
-def test_artefacts_page(place: Path, shell: dict[str, str]) -> None:  # noqa: F811
+def test_artefacts_page(place: Path, shell: dict[str, str]) -> None:
     page = "docs/artefacts.md"
     write_scripts(page, place, place.parent / "tools")
     run_page(page, place, shell)

@@ -12,12 +12,13 @@ import pytest
 from tests.e2e.harness import STAGES, Chain, Cli, Done, contents, receipts, until
 
 SPLIT = [stage for stage in STAGES if stage != "ingest"]
-SLOW = ("score",)
+SLOW = ("dense", "score")
+"""Each of their workers loads a model."""
 
 
 @pytest.mark.parametrize(
     ("stage", "workers"),
-    [*(pytest.param(s, 4, marks=pytest.mark.slow) if s in SLOW else (s, 4) for s in SPLIT), ("mine", 1), ("mine", 2)],
+    [*(pytest.param(s, 2, marks=pytest.mark.slow) if s in SLOW else (s, 4) for s in SPLIT), ("mine", 1), ("mine", 2)],
 )
 def test_any_number_of_processes_makes_the_same_bytes(
     stage: str, workers: int, chain: Chain, call: Callable[..., Done], tmp_path: Path

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.harness import Chain, Cli, Done
+from hnmine.stages.vocabulary import DECIDED
+from tests.e2e.harness import Chain, Cli, Done, write_jsonl
 
 Call = Callable[..., Done]
 
@@ -73,6 +74,7 @@ def test_usage(arguments: list[str], told: str, chain: Chain, call: Call, tmp_pa
         ("[mine\n", "TOML"),
         ("indexes = 'one'", "not a list"),
         ("[filter]\nnum_negative = 5", "did you mean 'num_negatives'?"),
+        ("[judge]\nurl = 'x'", "a judge is a step of its own: hnmine score DIR --judge"),
     ],
 )
 def test_a_configuration_that_is_wrong(toml: str, told: str, chain: Chain, call: Call, tmp_path: Path) -> None:
@@ -82,6 +84,15 @@ def test_a_configuration_that_is_wrong(toml: str, told: str, chain: Chain, call:
     assert told in done.stderr
     assert "run.toml" in done.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_a_configuration_is_told_all_that_is_wrong_with_it(call: Call, tmp_path: Path) -> None:
+    config = tmp_path / "run.toml"
+    config.write_text("[mine]\ntop-j = 5\n[filter]\nepochs = 'two'\n[score]\nreranker = 'x'\nuntill = 3\n")
+    done = call("run", tmp_path, "-o", tmp_path / "out", "--config", config)
+    assert done.code == 2
+    for told in ("[mine]: unknown key 'top-j'", "[filter]: epochs = 'two'", "[score]: unknown key 'untill'"):
+        assert f"{config} {told}" in done.stderr
 
 
 def test_names_that_cannot_be_columns_are_refused_before_any_work(chain: Chain, call: Call, tmp_path: Path) -> None:
@@ -95,6 +106,15 @@ def test_bad_input_is_3(call: Call, tmp_path: Path) -> None:
     done = call("ingest", tmp_path / "nowhere", "-o", tmp_path / "out")
     assert done.code == 3
     assert str(tmp_path / "nowhere") in done.stderr
+
+
+def test_a_run_over_a_corpus_alone_ends_before_any_work(call: Call, tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "corpus.jsonl", [{"_id": "d", "text": "a horse"}])
+    done = call("run", tmp_path / "corpus.jsonl", "-o", tmp_path / "out", "--no-dense")
+    assert done.code == 3
+    assert "a corpus alone, without queries" in done.stderr
+    assert "--write queries" in done.stderr
+    assert not (tmp_path / "out").exists()
 
 
 def test_files_named_by_options_that_are_not_there(chain: Chain, call: Call, tmp_path: Path) -> None:
@@ -118,15 +138,17 @@ def test_a_model_that_is_not_there_is_5(stage: str, chain: Chain, call: Call, tm
 
 def test_a_condition_that_holds_is_6_and_the_work_is_done(chain: Chain, call: Call, tmp_path: Path) -> None:
     command = chain.command("filter", tmp_path)
+    for mistyped in (command, ["run", chain.data, "-o", tmp_path / "run"]):  # told before any work
+        assert "did you mean 'yield'?" in call(*mistyped, "--fail-if", "yeild<1").stderr
+    assert list(tmp_path.iterdir()) == []
     done = call(*command, "--fail-if", "yield<0.2", "--fail-if", "verdicts.negative>=1", "--json")
     assert done.code == 6
+    assert set(done.json["counts"]) <= {*DECIDED, "advice"}
     assert "verdicts.negative>=1 holds" in done.stderr
     assert done.json["finished"]
     assert (tmp_path / "filter" / "manifest.json").exists()
     assert call(*command, "--fail-if", "verdicts.negative<1").code == 0
-    unknown = call(*command, "--fail-if", "yeild<1")
-    assert unknown.code == 2
-    assert "did you mean 'yield'?" in unknown.stderr
+    assert call(*command, "--fail-if", "yeild<1").code == 2
     for known in ("reasons.skip-top", "reasons_of_short_queries.where", "steps.relaxed-half", "negatives_per_query.99"):
         assert call(*command, "--fail-if", f"{known}>0").code == 0
         assert call(*command, "--fail-if", f"{known}<1").code == 6

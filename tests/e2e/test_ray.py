@@ -62,7 +62,7 @@ def test_a_cluster_asks_a_judge_no_question_twice(cluster: Any, chain: Chain, cl
         "--cache-dir",
         tmp_path / "cache",
     ]
-    judge += ["--price-input", 1, "--price-output", 4, "--budget", 0.06]
+    judge += ["--price-input", 1, "--price-output", 4, "--budget", 0.06, "--judge-likelihood", "likelihood"]
     command = ["score", chain.path("ingest"), chain.path("mine"), *judge]
     there = cli(*command, "-o", tmp_path / "there", "--executor", f"ray:{cluster.address}", "--json")
     assert there.code == 0, there.stderr
@@ -85,9 +85,10 @@ def test_a_model_has_as_many_threads_there_as_its_plan_says(
     there = cli(*chain.command(stage, tmp_path / "there", *on_ray), OMP_NUM_THREADS="1")
     assert (one.code, there.code) == (0, 0), (one.stderr, there.stderr)
     assert contents(chain.artefact(stage, tmp_path / "there")) == contents(chain.artefact(stage, tmp_path / "here"))
-    more = cli(*chain.command(stage, tmp_path / "more", *on_ray), OMP_NUM_THREADS="2")
-    assert more.code == 2
-    assert "no node of the cluster has 2 CPUs" in more.stderr
+    if stage == "dense":
+        more = cli(*chain.command(stage, tmp_path / "more", *on_ray), OMP_NUM_THREADS="2")
+        assert more.code == 2
+        assert "no node of the cluster has 2 CPUs" in more.stderr
 
 
 def actors(cluster: Any) -> list[int]:

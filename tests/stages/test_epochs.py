@@ -86,3 +86,12 @@ def test_picks_of_several_epochs_are_those_of_one_longer_pick(work: Path) -> Non
             table = pq.read_table(work / f"{pick}-{epochs}" / "part-00000.parquet")
             chosen.append(table.select(["query_id", "doc_id", "verdict", "pick_rank"]))
         assert chosen[0].equals(chosen[1])
+
+
+def test_negatives_of_all_epochs_are_wanted_by_an_audit(work: Path) -> None:
+    hnmine.filter(work, work / "starved", options=hnmine.FilterOptions(num_negatives=15, epochs=2))
+    report = hnmine.audit(work / "starved", collection=work / "collection")
+    decided = pq.read_table(work / "starved" / "part-00000.parquet").to_pylist()
+    negatives = Counter(row["query_id"] for row in decided if row["verdict"] == "negative")
+    assert report["problems"]["too-few-negatives"] == sum(count < 30 for count in negatives.values()) == 20
+    assert report["coverage"] == pytest.approx(sum(negatives.values()) / (30 * 20))

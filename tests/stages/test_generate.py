@@ -286,7 +286,12 @@ def test_a_dry_run_tells_and_writes_nothing(data: Path, tmp_path: Path, monkeypa
     assert not (tmp_path / "out").exists()
 
 
-def test_hits_of_everything_do_not_go_with_written_negatives(mined: Path, tmp_path: Path) -> None:
-    hnmine.search(mined, tmp_path / "hits", options=hnmine.SearchOptions(top_k=3))
-    with pytest.raises(UsageError, match="with negatives that were written, leave them out"):
-        hnmine.mine(mined, tmp_path / "out", hits=tmp_path / "hits")
+@pytest.mark.parametrize("slices", [1, 4])
+def test_hits_are_searched_without_written_negatives(slices: int, mined: Path, tmp_path: Path) -> None:
+    """The last of four slices holds nothing but written documents."""
+    options = hnmine.MineOptions(top_k=3)
+    hnmine.search(mined, tmp_path / "hits", options=hnmine.SearchOptions(top_k=3, slices=slices))
+    hnmine.mine(mined, tmp_path / "with", hits=tmp_path / "hits", options=options)
+    hnmine.mine(mined, tmp_path / "without", options=options)
+    assert contents(tmp_path / "with") == contents(tmp_path / "without")
+    assert any("curated" in row["sources"] for row in table(tmp_path / "with"))

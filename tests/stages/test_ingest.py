@@ -13,6 +13,7 @@ import pytest
 
 import hnmine
 from hnmine.files.tables import common_schema
+from hnmine.options import OnError
 from hnmine.stages import ingest
 
 
@@ -58,3 +59,27 @@ def test_the_tokens_of_what_is_left_out_are_listed() -> None:
     source = Path(inspect.getfile(ingest)).read_text(encoding="utf-8")
     used = {token for line in source.splitlines() if "self.left_out[" in line for token in re.findall(r'"(\w+)"', line)}
     assert used == set(ingest.LEFT_OUT)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("pairs.csv", b"anchor,positive\n", "the corpus has no documents (read: pairs.csv)"),
+        ("pairs.jsonl", b"", "the corpus has no documents (read: pairs.jsonl)"),
+        ("pairs.csv", "anchor,positive\na,\u00e9\n".encode("latin-1"), "iconv -f WINDOWS-1252 -t UTF-8 FILE > NEW"),
+        ("pairs.jsonl", b'{"anchor": {"text": "a"}, "positive": "x"}\n', "take nested values out first, such as jq"),
+        ("pairs.csv", b'anchor,positive\na,"x" y\n', "a quotation mark within a quoted field is written twice"),
+    ],
+)
+def test_the_message_names_the_file_and_the_way_out(name: str, content: bytes, told: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(hnmine.InputError) as caught:
+        hnmine.ingest(tmp_path / name, tmp_path / "c")
+    assert told in str(caught.value)
+    assert not (tmp_path / "c").exists()
+
+
+def test_a_file_of_which_everything_is_skipped(tmp_path: Path) -> None:
+    (tmp_path / "pairs.csv").write_text("anchor,positive\na,\n")
+    with pytest.raises(hnmine.InputError, match="without --on-error skip every problem is told"):
+        hnmine.ingest(tmp_path / "pairs.csv", tmp_path / "c", options=hnmine.InputOptions(on_error=OnError.SKIP))

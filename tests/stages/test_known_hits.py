@@ -42,8 +42,8 @@ class World:
         hnmine.index_dense(place, place / "indexes" / "dense", options=options)
         return place
 
-    def mine(self, place: Path, output: str, k: int, how: Execution | None = None) -> Outcome:
-        return hnmine.mine(place, self.root / output, options=hnmine.MineOptions(top_k=k), how=how)
+    def mine(self, place: Path, output: str, k: int, how: Execution | None = None, **options: str) -> Outcome:
+        return hnmine.mine(place, self.root / output, options=hnmine.MineOptions(top_k=k, **options), how=how)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -124,3 +124,17 @@ def test_a_moved_index_is_told_and_everything_is_searched(tmp_path: Path, looked
     found = world.mine(place, "appended", 5, Execution(append=tmp_path / "old-candidates"))
     assert looked == [("all", QUERIES, OLD + NEW)]
     assert found.notes["dense searched"].startswith("every query in all documents: cannot find the index:dense")
+
+
+def test_documents_that_were_excluded_then_are_found_now(tmp_path: Path, looked: Looked) -> None:
+    pytest.importorskip("faiss")
+    world = World(tmp_path, 0)
+    old = world.index("old", np.arange(OLD), world.documents[:OLD], world.queries)
+    (tmp_path / "out.txt").write_text("".join(f"{name}\n" for name in world.ids[:OLD:2]))
+    world.mine(old, "old-candidates", 5, exclude_documents=str(tmp_path / "out.txt"))
+    place = world.index("now", np.arange(OLD + NEW), world.documents, world.queries)
+    plain = world.mine(place, "plain", 5)
+    looked.clear()
+    found = world.mine(place, "appended", 5, Execution(append=tmp_path / "old-candidates"))
+    assert contents(found.path) == contents(plain.path)
+    assert looked == [("all", QUERIES, OLD + NEW)]

@@ -96,7 +96,7 @@ def test_a_condition_narrows_the_other_classes_further(classes: Path, tmp_path: 
 
 def test_hits_of_the_whole_corpus_are_refused(classes: Path, tmp_path: Path) -> None:
     hnmine.search(classes, tmp_path / "hits", options=hnmine.SearchOptions(top_k=10))
-    with pytest.raises(UsageError, match="with classes, leave them out"):
+    with pytest.raises(UsageError, match=r"(?s)classes narrow it for each query.*leave --hits out"):
         hnmine.mine(classes, tmp_path / "candidates", hits=tmp_path / "hits", options=hnmine.MineOptions(top_k=10))
 
 
@@ -175,6 +175,17 @@ def test_random_near_needs_clusters(graph: Path, tmp_path: Path, random_near: in
     options = hnmine.MineOptions(random_near=random_near, clusters=clusters)
     with pytest.raises(UsageError, match=f"--random-near {random_near}"):
         hnmine.mine(graph, tmp_path / "candidates", options=options)
+
+
+def test_deepening_draws_as_the_earlier_mine_did(graph: Path, tmp_path: Path) -> None:
+    how = {"random_near": 4, "clusters": 8}
+    hnmine.mine(graph, tmp_path / "c", options=hnmine.MineOptions(top_k=1, seed=1, **how))
+    hnmine.filter(tmp_path / "c", tmp_path / "d", collection=graph)
+    deeper = {"top_k": 2, "deepen_from": str(tmp_path / "d"), "clusters": 8}
+    with pytest.raises(UsageError, match="with --random-near 4, and this with --random-near 0"):
+        hnmine.mine(graph, tmp_path / "e", options=hnmine.MineOptions(**deeper))
+    with pytest.raises(UsageError, match="with --seed 1, and this with --seed 0"):
+        hnmine.mine(graph, tmp_path / "e", options=hnmine.MineOptions(**{**deeper, **how}))
 
 
 def test_a_graph_has_no_margin_unless_one_is_asked_for(graph: Path, tmp_path: Path) -> None:

@@ -111,6 +111,20 @@ def test_earlier_negatives_and_reserve_are_candidates_of_the_new_model(
     assert counts["brought"] == {"dense": 6, "previous": 4}
 
 
+def test_a_block_may_have_no_query_that_was_mined_before(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine(root, tmp_path / "one", "old", top_k=3, limit=1)
+    decide(tmp_path / "one", tmp_path / "first")
+    (known,) = by_query(tmp_path / "first")
+    monkeypatch.setenv("HNMINE_TEST_BLOCK_SIZE", "1")
+    found = mine(root, tmp_path / "two", "new", top_k=3, previous=str(tmp_path / "first"))
+    whole = mine(root, tmp_path / "whole", "new", top_k=3, previous=str(root / "first"))
+    assert found[known] == whole[known]
+    (other,) = OLD.keys() - {known}
+    assert {(row["previous"], "previous" in row["sources"]) for row in found[other]} == {(None, False)}
+
+
 def test_what_changed_is_told_under_the_new_scores(root: Path, tmp_path: Path) -> None:
     mine(root, tmp_path / "two", "new", top_k=3, previous=str(root / "first"))
     counts = decide(tmp_path / "two", tmp_path / "second").counts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 
 import hnmine
 from hnmine.core.fusion import reciprocal_rank_fusion
+from hnmine.core.rules.fused import fuse
 from hnmine.errors import UsageError
 from hnmine.files.artefact import Artefact
 from hnmine.stages import inspect
@@ -50,6 +52,14 @@ def test_the_sum_of_reciprocal_ranks() -> None:
     found = reciprocal_rank_fusion([np.array([1, 2, 0, 0]), np.array([4, 0, 9, 0])], 4)
     assert found.tolist() == pytest.approx([1 / 61 + 1 / 64, 1 / 62, 1 / 69, 0.0])
     assert reciprocal_rank_fusion([], 2).tolist() == [0.0, 0.0]
+
+
+def test_the_same_ranks_in_another_order_have_the_same_sum() -> None:
+    for ranks in itertools.combinations(range(1, 12), 3):
+        columns = np.array(list(itertools.permutations(ranks))).T
+        assert len(set(reciprocal_rank_fusion(columns, 6).tolist())) == 1, ranks
+    places = np.array([[2, 5, 3, 1, 4, 6], [3, 2, 5, 1, 4, 6], [5, 3, 2, 1, 4, 6]])
+    assert len(set(fuse(np.zeros(6, np.int64), -places.astype(np.float64), np.ones(6, np.bool_))[:3].tolist())) == 1
 
 
 def test_rows_stand_and_are_picked_in_the_fused_order(candidates: Path, tmp_path: Path) -> None:

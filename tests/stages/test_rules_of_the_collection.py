@@ -128,6 +128,7 @@ def test_a_guide_may_be_named_by_its_kind(candidates: Path, tmp_path: Path) -> N
         ({"band": "0.1:0.6"}, "of the scale bm25"),
         ({"near_duplicate": 0.9}, "dense index"),
         ({"closer_to_query": True}, "dense index"),
+        ({"max_score": float("nan")}, "--max-score nan: not a number"),
         ({"consistency_top": 101}, "ranks up to 100 only"),
         ({"max_agreement": 1, "agreement_depth": 200}, "ranks up to 100 only"),
         ({"existing": "keep"}, "no negatives came with the data"),
@@ -147,3 +148,7 @@ def test_consistency_needs_ranks(candidates: Path, tmp_path: Path) -> None:
     hnmine.mine(candidates.parent / "collection", tmp_path / "unranked", options=how)
     with pytest.raises(UsageError, match="--consistency-top needs ranks, and --rank-by nothing has none"):
         dropped(tmp_path / "unranked", tmp_path / "d", consistency_top=5)
+    with pytest.raises(
+        UsageError, match=r"(?s)--skip-top needs ranks.*--max-rank needs ranks, and --rank-by nothing has"
+    ):
+        dropped(tmp_path / "unranked", tmp_path / "d", skip_top=1, max_rank=5)

@@ -20,7 +20,7 @@ from hnmine.execute.local import Execution
 from hnmine.files.artefact import Artefact
 from hnmine.files.collection import Collection
 from hnmine.hashing import keyed_hash
-from hnmine.options import FilterOptions, Pick, ScoreOptions, Short
+from hnmine.options import FilterOptions, Pick, Relabel, ScoreOptions, Short
 from hnmine.schema import Kind, Scale
 from hnmine.stages.score import Score
 from tests.e2e.harness import contents, write_beir
@@ -79,11 +79,11 @@ def stage(
     rules: FilterOptions | None = STRICT,
     *,
     reranker: Reranker | None = None,
-    candidates: str = "candidates",
+    candidates: Path | None = None,
     **options: Any,
 ) -> Score:
     asked = ScoreOptions(**{"reranker": "known", "name": "ce", "until": 4, **options})
-    source = Artefact.open(root / candidates, Kind.CANDIDATES)
+    source = Artefact.open(candidates or root / "candidates", Kind.CANDIDATES)
     return Score(Collection.open(root / "collection"), source, asked, rules=rules, reranker=reranker or Known())
 
 
@@ -221,6 +221,38 @@ def test_less_of_the_same_and_rules_that_leave_it_out_are_served(root: Path, tmp
     assert negatives(decide(tmp_path / "part", tmp_path / "f", other)) == negatives(
         decide(root / "candidates", tmp_path / "g", other)
     )
+
+
+def test_a_score_that_came_later_changes_nothing(root: Path, tmp_path: Path) -> None:
+    rules = replace(STRICT, max_fn_probability=0.02)
+    stage(root, rules).run(tmp_path / "part", Execution())
+    scored = stage(root, None, reranker=Known(7), candidates=tmp_path / "part", name="later", until=None, top=12)
+    scored.run(tmp_path / "both", Execution())
+    then, now = (decide(tmp_path / name, tmp_path / f"{name}-d", rules) for name in ("part", "both"))
+    assert negatives(now) == negatives(then)
+    assert [row["p_false_negative"] for row in rows(now)] == [row["p_false_negative"] for row in rows(then)]
+
+
+def test_labels_are_known_by_what_they_say(root: Path, tmp_path: Path) -> None:
+    file, copy = tmp_path / "labels.tsv", tmp_path / "copy.tsv"
+    for one in (file, copy):
+        one.write_text("query-id\tcorpus-id\tscore\nq0\td1\t0\n")
+    rules = replace(STRICT, labels=str(file))
+    stage(root, rules).run(tmp_path / "part", Execution())
+    assert negatives(decide(tmp_path / "part", tmp_path / "d", replace(rules, labels=str(copy))))
+    file.write_text("query-id\tcorpus-id\tscore\nq0\td1\t1\n")
+    with pytest.raises(ArtefactError, match="labels: "):
+        decide(tmp_path / "part", tmp_path / "e", rules)
+
+
+def test_who_calls_a_row_relevant_is_a_rule_too(root: Path, tmp_path: Path) -> None:
+    stage(root, None, reranker=Known(3), name="first", until=None).run(tmp_path / "first", Execution())
+    rules = replace(STRICT, relabel=Relabel.DROP)
+    stage(root, rules, candidates=tmp_path / "first").run(tmp_path / "part", Execution())
+    scored = stage(root, None, reranker=Known(7), candidates=tmp_path / "part", name="later", until=None, top=12)
+    scored.run(tmp_path / "both", Execution())
+    with pytest.raises(ArtefactError, match="called_relevant_by"):
+        decide(tmp_path / "both", tmp_path / "d", replace(rules, judge_by="ce"))
 
 
 def test_a_second_reranker_scores_what_a_first_one_leaves(root: Path, tmp_path: Path) -> None:

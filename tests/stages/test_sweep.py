@@ -93,8 +93,17 @@ def test_a_grade_below_the_minimum_is_judged_and_not_false(mined: Path) -> None:
     assert one["judged_share"] == three["judged_share"]
 
 
-def test_without_truth_the_front_is_by_the_guards_estimate(mined: Path) -> None:
-    report = api.sweep(mined)
+def test_without_truth_the_front_is_by_the_guards_estimate(mined: Path, tmp_path: Path) -> None:
+    """Ten queries are too few to estimate by: then there is no figure that means nothing, and no front."""
+    few = api.sweep(mined)
+    assert few["front_by"] is None
+    assert not any("estimated_false_negative_rate" in point for point in few["points"])
+    pairs = [f'{{"anchor": "{a} {b}", "positive": "{a} {b} pie"}}\n' for a in WORDS for b in WORDS[:4] if a != b]
+    (tmp_path / "pairs.jsonl").write_text("".join(pairs))
+    hnmine.ingest(tmp_path / "pairs.jsonl", tmp_path / "collection")
+    hnmine.index_bm25(tmp_path / "collection", tmp_path / "bm25", options=hnmine.Bm25Options(language="none"))
+    hnmine.mine(tmp_path / "collection", tmp_path / "candidates", indexes=[tmp_path / "bm25"])
+    report = api.sweep(tmp_path / "candidates")
     assert report["front_by"] == "estimated_false_negative_rate"
     assert any(point["on_front"] for point in report["points"])
     assert all(0 <= point["estimated_false_negative_rate"] <= 1 for point in report["points"] if point["negatives"])

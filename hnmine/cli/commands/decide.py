@@ -24,11 +24,9 @@ from hnmine.cli.arguments import (
 )
 from hnmine.cli.carry_out import carry_out, push_of, stoppable
 from hnmine.cli.flags import Given, with_flags
-from hnmine.cli.root import app
 from hnmine.errors import UsageError
 
 
-@app.command("filter")
 @with_flags((opt.FilterOptions, "Rules"), COMMON, SHARD, EXECUTOR, ESTIMATE)
 def filter_(
     candidates: Candidates,
@@ -55,7 +53,6 @@ def filter_(
     carry_out("filter", stage, output, given, how, terminal)
 
 
-@app.command()
 @with_flags((opt.ExportOptions, "Layout"), PUSH, COMMON, SHARD, EXECUTOR, ESTIMATE)
 def export(
     decisions: Annotated[

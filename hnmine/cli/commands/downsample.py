@@ -12,10 +12,8 @@ from hnmine.cli import completion
 from hnmine.cli.arguments import COMMON, EXECUTOR, INPUT, SHARD, Data, Output
 from hnmine.cli.carry_out import cache, carry_out, stoppable
 from hnmine.cli.flags import Given, with_flags
-from hnmine.cli.root import app
 
 
-@app.command()
 @with_flags((opt.DownsampleOptions, "Pool"), INPUT, COMMON, SHARD, EXECUTOR)
 def downsample(
     data: Data,

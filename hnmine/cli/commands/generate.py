@@ -8,11 +8,9 @@ from hnmine.cli.arguments import COMMON, EXECUTOR, INPUT, SHARD, Data, Output
 from hnmine.cli.carry_out import cache, lasting_cache, stoppable
 from hnmine.cli.conditions import check_conditions, fail_if
 from hnmine.cli.flags import Given, with_flags
-from hnmine.cli.root import app
 from hnmine.cli.terminal import print_json
 
 
-@app.command()
 @with_flags((opt.GenerateOptions, "What is written"), INPUT, COMMON, SHARD, EXECUTOR)
 def generate(data: Data, output: Output, given: Given) -> None:
     """Write negatives, or queries, that no corpus holds.

@@ -6,10 +6,8 @@ from hnmine import options as opt
 from hnmine.cli.arguments import APPEND, COMMON, ESTIMATE, EXECUTOR, INPUT, MODEL, SHARD, Data, Output
 from hnmine.cli.carry_out import cache, carry_out, stoppable
 from hnmine.cli.flags import Given, with_flags
-from hnmine.cli.root import index
 
 
-@index.command("bm25")
 @with_flags((opt.Bm25Options, "BM25 index"), INPUT, COMMON, SHARD, EXECUTOR, ESTIMATE, APPEND)
 def index_bm25(data: Data, output: Output, given: Given) -> None:
     """Build a BM25 index over the documents of DATA.
@@ -31,7 +29,6 @@ def index_bm25(data: Data, output: Output, given: Given) -> None:
     carry_out("index bm25", stage, output, given, how, terminal)
 
 
-@index.command("dense")
 @with_flags((opt.DenseOptions, "Dense index"), INPUT, COMMON, SHARD, EXECUTOR, ESTIMATE, APPEND, MODEL)
 def index_dense(data: Data, output: Output, given: Given) -> None:
     """Encode the documents and queries of DATA.
@@ -54,7 +51,6 @@ def index_dense(data: Data, output: Output, given: Given) -> None:
     carry_out("index dense", stage, output, given, how, terminal)
 
 
-@index.command("sparse")
 @with_flags((opt.SparseOptions, "Sparse index"), INPUT, COMMON, SHARD, EXECUTOR, ESTIMATE, APPEND, MODEL)
 def index_sparse(data: Data, output: Output, given: Given) -> None:
     """Encode the documents and queries of DATA with a learned sparse model (SPLADE).
@@ -75,7 +71,6 @@ def index_sparse(data: Data, output: Output, given: Given) -> None:
     carry_out("index sparse", stage, output, given, how, terminal)
 
 
-@index.command("late")
 @with_flags((opt.LateOptions, "Late-interaction index"), INPUT, COMMON, SHARD, EXECUTOR, ESTIMATE, APPEND, MODEL)
 def index_late(data: Data, output: Output, given: Given) -> None:
     """Encode the documents and queries of DATA with a late-interaction model (ColBERT): a vector a token.

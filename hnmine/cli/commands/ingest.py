@@ -13,14 +13,12 @@ from hnmine.cli.arguments import COMMON, ESTIMATE, INPUT, Data, Output
 from hnmine.cli.carry_out import carry_out, stoppable
 from hnmine.cli.conditions import check_conditions, fail_if
 from hnmine.cli.flags import Given, with_flags
-from hnmine.cli.root import app
 from hnmine.cli.terminal import print_json
 
 if TYPE_CHECKING:
     from hnmine.stages.stage import Outcome
 
 
-@app.command()
 @with_flags(INPUT, COMMON, ESTIMATE)
 def ingest(data: Data, output: Output, given: Given) -> None:
     """Validate DATA and normalise it into a collection.
@@ -36,7 +34,6 @@ def ingest(data: Data, output: Output, given: Given) -> None:
     carry_out("ingest", Ingest(data, given.record(opt.InputOptions)), output, given, how, terminal)
 
 
-@app.command("import")
 @with_flags((opt.ImportOptions, "Training file"), COMMON)
 def import_(
     file: Annotated[

@@ -14,12 +14,10 @@ from hnmine.cli.arguments import COMMON, Candidates, CollectionDir
 from hnmine.cli.carry_out import execution
 from hnmine.cli.conditions import check_conditions, fail_if
 from hnmine.cli.flags import Given, with_flags
-from hnmine.cli.root import app
 from hnmine.cli.terminal import BOLD, DIM, GREEN, RED, coloured, columns, print_json
 from hnmine.errors import UsageError
 
 
-@app.command()
 @with_flags(COMMON)
 def inspect(
     path: Annotated[
@@ -67,7 +65,6 @@ def _tinted(line: str) -> str:
     return coloured(word, _TINTS[word], sys.stdout) + line[len(word) :] if word in _TINTS else line
 
 
-@app.command()
 @with_flags((opt.SweepOptions, "Rules"), (opt.TruthOptions, "Truth"), COMMON)
 def sweep(
     candidates: Candidates,
@@ -127,7 +124,6 @@ def sweep(
     fail_if(check_conditions(tuple(given.fail_if)), sweeping.summary(report))
 
 
-@app.command()
 @with_flags((opt.ReportOptions, "Report"), COMMON)
 def report(
     path: Annotated[
@@ -171,7 +167,6 @@ def report(
     fail_if(check_conditions(tuple(given.fail_if)), numbers)
 
 
-@app.command()
 @with_flags((opt.AuditOptions, "Audit"), COMMON)
 def audit(
     path: Annotated[

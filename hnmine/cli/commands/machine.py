@@ -14,12 +14,10 @@ from hnmine.cli.arguments import COMMON
 from hnmine.cli.carry_out import cache, execution
 from hnmine.cli.conditions import check_conditions, fail_if
 from hnmine.cli.flags import Given, with_flags
-from hnmine.cli.root import app
 from hnmine.cli.terminal import columns, is_terminal, print_json
 from hnmine.errors import ArtefactError, MissingDependencyError
 
 
-@app.command()
 @with_flags(COMMON)
 def merge(
     path: Annotated[
@@ -52,7 +50,6 @@ def merge(
     fail_if(check_conditions(tuple(given.fail_if)), artefact.counts)
 
 
-@app.command("prompts")
 @with_flags(COMMON)
 def prompts_(
     given: Given,
@@ -79,7 +76,6 @@ def prompts_(
         print(f"{known:<{width}}  {line}")
 
 
-@app.command("presets")
 @with_flags(COMMON)
 def presets_(
     given: Given,
@@ -115,7 +111,6 @@ def presets_(
             print(part)
 
 
-@app.command()
 @with_flags(COMMON)
 def doctor(
     given: Given,

@@ -25,12 +25,10 @@ from hnmine.cli.arguments import (
 )
 from hnmine.cli.carry_out import cache, carry_out, lasting_cache, stoppable
 from hnmine.cli.flags import Given, with_flags
-from hnmine.cli.root import app
 from hnmine.cli.terminal import print_json
 from hnmine.errors import UsageError
 
 
-@app.command()
 @with_flags((opt.SearchOptions, "Search"), INPUT, COMMON, SHARD, EXECUTOR)
 def search(data: Data, output: Output, given: Given, index: Indexes = []) -> None:  # noqa: B006
     """Search slice by slice a corpus that no machine should read as a whole, for `mine --hits`.
@@ -52,7 +50,6 @@ def search(data: Data, output: Output, given: Given, index: Indexes = []) -> Non
     carry_out("search", stage, output, given, how, terminal)
 
 
-@app.command()
 @with_flags((opt.MineOptions, "Mining"), INPUT, COMMON, SHARD, EXECUTOR, ESTIMATE, APPEND)
 def mine(
     data: Data,
@@ -88,7 +85,6 @@ def mine(
     carry_out("mine", stage, output, given, how, terminal)
 
 
-@app.command()
 @with_flags(
     (opt.ScoreOptions, "Reranker"), (opt.JudgeOptions, "Judge"), INPUT, COMMON, SHARD, EXECUTOR, ESTIMATE, APPEND, MODEL
 )

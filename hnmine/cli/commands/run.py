@@ -28,10 +28,9 @@ from hnmine.cli.arguments import (
     Reranker,
 )
 from hnmine.cli.carry_out import cache, execution, preview_push, push_of, pushed, stoppable
-from hnmine.cli.conditions import check_conditions, fail_if
+from hnmine.cli.conditions import check_conditions, check_decided, fail_if
 from hnmine.cli.flags import Given, with_flags
 from hnmine.cli.launch import LaunchFlags
-from hnmine.cli.root import app
 from hnmine.cli.terminal import Terminal, duration, print_json
 from hnmine.errors import UsageError
 
@@ -41,7 +40,6 @@ if TYPE_CHECKING:
     from hnmine.stages.push import Push
 
 
-@app.command()
 @with_flags(*CHAIN[:-1], PUSH, COMMON, SHARD, EXECUTOR, ESTIMATE, APPEND, MODEL, skip=frozenset({"name"}))
 def run(
     given: Given,
@@ -86,6 +84,8 @@ def run(
         del given.values["shard"]  # the tasks of an array may be runs of their own
     how, terminal = stoppable(given)
     chain = Chain(settings.data, settings.output, settings.options, cache=cache(given))
+    if only is None:
+        check_decided(tuple(given.fail_if), (step.name for step in chain.steps()))
     push = push_of(given, terminal, whole=only is None)
     if given.dry_run:
         _preview(chain, given, how, terminal, push)
@@ -112,7 +112,6 @@ def run(
             print_json(summary)
 
 
-@app.command()
 @with_flags(*CHAIN, (LaunchFlags, "Scheduler"), EXECUTOR, ESTIMATE, APPEND, MODEL, skip=frozenset({"name"}))
 def plan(
     given: Given,

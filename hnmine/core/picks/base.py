@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hnmine.core.evidence import Bools, Evidence, Floats, Ints
-from hnmine.core.grouped import place_within
+from hnmine.core.grouped import Groups, place_within
 from hnmine.core.layout import Keys
 
 LEAST_TRUST = 1e-12
@@ -38,7 +38,7 @@ class Picker(ABC):
 
         `draw` holds a uniform 64-bit number for each row, keyed by (seed, query, document).
         """
-        return places_by(evidence.owner, eligible, self._keys(evidence, eligible, draw))
+        return places_by(evidence.groups, eligible, self._keys(evidence, eligible, draw))
 
     @abstractmethod
     def _keys(self, evidence: Evidence, eligible: Bools, draw: Keys) -> Sequence[npt.NDArray[Any]]:
@@ -65,14 +65,14 @@ class Picker(ABC):
         return {"token": self.token, **vars(self)}
 
 
-def places_by(owner: Ints, eligible: Bools, keys: Sequence[npt.NDArray[Any]]) -> Ints:
+def places_by(owner: Ints | Groups, eligible: Bools, keys: Sequence[npt.NDArray[Any]]) -> Ints:
     """0-based place of each eligible row among those of its owner, by keys (most significant first), then by row."""
     if not keys:
         return place_within(owner, eligible)
     rows = np.flatnonzero(eligible)
-    own = owner[rows]
+    own = Groups.of(owner).owner[rows]
     order = np.lexsort((*(key[rows] for key in reversed(keys)), own))
-    places = np.full(len(owner), -1, np.int64)
+    places = np.full(len(eligible), -1, np.int64)
     places[rows[order]] = place_within(own, np.ones(len(own), np.bool_))
     return places
 

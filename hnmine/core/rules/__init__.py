@@ -35,6 +35,10 @@ DEFAULT_RELATIVE = {Scale.COSINE: 0.05}
 DEFAULT_ABSOLUTE = {Scale.LOGIT: 3.0}
 
 
+DOUBTS = (Inconsistent.reason, TooManyRelevant.reason)
+"""Reasons for which a query is dropped as a whole."""
+
+
 def asks_for_truth(options: FilterOptions) -> bool:
     """Whether the options say how false negatives are told, so that no default does."""
     asked = (options.relative_margin, options.absolute_margin, options.max_fn_probability)
@@ -196,4 +200,4 @@ def _cosine(dense: tuple[str, Scale] | None, flag: str) -> str:
     return name
 
 
-__all__ = ["LADDER", "Rule", "asks_for_truth", "build", "in_force"]
+__all__ = ["DOUBTS", "LADDER", "Rule", "asks_for_truth", "build", "in_force"]

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from hnmine.core.evidence import Bools, Evidence, Floats, Ints
+from hnmine.core.fusion import reciprocal
 from hnmine.core.grouped import order_among
 from hnmine.core.rules.base import Rule
 
@@ -22,7 +23,7 @@ def fuse(owner: Ints, signals: Iterable[Floats], among: Bools) -> Floats:
     """
     total = np.zeros(len(owner))
     for signal in signals:
-        total += 1.0 / (RRF_K + order_among(owner, signal, among))
+        total += reciprocal(RRF_K, order_among(owner, signal, among))
     return total
 
 

@@ -40,4 +40,4 @@ class SameTextAsCandidate(Rule):
     is_guess = False
 
     def _drops(self, evidence: Evidence, alive: Bools) -> Bools:
-        return np.asarray(repeats(evidence.owner, evidence.text_key))
+        return np.asarray(repeats(evidence.groups, evidence.text_key))

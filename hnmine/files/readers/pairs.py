@@ -10,7 +10,7 @@ from __future__ import annotations
 import fnmatch
 import re
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -27,7 +27,7 @@ from hnmine.schema import DOC_ID, QUERY_ID, TEXT, TEXT_KEY, TITLE, Side
 
 LIKELY_COLUMNS = (
     ("anchor", "query", "question"),
-    ("positive", "answer", "passage", "document"),
+    ("positive", "answer", "passage", "document", "pos"),
 )
 """Names that other pairs files use; they are proposed in the error, never taken unasked."""
 LIKELY_CLASSES = ("label", "class", "category", "intent", "topic")
@@ -88,22 +88,34 @@ def check_columns(names: list[str], shown: str, options: InputOptions) -> None:
             continue
         missing.append(repr(name))
         mistyped = mistyped or name != default
-        guess = nearest(name, names) or next((other for other in likely if other in names), "COLUMN")
-        proposed += ["--" + flag.replace("_", "-"), guess]
+        if name == default:
+            others = [n for n in names if n not in (defaults.anchor_column, defaults.positive_column)]
+            only_two = others[0 if flag == "anchor_column" else -1] if len(names) == 2 and others else None
+            guess = _likely(likely, others) or only_two
+        else:
+            guess = nearest(name, names) or _likely(likely, names)
+        proposed += ["--" + flag.replace("_", "-"), shlex.quote(guess or "COLUMN")]
     for pattern in options.negative_columns:
         if not fnmatch.filter(names, pattern):
             missing.append(repr(pattern))
             mistyped = True
-            proposed += ["--negative-columns", nearest(pattern, names) or "COLUMN"]
+            proposed += ["--negative-columns", shlex.quote(nearest(pattern, names) or "COLUMN")]
     label = next((name for name in LIKELY_CLASSES if name in names), None)
     if defaults.text_column in names and label and not mistyped:
         proposed += ["(pairs), or --class-column", label, "(texts of classes)"]
     if missing:
+        shown_names = ", ".join(name if name == name.strip() else repr(name) for name in names)
         raise (UsageError if mistyped else InputError)(
             f"{shown}: no column {' and no column '.join(missing)}",
-            expected=f"columns of this file: {', '.join(names)}",
+            expected=f"columns of this file: {shown_names}",
             remedy=" ".join(proposed),
         )
+
+
+def _likely(words: Sequence[str], names: Sequence[str]) -> str | None:
+    """The column that is called one of `words`, or has one in its name."""
+    named = [name for word in words for name in names if name == word]
+    return next(iter([*named, *(name for word in words for name in names if word in name.casefold())]), None)
 
 
 class PairsSource(Source):
@@ -125,6 +137,7 @@ class PairsSource(Source):
         self._reports: _FirstReport | None = None
         self._ids_by_text: dict[bytes, str] | None = None
         self._by_id_alone = bool(corpus and options.positive_id_column)
+        self._added = 0
         self._negative_columns: list[str] = []
         self._names: list[str] = []
         findings = Findings()
@@ -161,16 +174,17 @@ class PairsSource(Source):
         return [*own, *(f"{name}_" if name in own else name for name in columns(self.file) if name not in taken)]
 
     def notes(self) -> dict[str, str]:
-        """The columns that look like negatives and were not named as such."""
+        """What the corpus file lacked, and the columns that look like negatives and were not named as such."""
+        added = {"added to the corpus": f"{self._added:,} texts that it lacks"} if self._corpus and self._added else {}
         taken, named = self._taken(), {_stem(name) for name in self._negative_columns}
         found = [n for n in self._names if n not in taken and (_stem(n) in named or _LIKE_A_NEGATIVE.fullmatch(n))]
         if not found:
-            return {}
+            return added
         shown = ", ".join(found[:5]) + (", ..." if len(found) > 5 else "")
         patterns = list(dict.fromkeys(_stem(name).replace("#", "*") for name in found))
         named_too = [n for n in self.options.negative_columns if not any(fnmatch.fnmatch(n, p) for p in patterns)]
         flags = " ".join(f"--negative-columns {shlex.quote(name)}" for name in [*named_too, *patterns])
-        return {"not read as negatives": f"{shown} (metadata of the queries; to read them: {flags})"}
+        return added | {"not read as negatives": f"{shown} (metadata of the queries; to read them: {flags})"}
 
     def describe(self) -> dict[str, object]:
         """Kind, names of the files and the columns that were read."""
@@ -197,6 +211,7 @@ class PairsSource(Source):
 
     def documents(self, problems: ProblemLog) -> Iterator[Document]:
         """Each document of the corpus file, then each positive not seen before, in order of its first pair."""
+        self._added = 0
         for part in self._corpus:
             yield from read_documents(part, problems)
         seen = Seen(checked=self.options.positive_id_column is not None)
@@ -208,6 +223,7 @@ class PairsSource(Source):
                 if known and digest16(text) in known:
                     continue
                 if seen.first(doc_id, text, pair.line, self.file, problems):
+                    self._added += 1
                     yield Document(
                         doc_id=doc_id, title="", text=text, metadata={}, file=self.file.shown, line=pair.line
                     )

@@ -14,6 +14,8 @@ from hnmine.files.readers.streams import InputFile, read_head, refuse_other_than
 from hnmine.files.readers.texts import TextFile, open_text_file, read_documents, read_queries
 from hnmine.schema import Kind, Side
 
+_NAMES = {"queries": "queries.jsonl", "qrels": "qrels/train.tsv (query, document, grade; tabs between)"}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
@@ -39,8 +41,13 @@ class PartsSource(Source):
                 refuse_other_than_text(parts.qrels, read_head(parts.qrels))
         if not findings and bool(parts.queries) != (parts.qrels is not None):
             there, missing = ("queries", "qrels") if parts.queries else ("qrels", "queries")
+            found = parts.qrels or parts.queries[0]
             findings.add(
-                InputError(f"there are {there} but no {missing}", expected="both", remedy=f"name them with --{missing}")
+                InputError(
+                    f"there are {there} ({found.shown}) but no {missing}",
+                    expected=f"{_NAMES[missing]} too",
+                    remedy=f"name the file with --{missing}",
+                )
             )
         findings.raise_if_any()
 

@@ -37,7 +37,11 @@ def read_qrels(file: InputFile, problems: ProblemLog) -> Iterator[Judgment]:
         first = False
         try:
             if len(fields) != width:
-                raise BadRecord("wrong number of columns", f"{len(fields)} instead of {width}: {content[:80]}")
+                between = "tabs" if separator else "white space"
+                raise BadRecord(
+                    "wrong number of columns",
+                    f"{len(fields)} instead of {width} with {between} between: {content[:80]}",
+                )
             query_id, doc_id = checked_id(fields[0]), checked_id(fields[-2])
             grade = _grade(fields[-1].strip())
         except BadRecord as bad:
@@ -48,14 +52,14 @@ def read_qrels(file: InputFile, problems: ProblemLog) -> Iterator[Judgment]:
 
 def _form(file: InputFile) -> tuple[str | None, int]:
     """The separator (None: white space) and the number of columns, from the first line that fits a form."""
-    tabs = False
+    trec = False
     for _, content in islice(text_lines(file, ProblemLog()), _LOOKED_AT):
-        tabs = tabs or "\t" in content
+        trec = trec or ("\t" not in content and len(content.split()) > 4)
         if (width := len(content.split("\t"))) in (3, 4):
             return "\t", width
         if len(content.split()) == 4:
             return None, 4
-    return ("\t", 3) if tabs else (None, 4)
+    return (None, 4) if trec else ("\t", 3)
 
 
 def _grade(text: str) -> int:

@@ -127,7 +127,7 @@ class Findings:
             return
         if len(self._errors) == 1:
             raise self._errors[0]
-        joined = "\n".join(error.render() for error in self._errors)
+        joined = "\n".join(dict.fromkeys(error.render() for error in self._errors))
         usage = all(isinstance(error, UsageError) for error in self._errors)
         raise (UsageError if usage else InputError)(joined)
 

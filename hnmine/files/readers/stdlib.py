@@ -15,6 +15,7 @@ import tokenize
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from hnmine.errors import InputError, ProblemLog
@@ -118,10 +119,18 @@ class StdlibSource(Source):
         return iter(sorted(found))
 
     def _read(self) -> list[Function]:
-        # Parsing takes seconds and the result some 20 MB, so the three passes share one reading.
         if self._functions is None:
-            self._functions = [function for relative, path in self._files() for function in functions(path, relative)]
+            self._functions = _all_functions(tuple(self._files()), self.fingerprint()["sources"])
         return self._functions
+
+
+@lru_cache(maxsize=1)
+def _all_functions(files: tuple[tuple[str, Path], ...], sources: str) -> list[Function]:
+    """The functions of all files, whose contents `sources` is a digest of; at most the last are kept.
+
+    Parsing takes seconds and the result some 20 MB, so all passes of a process share one reading.
+    """
+    return [function for relative, path in files for function in functions(path, relative)]
 
 
 def functions(path: Path, relative: str) -> Iterator[Function]:

@@ -30,6 +30,7 @@ BATCH_ROWS = 1024
 """Parquet rows decoded at a time."""
 
 _PEEKED_LINES = 100
+_NEVER_CLOSED = "unexpected end of data"  # the csv module has no other way to tell this error from the others
 
 
 class TableFormat(StrEnum):
@@ -157,12 +158,22 @@ def refuse_constant(name: str) -> NoReturn:
 _DECODER = json.JSONDecoder(parse_constant=refuse_constant)  # `json.loads` would make one for every line
 
 
+def _separator(file: InputFile, kind: TableFormat) -> str:
+    """What separates the columns: the comma or tab of the format, unless the first line has none but another of them.
+
+    A spreadsheet whose locale has decimal commas writes its CSV with semicolons.
+    """
+    usual = "\t" if kind is TableFormat.TSV else ","
+    header = next((raw for _, raw in raw_lines(file) if raw.strip()), b"")
+    return next((one for one in (usual, ";", "\t", ",") if one.encode() in header), usual)
+
+
 def _csv_records(file: InputFile, kind: TableFormat, problems: ProblemLog) -> Iterator[tuple[int, list[str]]]:
     # A quoted field may hold line ends, so the module must see every line: one that is no UTF-8 is let through with
     # its bytes escaped as surrogates, and the record they end up in is refused.
     csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
     lines = (raw.decode(errors="surrogateescape") for _, raw in raw_lines(file, keep_ends=True))
-    reader = csv.reader(lines, delimiter="\t" if kind is TableFormat.TSV else ",", strict=True)
+    reader = csv.reader(lines, delimiter=_separator(file, kind), strict=True)
     while True:
         start = reader.line_num + 1
         try:
@@ -170,7 +181,13 @@ def _csv_records(file: InputFile, kind: TableFormat, problems: ProblemLog) -> It
         except StopIteration:
             return
         except csv.Error as error:
-            problems.add(f"broken {kind.upper()}", f"{file.shown}:{start}", error)
+            if str(error) == _NEVER_CLOSED:  # all rows to the end are lost, so this is nothing to skip
+                raise InputError(
+                    f"{file.shown}:{start}: a quotation mark opens here and is never closed",
+                    expected="a quoted field that ends, with every quotation mark within it written twice",
+                    remedy='correct the line, or write the file as JSON lines: {"anchor": ..., "positive": ...}',
+                ) from None
+            problems.add(f"broken {kind.upper()}", f"{file.shown}:{start}", f"{error} (to line {reader.line_num})")
             continue
         if record:
             yield start, record
