@@ -116,6 +116,7 @@ def test_options_of_run_stand_in_groups() -> None:
         ("run stdlib y -o z", "run takes DATA alone: what is y?"),
         ("mine stdlib", "expected: such as hnmine mine "),
         ("export", "DECISIONS missing"),
+        ("inspect x --query q --sample 2", "--query and --sample show different things"),
         ("mine stdlib -o x --shard 5/5", "--shard 5/5"),
     ],
 )

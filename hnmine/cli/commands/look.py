@@ -43,6 +43,8 @@ def inspect(
     from hnmine.stages import inspect as look
 
     execution(given)
+    if query is not None and sample is not None:
+        raise UsageError("--query and --sample show different things", remedy="one of the two")
     if query is not None:
         found = look.query(path, query)
     elif sample is not None:
