@@ -7,21 +7,21 @@ may stand for the artefact in it that is meant. After documents or queries were 
 over the blocks of an earlier output that were made from the same. `UsageError` tells of every wrong option at once.
 
 DATA is what `hnmine --help` says: a collection, a BEIR directory, a file of pairs, `stdlib`, ...; what is not a
-collection yet is ingested once into `cache_dir`. `prepare_*` open the inputs and make the stage (for a preview).
+collection yet is ingested once into `cache_dir`. `prepare_*` open the inputs and make the stage (for a preview). What a
+stage needs is imported when the function that makes it is called: deciding does not wait for the encoders.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from hnmine import presets
 from hnmine.errors import UsageError
 from hnmine.execute.local import Execution
 from hnmine.files.artefact import Artefact, Draft
 from hnmine.files.cache import default_cache
-from hnmine.files.hub import Pushed
 from hnmine.files.remote import as_path
 from hnmine.options import (
     AuditOptions,
@@ -48,22 +48,6 @@ from hnmine.options import (
     from_mapping,
 )
 from hnmine.schema import Kind
-from hnmine.stages.audit import Audit, open_rows
-from hnmine.stages.chain import Chain, RunOptions
-from hnmine.stages.downsample import Downsample
-from hnmine.stages.export import Export
-from hnmine.stages.filter import Filter
-from hnmine.stages.generate import GenerateNegatives
-from hnmine.stages.generating import Generation
-from hnmine.stages.importing import Import
-from hnmine.stages.index_bm25 import IndexBm25
-from hnmine.stages.index_dense import IndexDense
-from hnmine.stages.index_late import IndexLate
-from hnmine.stages.index_sparse import IndexSparse
-from hnmine.stages.indexes import NamedIndex, named_index
-from hnmine.stages.ingest import Ingest
-from hnmine.stages.judge import Judge
-from hnmine.stages.mine import Mine
 from hnmine.stages.places import (
     collection_of,
     indexes_of,
@@ -71,12 +55,27 @@ from hnmine.stages.places import (
     open_collection,
     training_places,
 )
-from hnmine.stages.push import Push
-from hnmine.stages.report import Report, open_report
-from hnmine.stages.score import Score
-from hnmine.stages.search import Search
 from hnmine.stages.stage import Outcome, Stage
-from hnmine.stages.sweep import Sweep
+
+if TYPE_CHECKING:
+    from hnmine.files.hub import Pushed
+    from hnmine.stages.audit import Audit
+    from hnmine.stages.chain import RunOptions
+    from hnmine.stages.downsample import Downsample
+    from hnmine.stages.export import Export
+    from hnmine.stages.filter import Filter
+    from hnmine.stages.generating import Generation
+    from hnmine.stages.index_bm25 import IndexBm25
+    from hnmine.stages.index_dense import IndexDense
+    from hnmine.stages.index_late import IndexLate
+    from hnmine.stages.index_sparse import IndexSparse
+    from hnmine.stages.indexes import NamedIndex
+    from hnmine.stages.judge import Judge
+    from hnmine.stages.mine import Mine
+    from hnmine.stages.report import Report
+    from hnmine.stages.score import Score
+    from hnmine.stages.search import Search
+    from hnmine.stages.sweep import Sweep
 
 Place = str | Path
 T = TypeVar("T")
@@ -87,6 +86,8 @@ def ingest(data: Place, output: Place, *, options: InputOptions | None = None, h
 
     Raises `InputError` with every problem of the input, and then leaves nothing behind.
     """
+    from hnmine.stages.ingest import Ingest
+
     return Ingest(str(data), options or InputOptions()).run(as_path(output), how or Execution())
 
 
@@ -103,6 +104,8 @@ def import_training(
     `options.format` says what the file is. Then audit, score, filter and export it as what was mined. `report` hears of
     each step as it ends. Raises `InputError` with every row that is none, and then leaves nothing behind.
     """
+    from hnmine.stages.importing import Import
+
     found = Import(as_path(file), as_path(output), options)
     return found.run(how or Execution(), report or (lambda name, outcome: None))
 
@@ -118,6 +121,8 @@ def prepare_generate(
     how: Execution,
 ) -> Generation:
     """The steps that write texts for DATA and make a collection with them; answers of models are kept in `answers`."""
+    from hnmine.stages.generating import Generation
+
     return Generation(open_collection(str(data), input, cache, how), as_path(output), options, answers)
 
 
@@ -153,6 +158,8 @@ def prepare_index_bm25(
     data: Place, *, options: Bm25Options, input: InputOptions, cache: Path, how: Execution
 ) -> IndexBm25:
     """The stage that builds a BM25 index over DATA."""
+    from hnmine.stages.index_bm25 import IndexBm25
+
     return IndexBm25(open_collection(str(data), input, cache, how), options)
 
 
@@ -177,6 +184,8 @@ def prepare_index_dense(
     data: Place, *, options: DenseOptions, input: InputOptions, cache: Path, how: Execution
 ) -> IndexDense:
     """The stage that builds a dense index over DATA."""
+    from hnmine.stages.index_dense import IndexDense
+
     return IndexDense(open_collection(str(data), input, cache, how), options)
 
 
@@ -204,6 +213,8 @@ def prepare_index_sparse(
     data: Place, *, options: SparseOptions, input: InputOptions, cache: Path, how: Execution
 ) -> IndexSparse:
     """The stage that builds a learned sparse index over DATA."""
+    from hnmine.stages.index_sparse import IndexSparse
+
     return IndexSparse(open_collection(str(data), input, cache, how), options)
 
 
@@ -231,6 +242,8 @@ def prepare_index_late(
     data: Place, *, options: LateOptions, input: InputOptions, cache: Path, how: Execution
 ) -> IndexLate:
     """The stage that builds a late-interaction index over DATA."""
+    from hnmine.stages.index_late import IndexLate
+
     return IndexLate(open_collection(str(data), input, cache, how), options)
 
 
@@ -258,6 +271,8 @@ def prepare_search(
     data: Place, indexes: Sequence[str], *, options: SearchOptions, input: InputOptions, cache: Path, how: Execution
 ) -> Search:
     """The stage that searches slice by slice; without `indexes`, those of the run directory DATA."""
+    from hnmine.stages.search import Search
+
     collection = open_collection(str(data), input, cache, how)
     return Search(collection, _named_indexes(data, indexes), options)
 
@@ -299,12 +314,16 @@ def prepare_mine(
     how: Execution,
 ) -> Mine:
     """The stage that mines candidates; without `indexes`, those of the run directory DATA."""
+    from hnmine.stages.mine import Mine
+
     collection = open_collection(str(data), input, cache, how)
     found = open_artefact(as_path(hits), Kind.HITS) if hits is not None else None
     return Mine(collection, _named_indexes(data, indexes), options, found, cache=cache)
 
 
 def _named_indexes(data: Place, indexes: Sequence[str]) -> list[NamedIndex]:
+    from hnmine.stages.indexes import named_index
+
     return [named_index(spec) for spec in list(indexes) or [str(path) for path in indexes_of(as_path(data))]]
 
 
@@ -348,6 +367,8 @@ def prepare_score(
     how: Execution,
 ) -> Score:
     """The stage that reranks candidates."""
+    from hnmine.stages.score import Score
+
     collection = open_collection(str(data), input, cache, how)
     return Score(collection, open_artefact(as_path(candidates), Kind.CANDIDATES), options, rules=rules)
 
@@ -392,6 +413,8 @@ def prepare_judge(
     how: Execution,
 ) -> Judge:
     """The stage that has language models grade candidates; `answers` is the cache that keeps what they say."""
+    from hnmine.stages.judge import Judge
+
     collection = open_collection(str(data), input, cache, how)
     return Judge(collection, open_artefact(as_path(candidates), Kind.CANDIDATES), options, answers)
 
@@ -420,6 +443,8 @@ def judge(
 
 def prepare_filter(candidates: Place, *, options: FilterOptions, collection: Place | None) -> Filter:
     """The stage that decides about candidates."""
+    from hnmine.stages.filter import Filter
+
     artefact = open_artefact(as_path(candidates), Kind.CANDIDATES)
     return Filter(collection_of(artefact, as_path(collection) if collection else None), artefact, options)
 
@@ -444,6 +469,8 @@ def prepare_sweep(
     candidates: Place, *, options: Options, truth: TruthOptions | None = None, collection: Place | None = None
 ) -> Sweep:
     """The sweep over a table of candidates; `options` are a `SweepOptions`."""
+    from hnmine.stages.sweep import Sweep
+
     artefact = open_artefact(as_path(candidates), Kind.CANDIDATES)
     found = collection_of(artefact, as_path(collection) if collection else None)
     return Sweep(found, artefact, options, truth)
@@ -466,6 +493,8 @@ def sweep(
 
 def prepare_audit(place: Place, *, options: AuditOptions, collection: Place | None = None) -> Audit:
     """The audit of a training file, decisions, an export or a run directory."""
+    from hnmine.stages.audit import Audit, open_rows
+
     rows, found, wanted = open_rows(as_path(place), as_path(collection) if collection else None, options.format)
     return Audit(rows, options, found, wanted)
 
@@ -481,6 +510,8 @@ def audit(place: Place, *, options: AuditOptions | None = None, collection: Plac
 
 def prepare_report(place: Place, *, options: ReportOptions, collection: Place | None = None) -> Report:
     """The report on a run directory, decisions or a small corpus, before it is written."""
+    from hnmine.stages.report import open_report
+
     return open_report(as_path(place), options, as_path(collection) if collection else None)
 
 
@@ -508,6 +539,8 @@ def prepare_export(
     decisions: Place, output: Path, *, options: ExportOptions, collection: Place | None, index: Place | None = None
 ) -> tuple[Export, Path]:
     """The stage that writes a training file, and the directory of its artefact."""
+    from hnmine.stages.export import Export
+
     artefact = open_artefact(as_path(decisions), Kind.DECISIONS)
     path, file = export_places(output, options.format)
     found = collection_of(artefact, as_path(collection) if collection else None)
@@ -548,6 +581,8 @@ def push(
     The repository is made if it is missing; what is there already is not uploaded again. Raises `UsageError` where the
     Hub refuses, `StorageError` where it does not answer, `MissingDependencyError` without huggingface_hub.
     """
+    from hnmine.stages.push import Push
+
     how = how or Execution()
     options = PushOptions(push=repository, private=private, license=license)
     return Push(options, say=how.progress.say).run(open_artefact(as_path(export), Kind.EXPORT), how)
@@ -566,6 +601,8 @@ def run(
     `output` is a directory, which gets `triplets.parquet` and every artefact, or `X.parquet`, whose artefacts go to
     `X.hnmine/`. `report` hears of each step as it ends.
     """
+    from hnmine.stages.chain import Chain, RunOptions
+
     chain = Chain(str(data), as_path(output), options or RunOptions())
     return chain.run(how or Execution(), report or (lambda name, outcome: None))
 
@@ -580,6 +617,8 @@ def prepare_downsample(
     how: Execution,
 ) -> Downsample:
     """The stage that writes a small collection to evaluate with."""
+    from hnmine.stages.downsample import Downsample
+
     found = [open_artefact(as_path(place), Kind.CANDIDATES) for place in candidates]
     return Downsample(open_collection(str(data), input, cache, how), found, options, cache=cache)
 
@@ -616,6 +655,8 @@ def preset(name: str) -> RunOptions:
 
     `dataclasses.replace` changes single values: `replace(options, filter=replace(options.filter, num_negatives=5))`.
     """
+    from hnmine.stages.chain import RunOptions
+
     tables = presets.read(name)
 
     def record(kind: type[T], table: str) -> T:
@@ -634,6 +675,19 @@ def preset(name: str) -> RunOptions:
 
 def merge(path: Place) -> Artefact:
     """Close an artefact whose blocks were done by several shards; an error lists the blocks that are missing."""
+    from hnmine.stages.downsample import Downsample
+    from hnmine.stages.export import Export
+    from hnmine.stages.filter import Filter
+    from hnmine.stages.generate import GenerateNegatives
+    from hnmine.stages.index_bm25 import IndexBm25
+    from hnmine.stages.index_dense import IndexDense
+    from hnmine.stages.index_late import IndexLate
+    from hnmine.stages.index_sparse import IndexSparse
+    from hnmine.stages.judge import Judge
+    from hnmine.stages.mine import Mine
+    from hnmine.stages.score import Score
+    from hnmine.stages.search import Search
+
     draft = Draft.reopen(as_path(path))
     if draft.is_closed:
         artefact = Artefact.open(as_path(path))

@@ -102,3 +102,12 @@ def test_the_stages_one_by_one_as_the_package_says(tmp_path: Path) -> None:
     first = pq.read_table(tmp_path / "triplets.parquet").to_pylist()[0]
     assert first["positive"] != first["negative"]
     assert first["positive"].split()[2] == first["anchor"].split()[3]
+
+
+def test_deciding_loads_no_encoder_no_reader_and_no_other_stage() -> None:
+    """Filter again with another threshold: a second, most of which is Python that starts."""
+    loaded = run("import sys, hnmine; hnmine.filter; import hnmine.stages.filter; print(*sys.modules)").split()
+    needless = ("engines.models", "engines.encoder", "engines.bm25", "files.readers", "files.hub", "stages.formats")
+    needless += ("stages.ingest", "stages.mine", "stages.export", "stages.chain", "stages.index_dense", "stages.audit")
+    assert "hnmine.stages.filter" in loaded
+    assert not {f"hnmine.{name}" for name in needless} & set(loaded)

@@ -8,8 +8,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hnmine.errors import InputError, ProblemLog
-from hnmine.files.readers.layout import existing_file
-from hnmine.files.readers.qrels import read_qrels
 from hnmine.hashing import digest_file
 
 _BETWEEN = "\0"
@@ -21,6 +19,9 @@ class Judgments:
 
     def __init__(self, given: str) -> None:
         """Read the file `given`; `InputError` with every bad line, or if nothing is judged."""
+        from hnmine.files.readers.layout import existing_file
+        from hnmine.files.readers.qrels import read_qrels
+
         problems = ProblemLog()
         file = existing_file(given)
         self.digest = digest_file(file.path)

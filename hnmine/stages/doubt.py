@@ -14,7 +14,7 @@ from hnmine.files.collection import Collection
 from hnmine.hashing import digest_json
 from hnmine.options import FilterOptions, JudgeOptions, Relabel
 from hnmine.stages.filter import Filter
-from hnmine.stages.mine import default_rank_by
+from hnmine.stages.ranking import default_rank_by
 
 
 class Doubt:

@@ -83,8 +83,8 @@ from hnmine.schema import (
     scored_column,
 )
 from hnmine.stages.deepen import mined_with
-from hnmine.stages.mine import default_rank_by
 from hnmine.stages.picked import columns_read
+from hnmine.stages.ranking import default_rank_by
 from hnmine.stages.round_changes import changes, summary
 from hnmine.stages.rule_inputs import RuleColumns, check_rules, dense_index, require_evidence
 from hnmine.stages.stage import Stage, block_size, cut, require_made_from
@@ -362,7 +362,8 @@ class Filter(Stage):
         name = part_name(block.index)
         counts: list[Json] = []
         picked: list[pa.Table] = []
-        read = [QUERY_ID, *columns_read(*(named and named.name for named in (self.judge, self.rank_by)))]
+        judge, rank_by = (named.name if named else None for named in (self.judge, self.rank_by))
+        read = [QUERY_ID, *columns_read(judge, rank_by)]
         scores: dict[str, list[Floats]] = {}
         with writing(draft.path / name, as_strings=True, short=True) as writer:
             for queries in self.table.pieces(self.chosen[start : start + block.size], PIECE):

@@ -24,10 +24,6 @@ from hnmine.schema import (
     Kind,
     Scale,
 )
-from hnmine.stages.index_bm25 import open_bm25
-from hnmine.stages.index_dense import open_dense
-from hnmine.stages.index_late import open_late
-from hnmine.stages.index_sparse import open_sparse
 
 BLOCK = 4_096
 TOP_K = 100
@@ -97,14 +93,24 @@ def check_names(names: Sequence[str]) -> None:
 
 
 def open_index(artefact: Artefact, name: str, tie_order: Rows) -> Retriever:
-    """The retriever of a finished index of any kind."""
-    openers = {
-        Kind.BM25_INDEX: open_bm25,
-        Kind.DENSE_INDEX: open_dense,
-        Kind.SPARSE_INDEX: open_sparse,
-        Kind.LATE_INDEX: open_late,
-    }
-    return openers[artefact.kind](artefact, name=name, tie_order=tie_order)
+    """The retriever of a finished index of any kind; the code of other kinds is not loaded."""
+    match artefact.kind:
+        case Kind.BM25_INDEX:
+            from hnmine.stages.index_bm25 import open_bm25
+
+            return open_bm25(artefact, name=name, tie_order=tie_order)
+        case Kind.DENSE_INDEX:
+            from hnmine.stages.index_dense import open_dense
+
+            return open_dense(artefact, name=name, tie_order=tie_order)
+        case Kind.SPARSE_INDEX:
+            from hnmine.stages.index_sparse import open_sparse
+
+            return open_sparse(artefact, name=name, tie_order=tie_order)
+        case _:
+            from hnmine.stages.index_late import open_late
+
+            return open_late(artefact, name=name, tie_order=tie_order)
 
 
 def queries_with_positives(qrels: Qrels, min_relevance: int) -> Rows:

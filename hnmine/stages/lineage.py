@@ -32,7 +32,7 @@ from hnmine.options import (
 )
 from hnmine.schema import PREVIOUS, Kind
 from hnmine.stages.indexes import TOP_K
-from hnmine.stages.mine import default_rank_by
+from hnmine.stages.ranking import default_rank_by
 
 _NOTE = re.compile(r"(?P<name>.+) from (?P<origin>path|wheel|hub)(, revision (?P<revision>\S+))?")
 _SERVED = re.compile(r"(?P<name>.+) at \w+://\S+")

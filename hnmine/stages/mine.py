@@ -75,6 +75,7 @@ from hnmine.stages.mined_from import documents_digest, index_digest, queries_dig
 from hnmine.stages.places import open_artefact
 from hnmine.stages.prefilter import Allowed, Prefilter
 from hnmine.stages.previous import Previous
+from hnmine.stages.ranking import default_rank_by
 from hnmine.stages.runs import RunSource, read_runs
 from hnmine.stages.search import Hits
 from hnmine.stages.searching import recall_of
@@ -569,18 +570,6 @@ class Mine(Stage):
             **({"recall": draft.plan["recall"]} if "recall" in draft.plan else {}),
             "candidates_per_query": round(counts["candidates"] / max(counts["queries"], 1), 2),
         }
-
-
-def default_rank_by(scores: Sequence[ScoreInfo]) -> str | None:
-    """The score that orders candidates when nobody says: the first dense index's, else the first
-    late-interaction one's, else the first sparse one's, else BM25's, else the first run's. Scores that the data brought
-    order nothing: it has an order of its own.
-    """
-    for origin in ("dense", "late", "sparse", "bm25", "run"):
-        for score in scores:
-            if score.origin == origin:
-                return score.name
-    return None
 
 
 def _both(*conditions: str | None) -> str | None:

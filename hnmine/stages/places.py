@@ -13,8 +13,6 @@ from hnmine.files.remote import as_path, is_there
 from hnmine.hashing import digest_json
 from hnmine.options import Format, InputOptions, nearest_file
 from hnmine.schema import FORMAT_VERSION, Kind
-from hnmine.stages.formats import FORMATS
-from hnmine.stages.ingest import Ingest
 
 COLLECTION = "collection"
 GENERATED = "generated"
@@ -43,6 +41,8 @@ def training_places(output: Path, form: Format) -> tuple[Path, Path | None]:
     Raises `UsageError` for a file of another kind than the format's, which would otherwise become a directory of that
     name.
     """
+    from hnmine.stages.formats import FORMATS
+
     found = FORMATS[form]
     suffix = output.suffix.lower()
     if suffix not in _FILES:
@@ -165,6 +165,8 @@ def open_collection(data: str, options: InputOptions, cache: Path, how: Executio
     place = find_collection(data)
     if place is not None:
         return Collection.open(place)
+    from hnmine.stages.ingest import Ingest
+
     ingest = Ingest(data, options)
     target = cache / "collections" / digest_json([FORMAT_VERSION, ingest.plan()])[:24]
     if not (target / MANIFEST).exists():
