@@ -48,7 +48,7 @@ from hnmine.files.collection import Collection, rows_in_order
 from hnmine.files.judgments import Judgments
 from hnmine.files.tables import part_name, write_table, writing
 from hnmine.hashing import keyed_hashes
-from hnmine.options import Existing, FilterOptions, Relabel, Short, as_plain, did_you_mean
+from hnmine.options import Existing, FilterOptions, Relabel, Short, as_plain
 from hnmine.schema import (
     CALLED_BY,
     CURATED_SOURCE,
@@ -82,6 +82,7 @@ from hnmine.schema import (
     score_column,
     scored_column,
 )
+from hnmine.spelling import did_you_mean
 from hnmine.stages.deepen import mined_with
 from hnmine.stages.picked import columns_read
 from hnmine.stages.ranking import default_rank_by
