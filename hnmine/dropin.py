@@ -204,22 +204,19 @@ class _Pairs:
     @classmethod
     def read(cls, dataset: Any, anchor: str, positive: str, corpus: Sequence[str] | None) -> _Pairs:
         """Take the texts out of the dataset; `InputError` with every row that has none."""
-        columns = {
-            anchor: list(dataset[anchor][:]),  # a column that is not sliced comes text by text
-            positive: list(dataset[positive][:]),
-            "corpus": list(corpus or ()),
-        }
-        if not columns[anchor]:
+        anchors = list(dataset[anchor][:])  # a column that is not sliced comes text by text
+        positives, further = list(dataset[positive][:]), list(corpus or ())
+        if not anchors:
             raise BadArgument("the dataset is empty", expected="at least one pair")
         problems = ProblemLog()
-        for name, texts in columns.items():
+        for name, texts in ((anchor, anchors), (positive, positives), ("corpus", further)):
             for row, text in enumerate(texts):
                 if not isinstance(text, str):
                     problems.add("not a text", f"{name}[{row}]", repr(text))
                 elif not text.strip():
                     problems.add("empty text", f"{name}[{row}]", repr(text))
         problems.raise_if_any(remedy="leave these rows out: dataset.filter(...)")
-        return cls(anchors=columns[anchor], positives=columns[positive], corpus=columns["corpus"])
+        return cls(anchors=anchors, positives=positives, corpus=further)
 
     @property
     def max_positives(self) -> int:

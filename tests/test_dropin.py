@@ -188,6 +188,10 @@ def test_columns_are_taken_by_name_and_order(model: Any, pairs: Any) -> None:
     assert ours.to_dict() == hnmine.mine_hard_negatives(pairs, model, verbose=False).to_dict()
 
 
+def test_a_column_may_be_called_corpus(model: Any, pairs: Any) -> None:
+    assert_same(*both(pairs.rename_column("answer", "corpus"), model))
+
+
 def test_a_repeated_pair_is_one_pair(model: Any, pairs: Any) -> None:
     doubled = datasets.concatenate_datasets([pairs, pairs.select(range(7))])
     assert_same(*both(doubled, model, output_scores=True))

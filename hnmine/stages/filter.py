@@ -363,7 +363,8 @@ class Filter(Stage):
         name = part_name(block.index)
         counts: list[Json] = []
         picked: list[pa.Table] = []
-        read = [QUERY_ID, *columns_read(*(named and named.name for named in (self.judge, self.rank_by)))]
+        judge, rank_by = (named.name if named else None for named in (self.judge, self.rank_by))
+        read = [QUERY_ID, *columns_read(judge, rank_by)]
         scores: dict[str, list[Floats]] = {}
         with writing(draft.path / name, as_strings=True, short=True) as writer:
             for queries in self.table.pieces(self.chosen[start : start + block.size], PIECE):

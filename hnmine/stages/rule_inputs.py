@@ -82,11 +82,6 @@ def dense_index(table: CandidatesTable, judge: ScoreInfo | None, rank_by: ScoreI
     return None
 
 
-def has_ranks(table: CandidatesTable, rank_by: ScoreInfo | None) -> bool:
-    """Whether the score that orders rows says of each how many documents stand before it; a reranker's does not."""
-    return rank_by is not None and (rank_by.origin == "fusion" or rank_column(rank_by.name) in table.column_names)
-
-
 def require_evidence(
     options: FilterOptions,
     table: CandidatesTable,
@@ -108,16 +103,15 @@ def require_evidence(
         problems.append(
             f"--existing {options.existing}: no negatives came with the data (--negative-columns of ingest)"
         )
-    by_rank = {
-        "--skip-top": options.skip_top,
-        "--max-rank": options.max_rank,
-        "--consistency-top": options.consistency_top,
-    }
-    if any(by_rank.values()) and not has_ranks(table, rank_by):
-        flags = [flag for flag, count in by_rank.items() if count]
-        needs = f"{' and '.join(flags)} need{'s' if len(flags) == 1 else ''} ranks"
-        named = rank_by.name if rank_by else "nothing"
-        problems.append(f"{needs}, and --rank-by {named} has none: name an index or a run")
+    has_ranks = rank_by is not None and (rank_by.origin == "fusion" or rank_column(rank_by.name) in columns)
+    for flag, count, is_there in (
+        ("--skip-top", options.skip_top, rank_by is not None),
+        ("--max-rank", options.max_rank, rank_by is not None),
+        ("--consistency-top", options.consistency_top, has_ranks),
+    ):
+        if count and not is_there:
+            named = rank_by.name if rank_by else "nothing"
+            problems.append(f"{flag} needs ranks, and --rank-by {named} has none: name an index or a run")
     depth = table.artefact.plan["options"].get("top_k")
     for flag, count in (("--consistency-top", options.consistency_top), ("--agreement-depth", options.agreement_depth)):
         is_asked = flag != "--agreement-depth" or options.max_agreement is not None

@@ -25,7 +25,7 @@ from hnmine.files.judgments import Judgments
 from hnmine.options import FilterOptions, Options, TruthOptions, option_fields
 from hnmine.schema import DOC_ID, QUERY_ID, Scale, Verdict
 from hnmine.stages.filter import Filter
-from hnmine.stages.rule_inputs import RuleColumns, has_ranks
+from hnmine.stages.rule_inputs import RuleColumns
 
 DEFAULT_GRID: Mapping[str, tuple[float, ...]] = {"skip_top": (0, 10, 20), "skip_fused": (0, 10, 20)}
 DEFAULT_MARGINS: Mapping[Scale, tuple[str, tuple[float, ...]]] = {
@@ -77,9 +77,7 @@ class Sweep:
         margin, values = DEFAULT_MARGINS.get(self.scale, ("", ()))
         if self.filter.guard.is_estimated:
             return {**DEFAULT_PROBABILITIES, **({margin: (None, *values)} if margin else {})}
-        skips = dict(DEFAULT_GRID) if self.filter.rank_by is not None else {}
-        if not has_ranks(self.filter.table, self.filter.rank_by):
-            skips.pop("skip_top", None)
+        skips = DEFAULT_GRID if self.filter.rank_by is not None else {}
         return {**({margin: values} if margin else {}), **skips}
 
     def _options(self, setting: Mapping[str, Any]) -> FilterOptions:

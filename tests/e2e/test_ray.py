@@ -62,7 +62,7 @@ def test_a_cluster_asks_a_judge_no_question_twice(cluster: Any, chain: Chain, cl
         "--cache-dir",
         tmp_path / "cache",
     ]
-    judge += ["--price-input", 1, "--price-output", 4, "--budget", 0.06]
+    judge += ["--price-input", 1, "--price-output", 4, "--budget", 0.06, "--judge-likelihood", "likelihood"]
     command = ["score", chain.path("ingest"), chain.path("mine"), *judge]
     there = cli(*command, "-o", tmp_path / "there", "--executor", f"ray:{cluster.address}", "--json")
     assert there.code == 0, there.stderr
