@@ -25,9 +25,9 @@ from hnmine.options import (
     MineOptions,
     Options,
     ScoreOptions,
-    did_you_mean,
 )
 from hnmine.schema import FUSED, IMPORTED, Kind
+from hnmine.spelling import did_you_mean
 from hnmine.stages.export import Export
 from hnmine.stages.export_checks import check_layout
 from hnmine.stages.filter import Filter

@@ -40,7 +40,7 @@ from hnmine.files.candidates import (
 from hnmine.files.collection import Collection, rows_in_order
 from hnmine.files.judgments import Judgments
 from hnmine.hashing import keyed_hashes
-from hnmine.options import Existing, FilterOptions, Relabel, Short, did_you_mean
+from hnmine.options import Existing, FilterOptions, Relabel, Short
 from hnmine.schema import (
     CURATED_SOURCE,
     DOC_ID,
@@ -63,6 +63,7 @@ from hnmine.schema import (
     rank_column,
     score_column,
 )
+from hnmine.spelling import did_you_mean
 from hnmine.stages.filter_options import check
 from hnmine.stages.ranking import default_rank_by
 from hnmine.stages.rule_inputs import RuleColumns, dense_index, require_evidence

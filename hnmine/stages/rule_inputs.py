@@ -19,7 +19,7 @@ from hnmine.core.rules.where import Where
 from hnmine.errors import UsageError
 from hnmine.files.candidates import CandidatesTable, ScoreInfo
 from hnmine.files.collection import Collection, rows_of
-from hnmine.options import Existing, FilterOptions, MineOptions, nearest
+from hnmine.options import Existing, FilterOptions, MineOptions
 from hnmine.schema import (
     ANSWERS,
     DOC_ID,
@@ -30,6 +30,7 @@ from hnmine.schema import (
     sim_better_column,
     sim_positive_column,
 )
+from hnmine.spelling import nearest
 
 _OWN = {"document.doc_id": DOC_ID, "query.query_id": QUERY_ID}
 """Columns of the collection that the candidates have themselves."""

@@ -22,8 +22,9 @@ from hnmine.files.readers.source import Findings, Source, digest_files
 from hnmine.files.readers.streams import InputFile
 from hnmine.files.readers.tables import Row, TableFormat, columns, read_rows, table_format
 from hnmine.files.readers.texts import open_text_file, read_documents
-from hnmine.options import InputOptions, nearest
+from hnmine.options import InputOptions
 from hnmine.schema import DOC_ID, QUERY_ID, TEXT, TEXT_KEY, TITLE, Side
+from hnmine.spelling import nearest
 
 LIKELY_COLUMNS = (
     ("anchor", "query", "question"),
