@@ -140,6 +140,8 @@ class DecisionsReport(Report):
             candidates = self.decisions.input("candidates", Kind.CANDIDATES)
         except ArtefactError:  # moved or gone: the page goes without the picture
             return None
+        if any("until" in score for score in candidates.plan["scores"]):  # other settings would need other scores
+            return None
         count = self.decisions.plan["options"]["num_negatives"]
         options = from_mapping(SweepOptions, {"limit": SWEPT, "num_negatives": (count,)}, where="report")
         return Sweep(self.collection, candidates, options).run()
