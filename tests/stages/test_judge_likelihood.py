@@ -258,6 +258,7 @@ def test_filters_take_the_scores_like_any_other_and_the_guard_takes_none(
     report = tmp_path / "report.html"
     assert invoke("report", tmp_path / "decided", "-o", report).code == 0
     assert "gecko_cheap" in report.read_text()
+    assert "<dt>likelihoods of the query, positives too</dt>" in report.read_text()
 
 
 def test_what_does_not_go_together_is_refused(root: Path, server: ChatServer, tmp_path: Path) -> None:  # noqa: F811

@@ -53,9 +53,13 @@ def _judged(judge: JudgeInfo, counts: Json | None) -> Iterator[Json]:
     for grade, word in reversed(list(enumerate(GRADES))):
         own = counts[f"grade_{grade}"]
         rows.append((f"{grade}: {word}", f"{own:,} ({own / asked:.0%})" if own else "0"))
-    for name, words in (("unanswered", "not answered, or not paid for"), ("no_grade", "answered without a grade")):
-        if counts[name]:
-            rows.append((words, f"{counts[name]:,}"))
+    further = {
+        "unanswered": "not answered, or not paid for",
+        "no_grade": "answered without a grade",
+        "likelihoods": "likelihoods of the query, positives too",
+        "no_likelihood": "without a likelihood",
+    }
+    rows += [(words, f"{counts[name]:,}") for name, words in further.items() if counts.get(name)]
     rows.append(("requests answered", f"{counts['requests']:,}"))
     rows.append(("tokens, read and written", f"{counts['input_tokens']:,} and {counts['output_tokens']:,}"))
     if "cost" in counts:
