@@ -251,6 +251,9 @@ def test_filters_take_the_scores_like_any_other_and_the_guard_takes_none(
     others = [row for row in rows if row["score_gecko_cheap"] is None]
     assert {row["reason"] for row in others} == {"known-positive", "no-score"}
 
+    with pytest.raises(UsageError, match="--consistency-top needs ranks, and --rank-by gecko_cheap has none"):
+        decided(tmp_path / "judged", rank_by="gecko", skip_top=4, consistency_top=1)
+
     rows = decided(tmp_path / "judged", judge_by="likelihood_cheap", max_score=-1.0)
     assert all(r["score_likelihood_cheap"] <= -1.0 for r in rows if r["verdict"] == "negative")
     shown = invoke("inspect", tmp_path / "decided", "--query", "q1")
