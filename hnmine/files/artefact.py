@@ -23,7 +23,7 @@ from hnmine.errors import AnotherPlan, ArtefactError, UsageError
 from hnmine.files import store
 from hnmine.files.atomic import PENDING, create_text, remove_pending, remove_tree, storage_errors, write_text
 from hnmine.files.remote import RemotePath, digest_afresh, is_remote, is_there, joined, promise, promised, relative
-from hnmine.files.verified import Verified
+from hnmine.files.verified import Verified, marks_of
 from hnmine.hashing import canonical_json, digest_bytes, digest_file
 from hnmine.schema import FORMAT_VERSION, READABLE_VERSIONS, Kind
 
@@ -100,6 +100,10 @@ class Draft:
         self.plan = plan
         self._receipts: dict[str, Json] = {}
         """By block, those that `receipts` read for the close."""
+        self._described: dict[str, tuple[str, list[int]]] = {}
+        """By file, the hash that this process found, and the marks of the file that it hashed. While these are the same
+        the close need not hash it again: nobody else writes to it.
+        """
 
     @classmethod
     def begin(cls, path: Path, kind: Kind, plan: Mapping[str, Any], *, overwrite: bool = False) -> Draft:
@@ -220,8 +224,19 @@ class Draft:
     def describe(self, name: str, rows: int) -> Json:
         """Hash, size and row count of one file of the artefact."""
         path = self.path / name
-        digest, size = promised(path) or (digest_file(path), path.stat().st_size)
-        return {"sha256": digest, "bytes": size, "rows": rows}
+        known = promised(path)
+        if known is None:
+            marks = marks_of(path)
+            known = digest_file(path), path.stat().st_size
+            self._described[name] = known[0], marks
+        return {"sha256": known[0], "bytes": known[1], "rows": rows}
+
+    def _holds(self, name: str, sha256: str) -> bool:
+        """Whether a file has this hash: this process found it and the file has not changed, or it is hashed now."""
+        path = self.path / name
+        if name in self._described and self._described[name] == (sha256, marks_of(path)):
+            return True
+        return _digest(path) == sha256
 
     def receipts(self, blocks: Sequence[str]) -> list[Json]:
         """The receipts of the named blocks, in order. Missing ones are an error that names them."""
@@ -245,7 +260,7 @@ class Draft:
         if _as_json(self.path / PLAN, text) != json.loads(pretty_json(self.plan)):
             raise _of_another_plan(self.path, pretty_json(self.plan))  # a store without conditional writes let it be
         for name, entry in files.items():
-            if _digest(self.path / name) != entry["sha256"]:
+            if not self._holds(name, entry["sha256"]):
                 raise ArtefactError(
                     f"{self.path / name} changed since it was written",
                     remedy="the disk or another process damaged it: remove the artefact and run the stage again",
@@ -348,6 +363,8 @@ class Artefact:
         manifest, fingerprint = _as_json(path / MANIFEST, manifest_text), digest_bytes(manifest_text)
         if manifest.get("plan") != digest_bytes(plan_text):
             raise ArtefactError(f"{path / PLAN} was changed after the artefact was finished", remedy="make it again")
+        if missing := [key for key in ("files", "counts") if not isinstance(manifest.get(key), dict)]:
+            raise ArtefactError(f"{path / MANIFEST} is corrupt: no {' and no '.join(missing)}", remedy="make it again")
         if anew or (str(path), fingerprint) not in _FOUND:
             _check_files(path, manifest["files"], verify=verify, anew=anew)
         if is_remote(path):
@@ -376,6 +393,10 @@ class Artefact:
     def run_record(self) -> Json:
         """Times, host and input paths of the run that made it; empty if `run.json` is gone."""
         return _read_if_there(self.path / RUN) or {}
+
+    def holds(self, place: Path) -> bool:
+        """Whether a place is this artefact, or in it."""
+        return place.resolve().is_relative_to(self.path.resolve())
 
     def input(self, name: str, *kinds: Kind, given: Path | None = None) -> Artefact:
         """Open what this artefact was made from, at `given` or at the path `run.json` recorded.
@@ -492,8 +513,7 @@ def remove_artefact(path: Path) -> None:
 
     Raises `UsageError` when something that is not hnmine's lies in the directory.
     """
-    named = (_read_if_there(path / PLAN) or {}).get("names", [])
-    known = {PLAN, MANIFEST, RUN, RECEIPTS, *(name.partition("/")[0] for name in named)}
+    known = {PLAN, MANIFEST, RUN, RECEIPTS, *(name.partition("/")[0] for name in _named(path))}
     for entry in sorted(path.iterdir()):
         ours = entry.name in known or entry.name.startswith((".pending-", "part-")) or entry.name in _TABLES
         if not ours:
@@ -507,21 +527,40 @@ def remove_artefact(path: Path) -> None:
     (path / PLAN).unlink(missing_ok=True)
 
 
+def _named(path: Path) -> Iterator[str]:
+    """The files of an artefact, as far as its plan, manifest and receipts can be read."""
+    yield from _told(path / PLAN, "names")
+    for file in (path / MANIFEST, *(path / RECEIPTS).glob("*.json")):
+        yield from _told(file, "files")
+
+
+def _told(file: Path, key: str) -> Iterable[str]:
+    with suppress(ArtefactError):
+        return list((_read_if_there(file) or {}).get(key, ()))
+    return ()
+
+
 _TABLES = frozenset(
     {
         "documents",
         "queries",
         "qrels",
         "negatives",
+        "curated",
         "texts",
         "counts",
         "postings",
         "vectors",
+        "lengths",
         "ann",
         "hits",
         "picked",
         "data",
         "ids",
+        "mixed",
+        "collisions",
+        "corpus",
+        "generated",
     }
     | {f"further{number}" for number in range(8)}
 )

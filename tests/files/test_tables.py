@@ -35,6 +35,18 @@ def test_strings_that_repeat_have_a_dictionary_and_numbers_and_ids_have_none(tmp
     assert with_dictionary == {"query_id", "sources.list.element", "reason"}
 
 
+def test_a_row_group_holds_those_texts_alone_that_are_in_its_rows(tmp_path: Path) -> None:
+    texts = pa.array([f"a long text number {i} " * 20 for i in range(100)]).dictionary_encode()
+    table = pa.table({"text": texts, "word": pa.array(["x", "y"] * 50).dictionary_encode()})
+    write_table(tmp_path / "whole.parquet", table, as_strings=True)
+    write_table(tmp_path / "cut.parquet", table, as_strings=True, row_group=30)
+    whole, cut = (pq.ParquetFile(tmp_path / f"{name}.parquet") for name in ("whole", "cut"))
+    assert [cut.metadata.row_group(i).num_rows for i in range(cut.num_row_groups)] == [30, 30, 30, 10]
+    assert cut.read().equals(whole.read())
+    sizes = [sum(f.metadata.row_group(i).total_byte_size for i in range(f.num_row_groups)) for f in (whole, cut)]
+    assert sizes[1] < 1.1 * sizes[0]
+
+
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     assert write_table(tmp_path / "a.parquet", TABLE) == 500
     assert read_table([tmp_path / "a.parquet"]).equals(TABLE)

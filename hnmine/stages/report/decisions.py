@@ -37,7 +37,7 @@ class DecisionsReport(Report):
     """A page about the decisions of a run directory, or of one artefact of decisions."""
 
     template = "decisions.html.j2"
-    scripts = ("theme.js", "triplets.js")
+    script = "triplets.js"
 
     def __init__(self, place: Path, options: ReportOptions, collection: Path | None = None) -> None:
         """Find what there is; raises before any work if decisions, jinja2 or matplotlib are missing."""
