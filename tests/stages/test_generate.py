@@ -217,6 +217,7 @@ def test_queries_are_sentences_that_left_their_documents(tmp_path: Path) -> None
         kept += query["text"] in texts[doc_id]
         assert texts[doc_id] in (whole, whole.replace(query["text"], "").replace("  ", " ").strip())
     assert 0 < kept < 15, "one sentence in ten stays"
+    assert all(texts[row["doc_id"]] == documents[int(row["doc_id"][1:])] for row in left_out), "nothing was asked of it"
 
 
 def test_pseudo_queries_that_do_not_find_their_document_are_dropped_by_rank(tmp_path: Path) -> None:

@@ -31,8 +31,8 @@ def quartile(evidence: Evidence, among: Bools, share: float) -> Floats:
 class Iqr(Rule):
     """Drops n with s(n) > Q3 + r * IQR, the quartiles taken over the query's candidates (Tukey's upper fence).
 
-    UNPG (Jung et al., BMVC 2022, arXiv 2203.11593) uses r = 1.0 or 1.5. Counted are the candidates that a retriever
-    brought and that are no positives, whatever other rules say of them; one such row alone is never an outlier.
+    UNPG (Jung et al., BMVC 2022, arXiv 2203.11593) uses r = 1.0 or 1.5. Counted are the candidates that are no
+    positives and not brought by chance alone, whatever other rules say of them; one such row alone is never an outlier.
     """
 
     reason = "iqr"

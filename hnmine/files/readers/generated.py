@@ -158,13 +158,13 @@ class WithQueries(_Generated):
         return {"written for several documents": f"{len(self._keys):,} texts, left out"} if len(self._keys) else {}
 
     def documents(self, problems: ProblemLog) -> Iterator[Document]:
-        """The collection's, with the bodies that were written down."""
-        written = self._written()
+        """The collection's, with the bodies that were written down; whole where none of its queries is kept."""
+        written, repeated = self._written(), set(self._keys.tolist())
         _, row = next(written, (0, None))
         for document in self._documents():
             body = None
             while row is not None and row[DOC_ID] == document.doc_id:
-                body = row[BODY] if row[BODY] is not None else body
+                body = row[BODY] if row[BODY] is not None and row[TEXT_KEY] not in repeated else body
                 _, row = next(written, (0, None))
             if body is None:
                 yield document
