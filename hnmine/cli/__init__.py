@@ -8,19 +8,35 @@ INTERRUPTED = 130
 def main() -> None:
     """Run the command that argv asks for, and exit with its code."""
     quiet_until_command()
+    open_closed_streams()
 
     import io
     import os
     import sys
 
     from hnmine.cli.app import app
+    from hnmine.cli.guard import refuse_other_encodings
 
     # Arrow's own allocator gives large buffers back between two uses and gets them anew, zeroed: more time and memory.
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
 
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8")  # data is UTF-8 whatever the locale
+    refuse_other_encodings(sys.argv[1:])
     app(prog_name="hnmine")
+
+
+def open_closed_streams() -> None:
+    """Have a standard stream that was closed (`>&-`) read nothing, or throw away what is written.
+
+    Else the next file to be opened gets its number, and whatever a library prints goes into that file.
+    """
+    import os
+    import sys
+
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
 
 
 def quiet_until_command() -> None:

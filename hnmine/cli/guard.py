@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 import typer
@@ -13,7 +13,7 @@ import typer
 from hnmine.cli import INTERRUPTED, hear_interrupts
 from hnmine.cli.arrow import load_arrow
 from hnmine.cli.terminal import RED, coloured
-from hnmine.errors import HnmineError
+from hnmine.errors import HnmineError, UsageError
 
 READER_GONE = 141
 
@@ -61,12 +61,34 @@ def stop_for_storage(error: OSError) -> NoReturn:
     from hnmine.files.atomic import storage_errors
 
     try:
+        if isinstance(error, FileNotFoundError) and not _has_directory():
+            raise StorageError("the current directory is not there any more", remedy="cd to one that is") from error
         with storage_errors(Path(str(error.filename or "output"))):
             raise error
     except StorageError as named:
         tell(named)
         discard_output()
         raise typer.Exit(named.exit_code) from None
+
+
+def _has_directory() -> bool:
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def refuse_other_encodings(arguments: Sequence[str]) -> None:
+    """Exit 2 for an argument that is no text: a name in another encoding, which neither a plan nor Arrow can hold."""
+    for argument in arguments:
+        try:
+            argument.encode()
+        except UnicodeEncodeError:
+            shown = ascii(os.fsencode(argument))[1:]
+            remedy = "rename the file, or a link to it" + ("" if sys.flags.utf8_mode else "; or PYTHONUTF8=1, a locale")
+            tell(UsageError(f"{shown} is not UTF-8", expected="names in UTF-8", remedy=remedy))
+            sys.exit(UsageError.exit_code)
 
 
 def discard_output() -> None:

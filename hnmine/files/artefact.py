@@ -363,6 +363,8 @@ class Artefact:
         manifest, fingerprint = _as_json(path / MANIFEST, manifest_text), digest_bytes(manifest_text)
         if manifest.get("plan") != digest_bytes(plan_text):
             raise ArtefactError(f"{path / PLAN} was changed after the artefact was finished", remedy="make it again")
+        if missing := [key for key in ("files", "counts") if not isinstance(manifest.get(key), dict)]:
+            raise ArtefactError(f"{path / MANIFEST} is corrupt: no {' and no '.join(missing)}", remedy="make it again")
         if anew or (str(path), fingerprint) not in _FOUND:
             _check_files(path, manifest["files"], verify=verify, anew=anew)
         if is_remote(path):
@@ -391,6 +393,10 @@ class Artefact:
     def run_record(self) -> Json:
         """Times, host and input paths of the run that made it; empty if `run.json` is gone."""
         return _read_if_there(self.path / RUN) or {}
+
+    def holds(self, place: Path) -> bool:
+        """Whether a place is this artefact, or in it."""
+        return place.resolve().is_relative_to(self.path.resolve())
 
     def input(self, name: str, *kinds: Kind, given: Path | None = None) -> Artefact:
         """Open what this artefact was made from, at `given` or at the path `run.json` recorded.
@@ -507,8 +513,7 @@ def remove_artefact(path: Path) -> None:
 
     Raises `UsageError` when something that is not hnmine's lies in the directory.
     """
-    named = (_read_if_there(path / PLAN) or {}).get("names", [])
-    known = {PLAN, MANIFEST, RUN, RECEIPTS, *(name.partition("/")[0] for name in named)}
+    known = {PLAN, MANIFEST, RUN, RECEIPTS, *(name.partition("/")[0] for name in _named(path))}
     for entry in sorted(path.iterdir()):
         ours = entry.name in known or entry.name.startswith((".pending-", "part-")) or entry.name in _TABLES
         if not ours:
@@ -522,21 +527,40 @@ def remove_artefact(path: Path) -> None:
     (path / PLAN).unlink(missing_ok=True)
 
 
+def _named(path: Path) -> Iterator[str]:
+    """The files of an artefact, as far as its plan, manifest and receipts can be read."""
+    yield from _told(path / PLAN, "names")
+    for file in (path / MANIFEST, *(path / RECEIPTS).glob("*.json")):
+        yield from _told(file, "files")
+
+
+def _told(file: Path, key: str) -> Iterable[str]:
+    with suppress(ArtefactError):
+        return list((_read_if_there(file) or {}).get(key, ()))
+    return ()
+
+
 _TABLES = frozenset(
     {
         "documents",
         "queries",
         "qrels",
         "negatives",
+        "curated",
         "texts",
         "counts",
         "postings",
         "vectors",
+        "lengths",
         "ann",
         "hits",
         "picked",
         "data",
         "ids",
+        "mixed",
+        "collisions",
+        "corpus",
+        "generated",
     }
     | {f"further{number}" for number in range(8)}
 )

@@ -30,6 +30,11 @@ class Encoding(ABC):
     suffixes: ClassVar[tuple[str, ...]]
     part_suffix: ClassVar[str]
 
+    @property
+    def first_line(self) -> int:
+        """The line, or the row, on which the first row of a file stands; each of the others has the next one."""
+        return 1
+
     @abstractmethod
     def write(self, path: Path, table: pa.Table) -> int:
         """Write a whole file, all or nothing; returns its rows."""
@@ -78,6 +83,10 @@ class _Text(Encoding):
     head: str = ""
     between: str = ""
     tail: str = ""
+
+    @property
+    def first_line(self) -> int:
+        return 1 + self.head.count("\n")
 
     def write(self, path: Path, table: pa.Table) -> int:
         with replacing(path) as pending, open(pending, "w", encoding="utf-8", newline="") as stream:
@@ -139,7 +148,8 @@ class JsonDocument(_Text):
 class Separated(_Text):
     """Columns with a separator between them, one row a line, without quotes: TSV, TREC.
 
-    White space that would end a column or a line becomes a space. With `header` the column names come first.
+    White space that would end a column or a line becomes a space, and so does NUL. With `header` the column names come
+    first.
     """
 
     separator: str = "\t"
@@ -169,8 +179,8 @@ def _records(table: pa.Table) -> Iterator[dict[str, Any]]:
         yield from table.slice(start, _ROWS).to_pylist()
 
 
-LINE_ENDS = "\t\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"
-"""What ends a column or, to one reader or another, a line."""
+LINE_ENDS = "\0\t\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"
+"""What ends a column or, to one reader or another, a line, or makes the file no text."""
 _TO_SPACE = str.maketrans(dict.fromkeys(LINE_ENDS, " "))
 
 

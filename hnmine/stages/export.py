@@ -52,7 +52,7 @@ from hnmine.stages.picked import Ints, Picked, Words, join, read_picked
 from hnmine.stages.places import refuse_foreign
 from hnmine.stages.prompts import Prompts
 from hnmine.stages.splits import VALIDATION, Split, Splits, split_file
-from hnmine.stages.stage import Outcome, Stage, block_size, cut, require_made_from
+from hnmine.stages.stage import Outcome, Stage, block_size, cut, refuse_inputs, require_made_from
 from hnmine.stages.training_rows import missing_scores, missing_weights, provenance_table, training_table
 
 _KEYED = 65_536
@@ -249,10 +249,12 @@ class Export(Stage):
         return keys
 
     def run(self, path: Path, how: Execution) -> Outcome:
-        """As every stage; a file that another program wrote is not replaced unless `how.overwrite`."""
+        """As every stage; a file is never written into an input, nor over another program's unless `how.overwrite`."""
         if self.file is not None:
             for split in self.splits:
-                refuse_foreign(joined(path, split_file(self.file, split.name)), path, overwrite=how.overwrite)
+                file = joined(path, split_file(self.file, split.name))
+                refuse_inputs(file, self.inputs())
+                refuse_foreign(file, path, overwrite=how.overwrite)
         return super().run(path, how)
 
     def inputs(self) -> Mapping[str, Artefact]:

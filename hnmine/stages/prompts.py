@@ -57,13 +57,14 @@ class Prompts:
         return self.collection.column("queries", name).cast(pa.string()).dictionary_encode()
 
     def instructions(self, rows: Rows) -> pa.Array | None:
-        """The instruction of each given query, null where the column has none; None if nobody asked for any."""
+        """The instruction of each given query, null where it has none or a blank one; None if nobody asked for any."""
         if self.query is None:
             return None
         if self._instructions is None:
-            return pa.repeat(pa.scalar(self.query), len(rows))
-        found = self._instructions.take(pa.array(rows)).cast(pa.string())
-        return found.combine_chunks() if isinstance(found, pa.ChunkedArray) else found
+            found = pa.repeat(pa.scalar(self.query), len(rows))
+        else:
+            found = self._instructions.take(pa.array(rows)).cast(pa.string()).combine_chunks()
+        return pc.if_else(pc.equal(pc.utf8_trim_whitespace(found), ""), None, found)
 
     def before_queries(self, rows: Rows) -> pa.Array | None:
         """What stands before the text of each given query; None if nothing does."""

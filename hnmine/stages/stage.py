@@ -22,7 +22,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, Self
 
-from hnmine.errors import ArtefactError, PlanDoesNotFit
+from hnmine.errors import ArtefactError, PlanDoesNotFit, UsageError
 from hnmine.execute.local import Block, Execution, Needs, run_blocks
 from hnmine.files.artefact import MANIFEST, Artefact, Draft, Json, full_plan, read_plan, sum_counts
 from hnmine.files.remote import is_there
@@ -218,11 +218,13 @@ class Stage(ABC):
         """Carry the stage out at `path`: resume what is there, do this worker's blocks, close if all are done.
 
         If the plan does not fit this machine (memory, arithmetic), starts over with one that does, unless
-        `how.strict_plan` or other shards share it; the plan tells. Raises `ArtefactError` if `path` holds an artefact
-        of another plan (and `how.overwrite` is not set) or `how.append` one of other parameters, `PlanDoesNotFit`, and
-        `Preempted` after a signal, with the finished blocks saved.
+        `how.strict_plan` or other shards share it; the plan tells. Raises `UsageError` if `path` is an input's or in
+        one, whatever `how.overwrite` says, `ArtefactError` if it holds an artefact of another plan (and `how.overwrite`
+        is not set) or `how.append` one of other parameters, `PlanDoesNotFit`, and `Preempted` after a signal, with the
+        finished blocks saved.
         """
         began = time.monotonic()
+        refuse_inputs(path, self.inputs())
         stage = self._as_begun(path)
         earlier = stage._earlier(path, how)
         if earlier is not None and earlier.replanned and not stage.changes:
@@ -450,3 +452,14 @@ def machine() -> Json:
 def now() -> str:
     """The time as ISO 8601 with zone, to the second."""
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def refuse_inputs(place: Path, inputs: Mapping[str, Artefact]) -> None:
+    """Raise `UsageError` if something is to be written over what it is made from, or into it."""
+    for name, artefact in inputs.items():
+        if artefact.holds(place):
+            raise UsageError(
+                f"{place} is, or is in, the {name.partition(':')[0]} that it would be made from, {artefact.path}",
+                expected="another place",
+                remedy="choose another -o",
+            )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -41,11 +42,10 @@ class TrainingInput:
             yield first
             yield from examples
             return
-        ids = (row for file in self._ids for _, row in read_rows(file, problems))
-        yield self._with_ids(first, next(ids, None))
-        for example in examples:
-            yield self._with_ids(example, next(ids, None))
-        if not problems and next(ids, None) is not None:
+        ids = _InStep(self.files, self._ids, FORMATS[self.form].encoding.first_line, problems)
+        for example in chain([first], examples):
+            yield self._with_ids(example, ids.of(example.where))
+        if not problems and ids.has_more():
             raise self._out_of_step("more rows")
 
     def _with_ids(self, example: Example, row: Mapping[str, Any] | None) -> Example:
@@ -70,6 +70,27 @@ class TrainingInput:
             expected="the ids that `hnmine export` wrote with this very file",
             remedy="export again, or remove the file of ids",
         )
+
+
+class _InStep:
+    """The ids of the rows of training files, a file of ids each; what was no example has its ids passed over."""
+
+    def __init__(
+        self, files: Sequence[InputFile], ids: Sequence[InputFile], first_line: int, problems: ProblemLog
+    ) -> None:
+        pairs = zip(files, ids, strict=False)
+        self._rows = {file.shown: read_rows(own, problems) for file, own in pairs}
+        self._first = first_line
+
+    def of(self, where: str) -> Mapping[str, Any] | None:
+        """The ids of the row at `file:line`, rows being asked for in order; None where there are none."""
+        file, _, line = where.rpartition(":")
+        wanted = int(line) - self._first + 1
+        return next((row for number, row in self._rows.get(file, iter(())) if number == wanted), None)
+
+    def has_more(self) -> bool:
+        """Whether there are ids of rows behind the last one that was asked for."""
+        return any(next(rows, None) is not None for rows in self._rows.values())
 
 
 def _identified(passages: Sequence[Passage], known: Sequence[Passage]) -> list[Passage]:

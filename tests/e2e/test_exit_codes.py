@@ -163,6 +163,23 @@ def test_a_condition_that_holds_is_6_and_the_work_is_done(chain: Chain, call: Ca
     assert ingested.code == 0, ingested.stderr
 
 
+def test_a_name_that_is_no_text_is_2(cli: Cli, tmp_path: Path) -> None:
+    done = cli("audit", f"{tmp_path}/b\udce9b\udce9.parquet")
+    assert done.code == 2, done.stderr
+    assert rf"'{tmp_path}/b\xe9b\xe9.parquet' is not UTF-8" in done.stderr
+
+
+def test_a_directory_that_is_gone_is_7(
+    chain: Chain, call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    done = call("export", chain.path("filter"), "-o", "out.parquet")
+    assert done.code == 7, done.stderr
+    assert "the current directory is not there any more" in done.stderr
+
+
 def test_a_bug_keeps_its_traceback_and_is_1(chain: Chain, cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(
         "import hnmine.stages.ingest as i\n"

@@ -115,6 +115,19 @@ def test_overwrite_never_removes_what_is_not_hnmines(chain: Chain, call: Call, t
     assert (tmp_path / "filter" / "notes.txt").exists()
 
 
+def test_an_input_is_never_written_over(chain: Chain, call: Call, tmp_path: Path) -> None:
+    decisions = tmp_path / "decisions"
+    shutil.copytree(chain.path("filter"), decisions)
+    (tmp_path / "link").symlink_to(decisions)
+    before = contents(decisions)
+    command = ["export", decisions, "--collection", chain.path("ingest"), "--overwrite", "-o"]
+    for place in (decisions, tmp_path / "link", decisions / "part-00000.parquet"):
+        refused = call(*command, place)
+        assert refused.code == 2
+        assert "is, or is in, the decisions that it would be made from" in refused.stderr
+        assert contents(decisions) == before
+
+
 def test_a_file_of_somebody_else_is_not_replaced(chain: Chain, call: Call, tmp_path: Path) -> None:
     target = tmp_path / "train.parquet"
     target.write_bytes(b"precious")
@@ -198,7 +211,7 @@ def test_a_run_with_another_decision_says_how_to_decide_again(chain: Chain, call
     assert f"try: hnmine filter {tmp_path / 'run'} -o OTHER, with the new options" in decided.stderr
     mined = call(*run, "-n", "2", "-k", "7")
     assert mined.code == 4
-    assert "the same command with --overwrite makes mine and what follows anew" in mined.stderr
+    assert "another -o, or --overwrite here, which keeps what stands before mine" in mined.stderr
     assert "hnmine filter" not in mined.stderr
     anew = call(*run, "-n", "3", "--overwrite", "--json")
     assert anew.code == 0, anew.stderr

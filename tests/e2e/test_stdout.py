@@ -109,6 +109,16 @@ def test_a_full_device_behind_stdout(what: str, wide: Path, cache: Path) -> None
     assert "Exception ignored" not in done.stderr
 
 
+def test_streams_that_are_closed(wide: Path, cache: Path, tmp_path: Path) -> None:
+    command = hnmine("export", wide, "-o", tmp_path / "out.parquet")
+    done = shell(f"{command} <&- >&- 2>&-", cache)
+    assert done == Done(0, "", "")
+    check_whole(tmp_path)
+    done = shell(f"{hnmine('run', '-', '--no-dense', '-o', tmp_path / 'run')} <&-", cache)
+    assert done.code == 3, done.stderr
+    assert "the corpus has no documents" in done.stderr
+
+
 def check_whole(artefact: Path) -> None:
     """Every file that stayed is complete: none was left half-written."""
     import numpy as np

@@ -71,6 +71,26 @@ def test_another_plan_is_refused_with_the_difference(tmp_path: Path) -> None:
     assert [p.name for p in draft.path.iterdir()] == ["plan.json"]
 
 
+@pytest.mark.parametrize("is_finished", [True, False])
+def test_overwriting_removes_folders_of_any_name_that_hnmine_wrote(is_finished: bool, tmp_path: Path) -> None:
+    draft = Draft.begin(tmp_path / "a", Kind.CANDIDATES, {**PLAN, "blocks": ["block-00000"]})
+    for folder in ("mixed", "of-a-later-version"):
+        write_text(draft.path / folder / "part-0", "x")
+    draft.commit("block-00000", {"mixed/part-0": 1, "of-a-later-version/part-0": 1})
+    if is_finished:
+        draft.close(files=draft.receipts(["block-00000"])[0]["files"], counts={})
+    again = Draft.begin(tmp_path / "a", Kind.CANDIDATES, {**PLAN, "seed": 1}, overwrite=True)
+    assert [p.name for p in again.path.iterdir()] == ["plan.json"]
+
+
+@pytest.mark.parametrize("damaged", ["plan.json", "manifest.json"])
+def test_overwriting_removes_what_is_damaged(damaged: str, tmp_path: Path) -> None:
+    path = finished(tmp_path / "a").path
+    (path / damaged).write_text("{")
+    again = Draft.begin(path, Kind.CANDIDATES, {**PLAN, "seed": 1}, overwrite=True)
+    assert [p.name for p in again.path.iterdir()] == ["plan.json"]
+
+
 def test_resuming_knows_finished_blocks(tmp_path: Path) -> None:
     write_block(Draft.begin(tmp_path / "a", Kind.CANDIDATES, PLAN), 0)
     again = Draft.begin(tmp_path / "a", Kind.CANDIDATES, PLAN)
@@ -101,6 +121,12 @@ def test_missing_blocks_are_listed(tmp_path: Path) -> None:
     assert caught.value.exit_code == 4
 
 
+def without(path: Path, key: str) -> None:
+    """Take a key out of a JSON object."""
+    found = json.loads(path.read_text())
+    path.write_text(json.dumps({name: value for name, value in found.items() if name != key}))
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
@@ -108,6 +134,8 @@ def test_missing_blocks_are_listed(tmp_path: Path) -> None:
         (lambda p: (p / "part-00001.parquet").unlink(), "part-00001.parquet is missing"),
         (lambda p: (p / "manifest.json").unlink(), "unfinished"),
         (lambda p: (p / "manifest.json").write_text("{"), "manifest.json is corrupt"),
+        (lambda p: without(p / "manifest.json", "files"), "manifest.json is corrupt: no files"),
+        (lambda p: without(p / "manifest.json", "counts"), "manifest.json is corrupt: no counts"),
         (lambda p: (p / "plan.json").write_text((p / "plan.json").read_text() + " "), "was changed after"),
         (lambda p: (p / "plan.json").unlink(), "holds no hnmine candidates"),
     ],

@@ -53,6 +53,14 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="counts open files, as Linux lists them")
+def test_words_with_nulls_survive_row_groups(tmp_path: Path) -> None:
+    words = [None, "b", "a", None, None, None, "c"]
+    coded = pa.array(words).dictionary_encode()
+    write_table(tmp_path / "a.parquet", pa.table({"word": coded}), as_strings=True, row_group=2)
+    assert pq.ParquetFile(tmp_path / "a.parquet").num_row_groups == 4
+    assert pq.read_table(tmp_path / "a.parquet")["word"].to_pylist() == words
+
+
 def test_what_is_mapped_keeps_no_file_open(tmp_path: Path) -> None:
     vectors, texts = tmp_path / "v.npy", tmp_path / "t.arrow"
     write_array(vectors, np.arange(6, dtype=np.float16).reshape(3, 2))

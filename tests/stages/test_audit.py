@@ -51,6 +51,17 @@ def test_a_clean_file_has_no_problem(tmp_path: Path) -> None:
     assert len(report["unchecked"]) == 5
 
 
+def test_more_labels_than_documents_are_told_with_the_row(tmp_path: Path) -> None:
+    rows = [{"query": "q", "documents": ["a", "b"], "labels": labels} for labels in ([1, 0], [1, 0, 0])]
+    with pytest.raises(InputError, match=r"more labels than documents \(1\)\n  .*a.jsonl:2: 3 for 2"):
+        audited(jsonl(tmp_path / "a.jsonl", rows))
+
+
+def test_a_score_that_no_float_holds_is_not_finite(tmp_path: Path) -> None:
+    row = {"query": "q", "pos": ["a"], "neg": ["b"], "pos_scores": [10**400], "neg_scores": [1.0]}
+    assert problems(audited(jsonl(tmp_path / "a.jsonl", [row]), min_negatives=1)) == {"non-finite-score": 1}
+
+
 def pairs(rows: list[dict[str, Any]]) -> list[tuple[str, list[str], list[str]]]:
     return [(r["anchor"], [r["positive"]], [r["negative_1"], r["negative_2"]]) for r in rows]
 

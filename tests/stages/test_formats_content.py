@@ -8,11 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 import hnmine
 from hnmine.errors import InputError, UsageError
+from hnmine.options import Format
+from hnmine.stages.export_checks import refuse_ids
 from hnmine.stages.formats import FORMATS
 from tests.e2e.harness import write_jsonl
 
@@ -295,6 +298,15 @@ def test_ids_that_readers_would_split_are_refused_before_anything_is_written(odd
         else:
             hnmine.export(path, place, options=options)
             assert place.exists()
+
+
+@pytest.mark.parametrize("form", [name for name, refused in REFUSED.items() if refused])
+def test_nul_is_refused_too_since_a_file_with_it_is_no_text(form: str) -> None:
+    without = FORMATS[Format(form)].ids_without
+    assert without is not None
+    refuse_ids(without, form, "", document=pa.array(["d1"]))
+    with pytest.raises(InputError, match="document id with white space"):
+        refuse_ids(without, form, "", document=pa.array(["d\0001"]))
 
 
 def test_formats_that_hold_a_query_once_want_one_epoch(tmp_path: Path) -> None:

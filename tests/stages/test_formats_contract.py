@@ -37,8 +37,8 @@ class Mined:
 
 
 def one_line(text: str) -> str:
-    """The text as a format of one line a row may have it: any white space is a space."""
-    return " ".join(text.split())
+    """The text as a format of one line a row may have it: any white space is a space, and so is NUL."""
+    return " ".join(text.replace("\0", " ").split())
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -65,7 +65,7 @@ def mined(tmp_path_factory: pytest.TempPathFactory) -> Mined:
     triples = [(a, b, c) for i, a in enumerate(WORDS) for j, b in enumerate(WORDS[:i]) for c in WORDS[:j]][:60:2]
     documents, texts, judged = [], {}, []
     for number, words in enumerate(triples):
-        title, end = ("a\ttitle" if number % 3 == 0 else ""), ("\nand a line\u2028more" if number % 4 == 0 else "")
+        title, end = ("a\ttitle" if number % 3 == 0 else ""), ("\nand a line\u2028more\0" if number % 4 == 0 else "")
         text = f"{' '.join(words)}{end}"
         documents.append({"_id": f"d{number}", "title": title, "text": text})
         texts[f"d{number}"] = f"{title} {text}".strip()

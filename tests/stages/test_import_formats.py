@@ -40,12 +40,17 @@ def _as_it_comes() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Ten queries with one to three positives and four negatives each, mined; with titles, answers and grades."""
+    """Ten queries with one to three positives and four negatives each, mined; with titles, answers and grades.
+
+    Some documents are a title alone, and some titles are white space.
+    """
     place, draw = tmp_path_factory.mktemp("formats"), random.Random(3)
     documents = [
-        {"_id": f"d{n}", "title": "a title" if n % 3 == 0 else "", "text": f"{' '.join(draw.sample(WORDS, 4))} {n}"}
+        {"_id": f"d{n}", "title": ("a title", "", " ")[n % 3], "text": f"{' '.join(draw.sample(WORDS, 4))} {n}"}
         for n in range(40)
     ]
+    for document in documents[::6]:
+        document |= {"title": document["text"], "text": ""}
     queries = [
         {"_id": f"q{n}", "text": f"{' '.join(draw.sample(WORDS, 3))} {n}", "answers": ["bread", f"{n}"], "task": "find"}
         for n in range(10)
@@ -53,7 +58,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write(place / "data" / "corpus.jsonl", documents)
     write(place / "data" / "queries.jsonl", queries)
     judged = [f"q{n}\td{3 * n + i}\t{1 + (n + i) % 2}\n" for n in range(10) for i in range(1 + n % 3)]
-    judged += [f"q{n}\td{39 - n}\t0\n" for n in range(0, 10, 2)]
+    judged += [f"q{n}\td{39 - n}\t{-(n % 4)}\n" for n in range(0, 10, 2)]
     (place / "data" / "qrels").mkdir()
     (place / "data" / "qrels" / "train.tsv").write_text("query-id\tcorpus-id\tscore\n" + "".join(judged))
     path = place / "run"

@@ -253,7 +253,11 @@ BAD: list[dict[str, Any]] = [
     {"query": "no negatives", "pos": ["p"], "neg": []},
     {"qid": "nobody", "pos": ["p"], "neg": ["n"]},
     {"query": "some", "pos": ["p", {"id": "gone"}], "neg": ["  ", {"id": "c1", "text": "not its text"}]},
-    {"query": "twice", "pos": [{"id": "7", "text": "one"}], "neg": [{"id": "7", "text": "two"}, "n"]},
+    {
+        "query": "twice",
+        "pos": [{"id": "7", "text": "one"}],
+        "neg": [{"id": "7", "text": "two"}, {"text": "n", "score": 1e39}],
+    },
 ]
 
 
@@ -269,6 +273,7 @@ def test_every_problem_is_told_with_its_place_and_nothing_is_left(tmp_path: Path
         ("empty text", 4, "document"),
         ("another text than the corpus files have", 4, "c1: not its text"),
         ("one id, two texts", 5, "7: two"),
+        ("score not a finite number of 32 bits", 5, "1e+39"),
     ):
         assert f"{kind} (1)\n  {file}:{line}: {value}" in told
     assert "--on-error skip" in told
@@ -283,6 +288,7 @@ def test_bad_rows_can_be_left_out_and_are_counted(tmp_path: Path, corpus: dict[s
         "empty text": 1,
         "no negatives": 1,
         "one id, two texts": 1,
+        "score not a finite number of 32 bits": 1,
         "query unknown (not in the queries files)": 1,
     }
     queries = texts(tmp_path / "x", "queries")
@@ -413,6 +419,42 @@ def test_ids_that_an_export_wrote_beside_texts_come_back(tmp_path: Path) -> None
     write(written, lists[1:])
     with pytest.raises(InputError, match=r"b.ids.parquet: (more rows|another number of documents)"):
         imported(written, tmp_path / "w")
+
+
+@pytest.mark.parametrize(
+    ("form", "broken"),
+    [
+        (Format.FLAGEMBEDDING, '{"query": "query 1", "pos": ["positive 1"], "neg": []}'),
+        (Format.MS_SWIFT, "{"),
+        (Format.DPR, '{"question": 1},'),
+    ],
+)
+def test_ids_beside_texts_stay_in_step_with_rows_that_are_left_out(form: Format, broken: str, tmp_path: Path) -> None:
+    rows = [
+        {
+            "query": f"query {n}",
+            "pos": [{"id": f"p{n}", "text": f"positive {n}"}],
+            "neg": [{"id": f"n{n}", "text": f"negative {n}"}],
+        }
+        for n in range(4)
+    ]
+    imported(write(tmp_path / "a.jsonl", rows), tmp_path / "x")
+    written = tmp_path / ("b.json" if form is Format.DPR else "b.jsonl")
+    hnmine.export(tmp_path / "x", written, options=hnmine.ExportOptions(format=form))
+    lines = written.read_text().splitlines()
+    line = next(number for number, text in enumerate(lines) if "query" in text)
+    gone = next(n for n in range(4) if f"query {n}" in lines[line])
+    lines[line] = broken
+    written.write_text("\n".join(lines) + "\n")
+    with pytest.raises(InputError) as caught:
+        hnmine.import_training(written, tmp_path / "y", options=ImportOptions(format=form))
+    assert f"  {written}:{line + 1}" in caught.value.render()
+    given = ImportOptions(format=form, on_error=OnError.SKIP)
+    hnmine.import_training(written, tmp_path / "y", options=given)
+    kept = {n for n in range(4) if n != gone}
+    assert {(doc_id, text) for doc_id, text in texts(tmp_path / "y").items()} == {
+        (f"{side[0]}{n}", f"{side} {n}") for n in kept for side in ("positive", "negative")
+    }
 
 
 def test_the_scale_is_one_of_the_known_ones() -> None:

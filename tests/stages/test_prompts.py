@@ -18,7 +18,8 @@ from hnmine.stages.formats import FORMATS
 from hnmine.stages.formats.base import Documents, Queries
 from hnmine.stages.prompts import Prompts
 
-TASKS = {"q0": "find an even number: ", "q1": "find an odd number: ", "q2": None}
+TASKS = {"q0": "find an even number: ", "q1": "find an odd number: ", "q2": None, "q3": " "}
+"""A blank one is none."""
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +64,9 @@ def test_a_text_stands_before_every_query_and_another_before_every_document(work
 def test_a_column_gives_each_query_its_own(work: Path) -> None:
     plain, ids = exported(work, "plain")
     found, _ = exported(work, "column", instruction="query.task")
-    wanted = [(TASKS.get(query) or "") + text for query, text in zip(ids, plain["anchor"].to_pylist(), strict=True)]
+    wanted = [
+        (TASKS.get(query) or "").lstrip() + text for query, text in zip(ids, plain["anchor"].to_pylist(), strict=True)
+    ]
     assert found["anchor"].to_pylist() == wanted
     assert {TASKS["q0"], TASKS["q1"]} <= {text[: -len("what is number 0")] for text in wanted}
     assert found.drop_columns(["anchor"]).equals(plain.drop_columns(["anchor"]))
@@ -73,9 +76,9 @@ def test_a_field_takes_the_instruction_and_leaves_the_query_as_it_is(work: Path)
     collection = Collection.open(work / "collection")
     rows = collection.query_ids.to_pylist()
     prompts = Prompts(collection, "query.task", None, in_field=True)
-    queries = Queries(collection, pc.index_in(pa.array(["q1", "q2", "q5", "q1"]), pa.array(rows)).to_numpy(), prompts)
+    queries = Queries(collection, pc.index_in(pa.array(["q1", "q2", "q3", "q1"]), pa.array(rows)).to_numpy(), prompts)
     assert queries.instructions.to_pylist() == [TASKS["q1"], None, None, TASKS["q1"]]
-    assert queries.texts.to_pylist() == ["what is number 1", "what is number 2", "what is number 5", "what is number 1"]
+    assert queries.texts.to_pylist() == ["what is number 1", "what is number 2", "what is number 3", "what is number 1"]
 
 
 def test_nothing_stands_before_what_nobody_asked_for(work: Path) -> None:

@@ -7,7 +7,7 @@ neg` of FlagEmbedding; `documents, labels` of sentence-transformers) and labeled
 from __future__ import annotations
 
 import hashlib
-import itertools
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,10 +15,11 @@ from typing import Any
 
 from hnmine.errors import InputError, ProblemLog
 from hnmine.files.readers.examples import Example, Passage
+from hnmine.files.readers.fields import BadRecord
 from hnmine.files.readers.streams import InputFile
 from hnmine.files.readers.tables import columns, read_rows
 from hnmine.hashing import text_key
-from hnmine.options import nearest
+from hnmine.spelling import nearest
 
 ANCHORS = ("anchor", "query", "question", "query_text")
 POSITIVES = ("positive", "pos", "positives", "answer", "positive_passages")
@@ -74,10 +75,17 @@ def item(text: object, identity: object = None, score: object = None) -> Item:
     return Item(
         key=text_key(words) or 1 if words.strip() else NO_HASH,
         id_hash=id_hash(str(identity)) if identity is not None else NO_HASH,
-        score=float(score) if isinstance(score, (int, float)) else None,
+        score=_number(score) if isinstance(score, (int, float)) else None,
         shown=" ".join(words[:200].split()) if words else str(identity),
         is_empty=text is not None and not words.strip(),
     )
+
+
+def _number(value: float) -> float:
+    try:
+        return float(value)
+    except OverflowError:  # JSON has whole numbers of any length
+        return math.inf
 
 
 def training_row(example: Example) -> TrainingRow:
@@ -124,18 +132,24 @@ class TrainingFile:
 
     def rows(self, problems: ProblemLog) -> Iterator[TrainingRow]:
         """Each row in file order; rows that cannot be read go to `problems`."""
-        rows = read_rows(self.file, problems)
-        if self.ids is None:
-            for line, row in rows:
-                yield self._row(f"{self.file.shown}:{line}", row, {})
-            return
-        for one, other in itertools.zip_longest(rows, read_rows(self.ids, problems)):
-            if one is None or other is None:
-                raise InputError(
-                    f"{self.file.shown} and {self.ids.shown} have different numbers of rows",
-                    remedy="export again: both are written together",
-                )
-            yield self._row(f"{self.file.shown}:{one[0]}", one[1], other[1])
+        ids = None if self.ids is None else read_rows(self.ids, problems)
+        for line, row in read_rows(self.file, problems):
+            known = {} if ids is None else next((own for number, own in ids if number == line), None)
+            if known is None:
+                raise self._out_of_step()
+            where = f"{self.file.shown}:{line}"
+            try:
+                yield self._row(where, row, known)
+            except BadRecord as bad:
+                problems.add(bad.kind, where, bad.value)
+        if ids is not None and not problems and next(ids, None) is not None:
+            raise self._out_of_step()
+
+    def _out_of_step(self) -> InputError:
+        return InputError(
+            f"{self.file.shown} and {self.ids.shown if self.ids else 'its ids'} have different numbers of rows",
+            remedy="export again: both are written together",
+        )
 
     def _row(self, where: str, row: Mapping[str, Any], known: Mapping[str, Any]) -> TrainingRow:
         layout = self._layout
@@ -147,6 +161,8 @@ class TrainingFile:
             if not labels:  # scores alone: the positive's comes first
                 labels = [1] + [0] * (len(texts) - 1)
             is_positive = [isinstance(label, (int, float)) and label > 0.5 for label in labels]
+            if len(labels) > len(texts):
+                raise BadRecord("more labels than documents", f"{len(labels)} for {len(texts)}")
             is_positive += [False] * (len(texts) - len(is_positive))
         else:
             positives = _listed(row.get(layout.positive)) if layout.positive else []

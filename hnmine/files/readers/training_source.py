@@ -7,7 +7,6 @@ and once more for the look-up; what was seen is remembered as ids and hashes, ne
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -33,6 +32,7 @@ from hnmine.schema import DOC_ID, GRADE, IS_POSITIVE, QUERY_ID, SCORE, Scale, Si
 Examples = Callable[[ProblemLog], Iterator[Example]]
 """Gives the examples as often as it is called; what is none goes to the log."""
 
+_LARGEST = float(np.finfo(np.float32).max)
 _PAIRS = 65_536
 """Pairs that are Python objects at a time."""
 
@@ -221,8 +221,8 @@ class TrainingSource(Source):
                     if doc_id not in known[Side.DOCUMENT].ids:
                         texts[Side.DOCUMENT].check(document, doc_id)
                     score = passage.score
-                    if score is not None and not math.isfinite(score):
-                        raise BadRecord("score not a finite number", score)
+                    if score is not None and not abs(score) <= _LARGEST:
+                        raise BadRecord("score not a finite number of 32 bits", score)
                 except BadRecord as bad:
                     problems.add(bad.kind, example.where, bad.value)
                     continue
@@ -346,11 +346,12 @@ def _passages(example: Example) -> Iterable[Passage]:
 def _grade(example: Example, passage: Passage, is_positive: bool) -> int | None:
     """What the file says of the relevance: of a positive at least 1, of a negative nothing unless it was judged.
 
-    A format that says 0 of all negatives (`grades` of an example) judges none.
+    A format that says 0 of all negatives (`grades` of an example) judges none; a grade below 0 it did not make up.
     """
     known = passage.extra.get("relevance")
-    if known is None and is_positive:
-        known = example.extra.get("grades", {}).get(passage.doc_id, 1)
+    if known is None:
+        said = example.extra.get("grades", {}).get(passage.doc_id, 1 if is_positive else 0)
+        known = said or None
     if not isinstance(known, int):
         return 1 if is_positive else None
     return max(known, 1) if is_positive else min(known, 0)

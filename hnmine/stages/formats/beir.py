@@ -38,6 +38,7 @@ from hnmine.stages.formats.reading import (
     table_rows,
     take,
     text_in,
+    titled_in,
 )
 
 QRELS = Separated(header="query-id\tcorpus-id\tscore\n")
@@ -139,11 +140,9 @@ def known_documents(file: InputFile, wanted: Iterable[str], problems: ProblemLog
     known = Known("document", wanted)
 
     def add(where: str, row: Any) -> None:
-        title = take(row, "title")
-        if not isinstance(title, str):
-            raise BadRecord("not a text", f"title: {title!r}"[:120])
-        text = "" if title.strip() and row.get("text") == "" else text_in(row, "text")
-        known.add(where, id_in(row, "_id"), text, title or None, problems)
+        take(row, "title")
+        title, text = titled_in(row)
+        known.add(where, id_in(row, "_id"), text, title, problems)
 
     _each(file, problems, add)
     return known

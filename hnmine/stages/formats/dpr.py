@@ -16,7 +16,7 @@ from hnmine.files.readers.fields import BadRecord
 from hnmine.files.readers.json_documents import read_json_rows
 from hnmine.files.readers.rows import shards
 from hnmine.stages.formats.base import Rows, TrainingFormat
-from hnmine.stages.formats.reading import id_in, list_in, parsed, score_in, text_in
+from hnmine.stages.formats.reading import id_in, list_in, parsed, score_in, text_in, titled_in
 
 
 class Dpr(TrainingFormat):
@@ -78,14 +78,11 @@ _IDS = ("passage_id", "psg_id")
 
 
 def _passage(passage: Any) -> Passage:
-    text = text_in(passage, "text")
-    title = passage.get("title")
-    if title is not None and not isinstance(title, str):
-        raise BadRecord("not a text", f"title: {title!r}"[:120])
+    title, text = titled_in(passage)
     named = next((key for key in _IDS if passage.get(key) is not None), None)
     return Passage(
         text=text,
-        title=title or None,
+        title=title,
         doc_id=id_in(passage, named, number=True) if named else None,
         score=score_in(passage),
     )

@@ -16,7 +16,16 @@ from hnmine.files.encodings import Encoding, JsonLines
 from hnmine.files.readers.examples import Example, Passage
 from hnmine.files.readers.rows import shards
 from hnmine.stages.formats.base import Rows, TrainingFormat
-from hnmine.stages.formats.reading import id_in, list_in, parsed, score_in, table_rows, text_in
+from hnmine.stages.formats.reading import (
+    checked_grade,
+    id_in,
+    list_in,
+    parsed,
+    score_in,
+    table_rows,
+    text_in,
+    titled_in,
+)
 
 _KNOWN = ("rank", "relevance", "sources", "step", "weight")
 """What stands in a document beside its id, texts and score."""
@@ -75,11 +84,13 @@ def _example(where: str, row: Any) -> Example:
 
 
 def _passage(document: Any) -> Passage:
-    title = text_in(document, "title") if isinstance(document, dict) and document.get("title") is not None else None
+    title, text = titled_in(document)
+    if document.get("relevance") is not None:
+        checked_grade(document["relevance"])
     return Passage(
         doc_id=id_in(document, "doc_id"),
         title=title,
-        text=text_in(document, "text"),
+        text=text,
         score=score_in(document),
         extra={name: document[name] for name in _KNOWN if document.get(name) is not None},
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from hnmine.files.readers.rows import TrainingRows
 from hnmine.files.readers.streams import InputFile, text_lines
 from hnmine.files.readers.tables import read_rows
 
+_GRADE = re.compile(r"[+-]?[0-9]{1,20}", re.ASCII)
 Placed = Iterator[tuple[str, Any]]
 """Rows with their places, `file:line`."""
 
@@ -113,6 +115,20 @@ def optional_text_in(row: Mapping[str, Any], key: str) -> str | None:
     return None if value is None else "" if value == "" else text_in(row, key)
 
 
+def titled_in(row: Any) -> tuple[str | None, str]:
+    """The `title` of a document, None where it is empty or missing, and its `text`, which behind a title may be empty.
+
+    Raises `BadRecord`.
+    """
+    title, text = (row.get(key) if isinstance(row, Mapping) else None for key in ("title", "text"))
+    if not isinstance(title, (str, type(None))):
+        raise BadRecord("not a text", f"title: {title!r}"[:120])
+    title = checked_text(title or "", may_be_empty=True, owner="title") or None
+    if title and title.strip() and isinstance(text, str) and not text.strip():
+        return title, text
+    return title, text_in(row, "text")
+
+
 def id_in(row: Any, key: str, *, number: bool = False) -> str:
     """The id under `key`, a string; with `number` an integer too, which becomes one. Raises `BadRecord`."""
     value = take(row, key)
@@ -136,9 +152,13 @@ def score_in(row: Mapping[str, Any], key: str = "score") -> float | None:
     value = row.get(key)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    try:
+        found = math.nan if isinstance(value, bool) or not isinstance(value, (int, float)) else float(value)
+    except OverflowError:  # JSON has whole numbers of any length
+        found = math.inf
+    if not math.isfinite(found):
         raise BadRecord("score not a finite number", f"{value!r}"[:120])
-    return float(value)
+    return found
 
 
 def scores_in(row: Mapping[str, Any], key: str, size: int) -> list[float] | None:
@@ -167,10 +187,18 @@ def number_of(text: str) -> float:
 
 def grade_of(text: str) -> int:
     """A field of a line as a grade; raises `BadRecord`."""
-    try:
-        return int(text)
-    except ValueError:
-        raise BadRecord("grade not an integer", text) from None
+    if not _GRADE.fullmatch(text):
+        raise BadRecord("grade not an integer", text)
+    return checked_grade(int(text))
+
+
+def checked_grade(grade: Any) -> int:
+    """A grade, which is an integer of 32 bits; raises `BadRecord`."""
+    if isinstance(grade, bool) or not isinstance(grade, int):
+        raise BadRecord("grade not an integer", repr(grade)[:120])
+    if not -(2**31) <= grade < 2**31:
+        raise BadRecord("grade out of range", grade)
+    return grade
 
 
 class SameKeys:

@@ -19,11 +19,11 @@ from hnmine.stages.formats.reading import (
     SameKeys,
     id_in,
     list_in,
-    optional_text_in,
     parsed,
     require_columns,
     score_in,
     text_in,
+    titled_in,
 )
 
 _SIDES = {"positive_passages": True, "negative_passages": False}
@@ -77,10 +77,10 @@ def _passage(passage: Any, column: str, same: SameKeys) -> Passage:
     if not isinstance(passage, Mapping):
         raise BadRecord("passage not an object", f"{column}: {passage!r}"[:120])
     same.check(passage)
-    title = optional_text_in(passage, "title")
+    title, text = titled_in(passage)
     return Passage(
         doc_id=id_in(passage, "docid", number=True) if passage.get("docid") is not None else None,
         title=title,
-        text="" if title and passage.get("text") == "" else text_in(passage, "text"),
+        text=text,
         score=score_in(passage),
     )

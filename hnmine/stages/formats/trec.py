@@ -24,7 +24,7 @@ from hnmine.stages.formats.base import FurtherFile, Rows, RowsFile, TrainingForm
 from hnmine.stages.formats.reading import directory_of, file_of, grade_of, number_of, separated_rows
 
 _TAG = "hnmine"
-_SPACE = "\\s\x0b\x1c-\x1f\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
+_SPACE = "\\s\0\x0b\x1c-\x1f\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
 
 
 def _documents(chosen: Chosen, width: int, keys: Keys | None) -> Layout:
