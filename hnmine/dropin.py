@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from hnmine.errors import InputError, MissingDependencyError, ProblemLog, UsageError
-from hnmine.options import FilterOptions, Format, Pick, nearest
+from hnmine.options import FilterOptions, Format, Pick
+from hnmine.spelling import nearest
 
 if TYPE_CHECKING:
     import datasets

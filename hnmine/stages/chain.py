@@ -25,13 +25,13 @@ from hnmine.options import (
     MineOptions,
     Options,
     ScoreOptions,
-    did_you_mean,
 )
 from hnmine.schema import FUSED, IMPORTED, Kind
+from hnmine.spelling import did_you_mean
 from hnmine.stages.export import Export
 from hnmine.stages.export_checks import check_layout
 from hnmine.stages.filter import Filter
-from hnmine.stages.filter import check as check_rules
+from hnmine.stages.filter_options import check as check_rules
 from hnmine.stages.formats import FORMATS
 from hnmine.stages.index_bm25 import IndexBm25
 from hnmine.stages.index_dense import IndexDense
@@ -365,13 +365,12 @@ class Chain:
 
     def _other_ways(self, step: Step) -> str:
         """What to do about a step that was finished with another plan: most often the search is the same."""
-        anew = (
-            f"the same command with --overwrite makes {step.key} and what follows anew, and keeps what stands before it"
-        )
-        if step.key not in ("filter", "export"):
-            return f"{anew}; or choose another -o"
-        beside = f"hnmine {step.key} {self.directory} -o OTHER, with the new options, for one beside it"
-        return f"{beside}; or {anew}"
+        if step.key == INGEST:
+            return "another -o, or --overwrite to make everything anew"
+        kept = f"--overwrite here, which keeps what stands before {step.key}"
+        if step.key in ("filter", "export"):
+            return f"hnmine {step.key} {self.directory} -o OTHER, with the new options; or {kept}"
+        return f"another -o, or {kept}"
 
     def _chosen(self, only: str | None) -> list[Step]:
         """All steps, or the one that is asked for; none if that is `ingest` and DATA is a collection already."""

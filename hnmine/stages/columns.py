@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pyarrow as pa
 
 from hnmine.errors import UsageError
-from hnmine.options import nearest
+from hnmine.spelling import nearest
 
 _LABELS = ("label", "labels", "score", "scores")
 """sentence-transformers: the first of these columns is the label, and every other column is an input."""

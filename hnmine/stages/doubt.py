@@ -13,7 +13,7 @@ from hnmine.files.candidates import CandidatesTable
 from hnmine.files.collection import Collection
 from hnmine.hashing import digest_json
 from hnmine.options import FilterOptions, JudgeOptions, Relabel
-from hnmine.stages.filter import Filter
+from hnmine.stages.decider import Decider
 from hnmine.stages.ranking import default_rank_by
 
 
@@ -24,7 +24,7 @@ class Doubt:
         self._low, self._high = parse_window(options.judge_window)
         self._top = options.judge_top
         rank_by = default_rank_by(CandidatesTable(candidates).scores)
-        self._filter = Filter(collection, candidates, FilterOptions(judge_by=rank_by, relabel=Relabel.OFF))
+        self._filter = Decider(collection, candidates, FilterOptions(judge_by=rank_by, relabel=Relabel.OFF))
 
     @property
     def digest(self) -> str:

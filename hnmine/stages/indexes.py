@@ -13,7 +13,6 @@ from hnmine.errors import ArtefactError, InputError, UsageError
 from hnmine.files.artefact import PLAN, Artefact
 from hnmine.files.collection import Qrels
 from hnmine.files.remote import is_there, split_named
-from hnmine.options import nearest
 from hnmine.schema import (
     CURATED_SOURCE,
     EXISTING_SOURCE,
@@ -24,6 +23,7 @@ from hnmine.schema import (
     Kind,
     Scale,
 )
+from hnmine.spelling import nearest
 
 BLOCK = 4_096
 TOP_K = 100

@@ -17,7 +17,6 @@ from hnmine.errors import InputError, UsageError
 from hnmine.files.artefact import Artefact, Json
 from hnmine.files.candidates import CandidatesTable, floats, keyed_draws, names_of, query_offsets, similarities
 from hnmine.files.collection import rows_of
-from hnmine.options import nearest
 from hnmine.schema import (
     CALLED_BY,
     DOC_ID,
@@ -37,6 +36,7 @@ from hnmine.schema import (
     rank_column,
     score_column,
 )
+from hnmine.spelling import nearest
 from hnmine.stages.places import artefacts_of, collection_of, is_artefact, open_artefact
 from hnmine.stages.text_layout import excerpt, plain, table, wrap
 

@@ -11,8 +11,9 @@ from hnmine.files.atomic import locked
 from hnmine.files.collection import Collection
 from hnmine.files.remote import as_path, is_there
 from hnmine.hashing import digest_json
-from hnmine.options import Format, InputOptions, nearest_file
+from hnmine.options import Format, InputOptions
 from hnmine.schema import FORMAT_VERSION, Kind
+from hnmine.spelling import nearest_file
 
 COLLECTION = "collection"
 GENERATED = "generated"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, Literal, Protocol
@@ -14,14 +13,13 @@ import pyarrow.compute as pc
 
 from hnmine.core.condition import Condition
 from hnmine.core.evidence import Column
-from hnmine.core.rules.band import parse_band
 from hnmine.core.rules.base import Rule
 from hnmine.core.rules.group import SameGroup
 from hnmine.core.rules.where import Where
 from hnmine.errors import UsageError
 from hnmine.files.candidates import CandidatesTable, ScoreInfo
 from hnmine.files.collection import Collection, rows_of
-from hnmine.options import Existing, FilterOptions, MineOptions, nearest
+from hnmine.options import Existing, FilterOptions, MineOptions
 from hnmine.schema import (
     ANSWERS,
     DOC_ID,
@@ -32,41 +30,10 @@ from hnmine.schema import (
     sim_better_column,
     sim_positive_column,
 )
+from hnmine.spelling import nearest
 
 _OWN = {"document.doc_id": DOC_ID, "query.query_id": QUERY_ID}
 """Columns of the collection that the candidates have themselves."""
-
-
-def check_rules(options: FilterOptions) -> list[str]:
-    """What is wrong with the options of rules, whatever the data."""
-    problems = []
-    for flag, count, least in (
-        ("--skip-fused", options.skip_fused, 0),
-        ("--consistency-top", options.consistency_top, 0),
-        ("--max-agreement", options.max_agreement, 0),
-        ("--agreement-depth", options.agreement_depth, 1),
-        ("--max-reuse", options.max_reuse, 0),
-    ):
-        if count is not None and count < least:
-            problems.append(f"{flag} {count}: at least {least}")
-    for flag, number, low, high in (
-        ("--iqr", options.iqr, 0.0, math.inf),
-        ("--guide-margin", options.guide_margin, -math.inf, math.inf),
-        ("--near-duplicate", options.near_duplicate, -1.0, 1.0),
-        ("--max-positive-similarity", options.max_positive_similarity, -math.inf, math.inf),
-    ):
-        if number is not None and not (math.isfinite(number) and low <= number <= high):
-            bounds = f" from {low:g} to {high:g}" if math.isfinite(high) else f" of {low:g} or more" if low == 0 else ""
-            problems.append(f"{flag} {number}: not a number{bounds}")
-    if options.guide_margin and options.guide is None:
-        problems.append("--guide-margin does nothing without --guide")
-    for parse, text in ((parse_band, options.band), (Where, options.where)):
-        try:
-            if text is not None:
-                parse(text)
-        except UsageError as error:
-            problems.append(str(error))
-    return problems
 
 
 def dense_index(table: CandidatesTable, judge: ScoreInfo | None, rank_by: ScoreInfo | None) -> tuple[str, Scale] | None:

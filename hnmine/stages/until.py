@@ -10,7 +10,7 @@ from hnmine.files.candidates import ScoreInfo
 from hnmine.options import FilterOptions, Short, as_plain
 
 if TYPE_CHECKING:
-    from hnmine.stages.filter import Filter
+    from hnmine.stages.decider import Decider
 
 _RESOLVED = frozenset({"judge_by", "rank_by", "no_margin"})
 """Options that mean something only together with the table; what they came to is compared."""
@@ -37,7 +37,7 @@ def partial_score(judge: ScoreInfo | None, guide: ScoreInfo | None, rank_by: Sco
     return next(iter(partial.values()), None)
 
 
-def rule_settings(stage: Filter) -> Json:
+def rule_settings(stage: Decider) -> Json:
     """Everything of a filter that decides which scores it needs, as JSON values; what is as by default is left out."""
     defaults = as_plain(FilterOptions())
     settings = {
@@ -61,7 +61,7 @@ def rule_settings(stage: Filter) -> Json:
     return settings
 
 
-def require_same_rules(stage: Filter, partial: ScoreInfo) -> None:
+def require_same_rules(stage: Decider, partial: ScoreInfo) -> None:
     """Raise `ArtefactError` unless every score that the filter needs is there: it asks what `score --until` asked."""
     then, now = dict(partial.until["rules"]), rule_settings(stage)
     if "short" not in now:  # what relaxing or filling up needs includes what keeping or dropping short queries does

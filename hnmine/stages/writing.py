@@ -15,7 +15,8 @@ from hnmine.errors import UsageError
 from hnmine.files.artefact import Json
 from hnmine.files.collection import Collection
 from hnmine.hashing import keyed_hash
-from hnmine.options import GenerateOptions, nearest
+from hnmine.options import GenerateOptions
+from hnmine.spelling import nearest
 from hnmine.stages.index_bm25 import sample_texts
 
 COMPUTED = 4_096

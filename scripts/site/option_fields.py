@@ -48,9 +48,9 @@ class OptionFields(Extension):
 
 def classes(module: Module) -> Iterator[Class]:
     """The options records and enumerations of the package."""
-    for member in (*module["options"].members.values(), module["stages.chain.RunOptions"]):
-        if not member.is_alias and member.is_class:
-            yield member
+    for family in module["options"].modules.values():
+        yield from (member for member in family.members.values() if not member.is_alias and member.is_class)
+    yield module["stages.chain.RunOptions"]
 
 
 def fields_of(kind: Class) -> Iterator[tuple[str, Attribute]]:

@@ -49,6 +49,12 @@ def test_alone_it_shows_what_to_try_and_the_commands_in_the_order_of_the_work() 
     assert listed[: len(ORDER)] == list(ORDER)
 
 
+def test_no_command_is_cut_short_in_a_terminal_of_eighty_columns() -> None:
+    shown = CliRunner().invoke(app, [], prog_name="hnmine", env={"COLUMNS": "80"}).output.split("Commands:")[1]
+    assert len(shown.splitlines()) > len(ORDER)
+    assert "..." not in shown
+
+
 @pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
 def test_help_has_an_example_that_parses(path: tuple[str, ...]) -> None:
     shown = call(*path, "--help").output
@@ -116,6 +122,7 @@ def test_options_of_run_stand_in_groups() -> None:
         ("run stdlib y -o z", "run takes DATA alone: what is y?"),
         ("mine stdlib", "expected: such as hnmine mine "),
         ("export", "DECISIONS missing"),
+        ("inspect x --query q --sample 2", "--query and --sample show different things"),
         ("mine stdlib -o x --shard 5/5", "--shard 5/5"),
     ],
 )

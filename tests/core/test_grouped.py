@@ -76,4 +76,5 @@ def test_rows_that_only_share_a_hash_are_no_repeats(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("hnmine.core.grouped._mixed", lambda owner, keys: module(keys))  # type: ignore[operator]
     owner, keys = np.array([0, 0, 0, 4, 4]), np.array([7, 8, 7, 7, 8], np.uint64)
     assert repeats(owner, keys).tolist() == [False, False, True, False, False]
-    assert keys_in(owner, keys, np.array([4]), np.array([7], np.uint64)).tolist() == [False, False, False, True, False]
+    many = np.array([7, 1, 2, 3, 4], np.uint64)
+    assert keys_in(owner, keys, np.full(5, 4), many).tolist() == [False, False, False, True, False]

@@ -211,7 +211,7 @@ def test_a_run_with_another_decision_says_how_to_decide_again(chain: Chain, call
     assert f"try: hnmine filter {tmp_path / 'run'} -o OTHER, with the new options" in decided.stderr
     mined = call(*run, "-n", "2", "-k", "7")
     assert mined.code == 4
-    assert "the same command with --overwrite makes mine and what follows anew" in mined.stderr
+    assert "another -o, or --overwrite here, which keeps what stands before mine" in mined.stderr
     assert "hnmine filter" not in mined.stderr
     anew = call(*run, "-n", "3", "--overwrite", "--json")
     assert anew.code == 0, anew.stderr

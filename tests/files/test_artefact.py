@@ -100,6 +100,19 @@ def test_resuming_knows_finished_blocks(tmp_path: Path) -> None:
     assert not again.is_finished("block-00000")
 
 
+def test_a_part_that_changed_after_its_block_was_finished_is_refused(tmp_path: Path) -> None:
+    draft = Draft.begin(tmp_path / "a", Kind.CANDIDATES, PLAN)
+    for index in range(2):
+        write_block(draft, index)
+    part = tmp_path / "a" / "part-00000.parquet"
+    part.write_text("y")  # of the same size
+    os.utime(part, ns=(1, 1))  # whatever the grain of the file system's clock
+    receipts = draft.receipts(PLAN["blocks"])  # type: ignore[arg-type]
+    files = {name: entry for receipt in receipts for name, entry in receipt["files"].items()}
+    with pytest.raises(ArtefactError, match=r"part-00000.parquet changed since it was written"):
+        draft.close(files=files, counts={})
+
+
 def test_missing_blocks_are_listed(tmp_path: Path) -> None:
     draft = Draft.begin(tmp_path / "a", Kind.CANDIDATES, PLAN)
     write_block(draft, 1)

@@ -35,12 +35,32 @@ def test_strings_that_repeat_have_a_dictionary_and_numbers_and_ids_have_none(tmp
     assert with_dictionary == {"query_id", "sources.list.element", "reason"}
 
 
+def test_a_row_group_holds_those_texts_alone_that_are_in_its_rows(tmp_path: Path) -> None:
+    texts = pa.array([f"a long text number {i} " * 20 for i in range(100)]).dictionary_encode()
+    table = pa.table({"text": texts, "word": pa.array(["x", "y"] * 50).dictionary_encode()})
+    write_table(tmp_path / "whole.parquet", table, as_strings=True)
+    write_table(tmp_path / "cut.parquet", table, as_strings=True, row_group=30)
+    whole, cut = (pq.ParquetFile(tmp_path / f"{name}.parquet") for name in ("whole", "cut"))
+    assert [cut.metadata.row_group(i).num_rows for i in range(cut.num_row_groups)] == [30, 30, 30, 10]
+    assert cut.read().equals(whole.read())
+    sizes = [sum(f.metadata.row_group(i).total_byte_size for i in range(f.num_row_groups)) for f in (whole, cut)]
+    assert sizes[1] < 1.1 * sizes[0]
+
+
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     assert write_table(tmp_path / "a.parquet", TABLE) == 500
     assert read_table([tmp_path / "a.parquet"]).equals(TABLE)
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="counts open files, as Linux lists them")
+def test_words_with_nulls_survive_row_groups(tmp_path: Path) -> None:
+    words = [None, "b", "a", None, None, None, "c"]
+    coded = pa.array(words).dictionary_encode()
+    write_table(tmp_path / "a.parquet", pa.table({"word": coded}), as_strings=True, row_group=2)
+    assert pq.ParquetFile(tmp_path / "a.parquet").num_row_groups == 4
+    assert pq.read_table(tmp_path / "a.parquet")["word"].to_pylist() == words
+
+
 def test_what_is_mapped_keeps_no_file_open(tmp_path: Path) -> None:
     vectors, texts = tmp_path / "v.npy", tmp_path / "t.arrow"
     write_array(vectors, np.arange(6, dtype=np.float16).reshape(3, 2))

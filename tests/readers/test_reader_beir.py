@@ -129,7 +129,7 @@ def test_an_empty_corpus_file_has_no_documents(write, tmp_path: Path) -> None:
         ('{"_id": "a"}', "missing text"),
         ('{"_id": "a", "text": ""}', "empty text"),
         ('{"_id": "a", "title": " ", "text": " \\n"}', "empty text"),
-        ('{"_id": "a", "text": null}', "text not a string"),
+        ('{"_id": "a", "text": null}', "missing text"),
         ('{"_id": "a", "text": ["x"]}', "text not a string"),
         ('{"_id": "a", "title": 7, "text": "x"}', "text not a string"),
         ('{"_id": "a", "text": "\\ud800"}', "wrong encoding"),
@@ -285,8 +285,10 @@ def test_what_is_no_input(write, tmp_path: Path) -> None:
         open_source("stdlb", InputOptions())
     with pytest.raises(UsageError, match="nowhere://datasets"):
         open_source("nowhere://datasets/BeIR/nfcorpus", InputOptions())
-    with pytest.raises(InputError, match="cannot tell the format"):
+    with pytest.raises(InputError, match=r"(?s)cannot tell the format.*try: save it as CSV in UTF-8"):
         open_source(str(write("pairs.xlsx", b"PK\x03\x04")), InputOptions())
+    with pytest.raises(InputError, match=r"(?s)cannot tell the format.*try: rename it"):
+        open_source(str(write("pairs.txt", "a\tb\n")), InputOptions())
     with pytest.raises(InputError, match="a JSON array"):
         open_source(str(write("pairs.json", '[{"anchor": 1}]')), InputOptions())
     with pytest.raises(InputError, match="not a Parquet file"):

@@ -146,7 +146,7 @@ BAD_ROWS = [
     ('{"anchor": "a", "positive": "  "}', "empty text"),
     ('{"anchor": "", "positive": ""}', "empty text"),
     ('{"anchor": "a", "positive": {"p": "q"}}', "text not a string"),
-    ('{"anchor": null, "positive": "p"}', "text not a string"),
+    ('{"anchor": null, "positive": "p"}', "missing text"),
     ('{"anchor": "a", "positive": "\\ud83d"}', "wrong encoding"),
 ]
 
@@ -188,6 +188,11 @@ def test_problems_of_csv(write) -> None:
         "wrong encoding": [f"{path}:5"],
         "broken CSV": [f"{path}:7"],
     }
+
+
+def test_lines_that_end_in_carriage_returns_alone(write) -> None:
+    with pytest.raises(InputError, match=r"p\.csv:1: a line ends in a carriage return alone"):
+        open_source(str(write("p.csv", "anchor,positive\ra,b\r")), InputOptions())
 
 
 def test_an_open_quote_does_not_swallow_the_rest_silently(write) -> None:
@@ -313,6 +318,11 @@ def test_a_column_with_a_likely_word_in_its_name_is_proposed_for_the_shell(write
         ("positive,ancor", "--anchor-column ancor"),
         ("anchor,Antwort", "--positive-column Antwort"),
         ("query,pos,neg", "--anchor-column query --positive-column pos"),
+        (
+            "what is tin,Tin is a metal.",
+            "--anchor-column COLUMN --positive-column COLUMN"
+            " (if the first line is a pair and no header, put one above it)",
+        ),
         ("Nummer,Frage,Antwort", "--anchor-column COLUMN --positive-column COLUMN"),
     ],
 )

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
 import hnmine
+from hnmine.core.layout import Layout
 from hnmine.errors import UsageError
+from hnmine.files.artefact import Artefact
+from hnmine.files.candidates import CandidatesTable
+from hnmine.files.collection import Collection
+from hnmine.stages.export_files import BLOCK_BYTES, MOST_TEXTS, rows_per_block
+from hnmine.stages.picked import read_picked
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +44,42 @@ def test_negatives_are_dealt_out_in_the_order_of_the_pick(work: Path) -> None:
         assert reserve == list(range(7, 7 + len(reserve)))
         assert reserve
         assert {r["epoch"] for r in own if r["verdict"] != "negative"} == {None}
+
+
+def test_the_picked_rows_stand_apart_too_and_are_read_as_the_others(work: Path) -> None:
+    decided = pq.read_table(work / "decisions" / "part-00000.parquet")
+    apart = pq.read_table(work / "decisions" / "picked" / "part-00000.parquet")
+    rows = [row for row in decided.to_pylist() if row["verdict"] in ("positive", "negative")]
+    assert apart.to_pylist() == [{name: row[name] for name in apart.column_names} for row in rows]
+    table = CandidatesTable(Artefact.open(work / "decisions"))
+    for queries in (np.arange(20), np.array([3, 7, 19]), np.zeros(0, np.int64)):
+        asked = set(table.query_ids.take(queries).to_pylist())
+        found = table.picked.read(queries, ["query_id", "doc_id"]).to_pylist()
+        assert found == [
+            {name: row[name] for name in ("query_id", "doc_id")} for row in rows if row["query_id"] in asked
+        ]
+
+
+def test_decisions_of_a_version_that_had_no_picked_rows_apart_read_the_same(work: Path) -> None:
+    collection, queries = Collection.open(work / "collection"), np.arange(20)
+    artefact = Artefact.open(work / "decisions")
+    new = read_picked(collection, CandidatesTable(artefact), queries)
+    del artefact.manifest["files"]["picked/part-00000.parquet"]
+    old = read_picked(collection, CandidatesTable(artefact), queries)
+    assert old.positives.rows.tolist() == new.positives.rows.tolist()
+    assert old.negatives.rows.tolist() == new.negatives.rows.tolist()
+    assert old.chosen.negative_offsets.tolist() == new.chosen.negative_offsets.tolist() == list(range(0, 121, 6))
+
+
+def test_a_block_of_rows_is_cut_by_its_bytes_and_by_its_texts(work: Path) -> None:
+    collection = Collection.open(work / "collection")
+    layout = Layout(query=np.arange(3), offsets=np.arange(0, 19, 6), places=np.zeros(18, np.int64))
+    assert rows_per_block(collection, layout, vectors=0) == MOST_TEXTS // 7, "short texts"
+    assert rows_per_block(collection, layout, vectors=1) == MOST_TEXTS // 8
+    long = SimpleNamespace(queries=SimpleNamespace(mean_bytes=100.0), documents=SimpleNamespace(mean_bytes=5_000.0))
+    assert rows_per_block(long, layout, vectors=0) == BLOCK_BYTES // 30_100  # type: ignore[arg-type]
+    huge = SimpleNamespace(queries=long.queries, documents=SimpleNamespace(mean_bytes=1e9))
+    assert rows_per_block(huge, layout, vectors=0) == 1_024  # type: ignore[arg-type]
 
 
 def exported(work: Path, name: str, **options: object) -> tuple[list[dict], list[dict]]:  # type: ignore[type-arg]

@@ -67,7 +67,11 @@ def test_the_tokens_of_what_is_left_out_are_listed() -> None:
         ("pairs.csv", b"anchor,positive\n", "the corpus has no documents (read: pairs.csv)"),
         ("pairs.jsonl", b"", "the corpus has no documents (read: pairs.jsonl)"),
         ("pairs.csv", "anchor,positive\na,\u00e9\n".encode("latin-1"), "iconv -f WINDOWS-1252 -t UTF-8 FILE > NEW"),
-        ("pairs.jsonl", b'{"anchor": {"text": "a"}, "positive": "x"}\n', "take nested values out first, such as jq"),
+        (
+            "pairs.jsonl",
+            b'{"anchor": {"text": "a"}, "positive": "x"}\n',
+            "nested values are taken out first, such as jq",
+        ),
         ("pairs.csv", b'anchor,positive\na,"x" y\n', "a quotation mark within a quoted field is written twice"),
     ],
 )

@@ -118,7 +118,7 @@ def test_the_page_is_one_file_in_which_no_text_is_markup(run: Path, tmp_path: Pa
     page = path.read_text("utf-8")
     assert "<img" not in page
     assert "<b>bold" not in page
-    assert page.count("</script>") == 2
+    assert page.count("</script>") == 3
     assert not re.findall(r'(?:src|href)="(?!#|data:)', page)
     assert "http" not in re.sub(r'(xmlns[:\w]*="|http-equiv=)[^"]*', "", re.sub(r"<!DOCTYPE.*?>", "", page))
     data = json.loads(page.partition('id="data">')[2].partition("</script>")[0])
@@ -276,7 +276,7 @@ def test_ten_thousand_triplets_scroll(run: Path, browser: Any, tmp_path: Path) -
         page.keyboard.press("j")
     assert page.get_attribute("#list", "aria-activedescendant") == "item-20"
     took = scripting() - before_it
-    assert took < 2.0, f"{took:.2f} s of scripting for six searches and sorts and twenty moves"
+    assert took < 0.5, f"{took:.2f} s of scripting for six searches and sorts and twenty moves"
     page.evaluate("document.querySelector('#list').scrollTop = 400000")
     page.wait_for_function("document.querySelector('#list .item').id.slice(5) > 5000")
     assert page.locator("#list .item").count() < 40

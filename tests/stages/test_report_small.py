@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import hnmine
+from hnmine.errors import ArtefactError
 from hnmine.files.artefact import Artefact
 from hnmine.stages.report import open_report
 from hnmine.stages.report.standing import standing
@@ -20,6 +21,7 @@ from tests.stages.test_report import browser, open_page  # noqa: F401 (a fixture
 pytest.importorskip("jinja2")
 pytest.importorskip("matplotlib")
 
+NAME = "a <b>small"
 RANKINGS = {"first": [0, 1, 2, 3, 4, 5], "second": [6, 0, 1, 7, 8, 9], "third": [9, 8, 7, 10, 0, 1]}
 """Documents that each system ranks for either query; 0 and 1 are relevant, 6 is judged not to be."""
 
@@ -39,8 +41,8 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     given = hnmine.DownsampleOptions(
         top_k=4, run=(str(root / "first.trec"), str(root / "second.trec")), system=(str(root / "third.trec"),)
     )
-    hnmine.downsample(root, root / "small", options=given, cache_dir=root / "cache")
-    return root / "small"
+    hnmine.downsample(root, root / NAME, options=given, cache_dir=root / "cache")
+    return root / NAME
 
 
 def cells(page: str, section: str) -> list[list[str]]:
@@ -78,12 +80,13 @@ def test_the_page_has_its_values(small: Path, tmp_path: Path) -> None:
     assert [told[name][0] for name in ("first", "third")] == ["yes", "measured only"]
     assert f"<p><b>{standing(counts).says}</b></p>" in page
     assert re.findall(r'id="figure-(\w+)"', page) == ["systems", "against", "corpus", "brought"]
+    assert "<b>small" not in page
     assert "downsampled" in page.partition('<section id="made">')[2]
 
 
 def test_numbers_and_place(small: Path) -> None:
     found = open_report(small, hnmine.ReportOptions())
-    assert found.default_path == small.with_name("small.report.html")
+    assert found.default_path == small.with_name(f"{NAME}.report.html")
     counts = Artefact.open(small).counts
     assert found.numbers["share"] == 0.5
     gains = [own["left_out"] - own["whole"] for own in counts["systems"].values()]
@@ -121,7 +124,7 @@ def test_in_plain_words() -> None:
 def test_in_a_browser(small: Path, browser: Any, tmp_path: Path) -> None:  # noqa: F811
     path = hnmine.report(small, tmp_path / "page.html")
     page, said = open_page(browser, path, viewport={"width": 390, "height": 844}, color_scheme="dark")
-    assert page.title() == "small · hnmine"
+    assert page.title() == f"{NAME} · hnmine"
     assert page.evaluate("document.documentElement.scrollWidth") == 390
     ink = page.evaluate("getComputedStyle(document.querySelector('.plot svg text')).fill")
     dark = page.evaluate("getComputedStyle(document.body).color")
@@ -132,6 +135,11 @@ def test_in_a_browser(small: Path, browser: Any, tmp_path: Path) -> None:  # noq
 
 
 def test_what_is_mined_from_it_says_so(small: Path, tmp_path: Path) -> None:
-    hnmine.ingest(small, tmp_path / "run" / "collection")
+    how = hnmine.RunOptions(dense=None, filter=hnmine.FilterOptions(num_negatives=1, no_margin=True))
+    hnmine.run(small, tmp_path / "run", options=how)
     record = json.loads((tmp_path / "run" / "collection" / "run.json").read_text())
     assert record["notes"] == {"a small corpus": "6 of 12 documents, by downsample"}
+    page = hnmine.report(tmp_path / "run").read_text("utf-8")
+    assert "<p>a small corpus: 6 of 12 documents, by downsample</p>" in page.partition('<section id="made">')[2]
+    with pytest.raises(ArtefactError, match="collection"):
+        hnmine.report(small, tmp_path / "page.html", collection=tmp_path / "run")

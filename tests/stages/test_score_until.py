@@ -223,6 +223,13 @@ def test_less_of_the_same_and_rules_that_leave_it_out_are_served(root: Path, tmp
     )
 
 
+def test_a_report_goes_without_other_settings(root: Path, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    stage(root).run(tmp_path / "part", Execution())
+    page = hnmine.report(decide(tmp_path / "part", tmp_path / "d", STRICT), tmp_path / "page.html")
+    assert "not-scored" in page.read_text(encoding="utf-8")
+
+
 def test_a_score_that_came_later_changes_nothing(root: Path, tmp_path: Path) -> None:
     rules = replace(STRICT, max_fn_probability=0.02)
     stage(root, rules).run(tmp_path / "part", Execution())

@@ -108,7 +108,7 @@ def test_hits_that_do_not_fit_are_refused(root: Path, tmp_path: Path) -> None:
     assert error.value.remedy == "hnmine search ... --top-k 13"
     with pytest.raises(ArtefactError, match="no hits for 8 of the queries, the first of them 'q00'"):
         mine(root, tmp_path / "mined", hits=tmp_path / "hits", min_relevance=0)
-    with pytest.raises(UsageError, match="with --where, leave them out"):
+    with pytest.raises(UsageError, match="of the whole corpus: --where narrows it"):
         mine(root, tmp_path / "mined", hits=tmp_path / "hits", where="document.doc_id != 'd001'")
     with pytest.raises(ArtefactError, match="hits of none of these indexes"):
         hnmine.mine(root / "collection", tmp_path / "mined", indexes=[root / "bm25"], hits=tmp_path / "hits")

@@ -36,7 +36,7 @@ def filter_(
     preset: Preset = None,
     rules: Rules = None,
 ) -> None:
-    """Give every candidate a verdict and a reason.
+    """Decide which candidates are negatives, each with a reason.
 
     \b
       hnmine filter scifact -o scifact/strict --relative-margin 0.1 -n 5

@@ -28,9 +28,10 @@ def downsample(
         ),
     ] = [],  # noqa: B006
 ) -> None:
-    """A small corpus to evaluate with: what is judged, and the first k of several retrievers.
+    """Make a small corpus to evaluate with, out of a large one.
 
-    Writes a BEIR directory, and says what systems are worth in it, and in the whole corpus.
+    What is judged and the first k of several retrievers, as a BEIR directory; the summary says what systems are worth
+    in it, and in the whole corpus.
 
     \b
       hnmine downsample beir/scifact --candidates scifact -k 100 -o scifact-small

@@ -53,7 +53,7 @@ def index_dense(data: Data, output: Output, given: Given) -> None:
 
 @with_flags((opt.SparseOptions, "Sparse index"), INPUT, COMMON, SHARD, EXECUTOR, ESTIMATE, APPEND, MODEL)
 def index_sparse(data: Data, output: Output, given: Given) -> None:
-    """Encode the documents and queries of DATA with a learned sparse model (SPLADE).
+    """Encode DATA with a learned sparse model (SPLADE).
 
     \b
       hnmine index sparse beir/scifact -o scifact/indexes/splade --model models/splade
@@ -73,7 +73,7 @@ def index_sparse(data: Data, output: Output, given: Given) -> None:
 
 @with_flags((opt.LateOptions, "Late-interaction index"), INPUT, COMMON, SHARD, EXECUTOR, ESTIMATE, APPEND, MODEL)
 def index_late(data: Data, output: Output, given: Given) -> None:
-    """Encode the documents and queries of DATA with a late-interaction model (ColBERT): a vector a token.
+    """Encode DATA with a late-interaction model (ColBERT).
 
     \b
       hnmine index late beir/scifact -o scifact/indexes/colbert --model models/colbert

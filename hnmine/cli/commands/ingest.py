@@ -42,7 +42,9 @@ def import_(
     output: Output,
     given: Given,
 ) -> None:
-    """Make a run of a training file of any tool, to audit, rescore, refilter or export it.
+    """Make a run of any tool's training file.
+
+    From there on it is audited, rescored, refiltered and exported as if hnmine had mined it.
 
     \b
       hnmine import train.parquet --format triplet -o imported

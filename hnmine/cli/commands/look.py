@@ -33,7 +33,7 @@ def inspect(
     sample: Annotated[int | None, typer.Option("--sample", help="Show K triplets (keyed sample).")] = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed of --sample.")] = 0,
 ) -> None:
-    """Counts, schema and provenance of an artefact; a query's candidates; a few triplets.
+    """Look at an artefact: its counts, a query's candidates, triplets.
 
     \b
       hnmine inspect scifact
@@ -43,6 +43,8 @@ def inspect(
     from hnmine.stages import inspect as look
 
     execution(given)
+    if query is not None and sample is not None:
+        raise UsageError("--query and --sample show different things", remedy="one of the two")
     if query is not None:
         found = look.query(path, query)
     elif sample is not None:
@@ -77,7 +79,7 @@ def sweep(
     ] = None,
     collection: CollectionDir = None,
 ) -> None:
-    """What a grid of thresholds would give: yield, hardness, false negatives.
+    """Try a grid of thresholds: yield, hardness, false negatives.
 
     Every number of `filter` is a list here, and the grid is made of all lists. `none` in a list is no margin.
 
@@ -140,7 +142,7 @@ def report(
     ] = None,
     collection: CollectionDir = None,
 ) -> None:
-    """One self-contained HTML page to look at a run: figures, and triplets to judge.
+    """Write one HTML page about a run: figures, and triplets to judge.
 
     Of what `downsample` wrote: whether the small corpus can stand in for the whole one.
 
@@ -182,7 +184,9 @@ def audit(
     ] = None,
     collection: CollectionDir = None,
 ) -> None:
-    """What is wrong with a training file: false negatives, leaks, copies, hubs, gaps.
+    """Find what is wrong with a training file, whoever mined it.
+
+    False negatives, leaks, copies, hubs, gaps.
 
     \b
       hnmine audit triplets.parquet --qrels beir/scifact/qrels/full.tsv

@@ -55,7 +55,9 @@ def prompts_(
     given: Given,
     name: Annotated[str | None, typer.Argument(metavar="NAME", help="Print this prompt's file.")] = None,
 ) -> None:
-    """Prompts for language models, one line each; with NAME its file, to copy and change for --prompt.
+    """List prompts for language models; with NAME print its file.
+
+    The file is there to be copied and changed, for --prompt.
 
     \b
       hnmine prompts
@@ -84,7 +86,9 @@ def presets_(
         typer.Argument(metavar="NAME", help="Print this preset's file.", autocompletion=completion.preset_names),
     ] = None,
 ) -> None:
-    """Published recipes, one line each; with NAME its file, to read or to copy as a --config.
+    """List published recipes; with NAME print its file.
+
+    The file is there to be read, or copied as a --config.
 
     \b
       hnmine presets

@@ -31,7 +31,9 @@ from hnmine.errors import UsageError
 
 @with_flags((opt.SearchOptions, "Search"), INPUT, COMMON, SHARD, EXECUTOR)
 def search(data: Data, output: Output, given: Given, index: Indexes = []) -> None:  # noqa: B006
-    """Search slice by slice a corpus that no machine should read as a whole, for `mine --hits`.
+    """Search a corpus slice by slice, for `mine --hits`.
+
+    For a corpus that no machine should read as a whole.
 
     \b
       hnmine search scifact -o scifact/hits --index scifact/indexes/minilm --slices 8 --shard 3/8
@@ -99,7 +101,7 @@ def score(
         typer.Option("--judge-export", help="Ask nobody: write the requests that are left as an OpenAI batch (JSONL)."),
     ] = None,
 ) -> None:
-    """Score candidates with a cross-encoder, or have language models grade those in doubt.
+    """Score candidates with a cross-encoder or a language model.
 
     \b
       hnmine score scifact scifact/candidates -o scifact/scored --reranker models/mine

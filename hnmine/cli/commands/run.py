@@ -60,7 +60,7 @@ def run(
         ),
     ] = None,
 ) -> None:
-    """The whole chain: DATA to a training file.
+    """Mine hard negatives: from DATA to a training file, every step.
 
     \b
       hnmine run stdlib -o demo/triplets.parquet --limit 500
@@ -124,7 +124,7 @@ def plan(
     no_bm25: NoBm25 = False,
     no_dense: NoDense = False,
 ) -> None:
-    """What `run` would do with these arguments; with --launcher, as a script for a scheduler.
+    """What `run` would do; with --launcher, as a scheduler's script.
 
     \b
       hnmine plan beir/scifact -o scifact

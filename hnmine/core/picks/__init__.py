@@ -18,8 +18,9 @@ from hnmine.core.picks.teachers import CrossTeacher, IntraTeacher
 from hnmine.core.picks.top import Top
 from hnmine.core.picks.uniform import Uniform
 from hnmine.errors import UsageError
-from hnmine.options import Existing, FilterOptions, Pick, nearest
+from hnmine.options import Existing, FilterOptions, Pick
 from hnmine.schema import CURATED_SOURCE, NO_RETRIEVERS, RANDOM_SOURCE
+from hnmine.spelling import nearest
 
 
 def build(

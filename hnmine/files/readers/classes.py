@@ -20,8 +20,9 @@ from hnmine.files.readers.streams import InputFile
 from hnmine.files.readers.tables import Row, columns, read_rows
 from hnmine.files.readers.texts import ID_COLUMNS
 from hnmine.hashing import keyed_hashes
-from hnmine.options import InputOptions, nearest
+from hnmine.options import InputOptions
 from hnmine.schema import DOC_ID, QUERY_ID, TEXT, TEXT_KEY, TITLE, Side
+from hnmine.spelling import nearest
 
 _RESERVED = {"documents": (DOC_ID, TITLE, TEXT, TEXT_KEY), "queries": (QUERY_ID, TEXT, TEXT_KEY)}
 

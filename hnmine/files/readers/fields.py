@@ -52,7 +52,7 @@ def take_id(row: Row, column: str) -> str:
 
 def take_text(row: Row, column: str, *, may_be_empty: bool = False, owner: str = "") -> str:
     """The text in `column`; raises `BadRecord`. White space alone is an empty text. `owner` names the record."""
-    if column not in row:
+    if row.get(column) is None:
         raise BadRecord("missing text", f"no {column}" + (f" in {owner}" if owner else ""))
     value = _decoded(row[column], column)
     if not isinstance(value, str):

@@ -9,7 +9,7 @@ from pathlib import Path
 from hnmine.errors import InputError, UsageError
 from hnmine.files.readers.streams import InputFile
 from hnmine.files.remote import as_path
-from hnmine.options import nearest, nearest_file
+from hnmine.spelling import nearest, nearest_file
 
 DEFAULT_SPLIT = "train"
 

@@ -18,8 +18,9 @@ from hnmine.files.readers.tables import columns
 from hnmine.files.readers.texts import text_columns
 from hnmine.files.readers.triples import open_triples
 from hnmine.files.remote import as_path
-from hnmine.options import InputOptions, nearest
+from hnmine.options import InputOptions
 from hnmine.schema import Side
+from hnmine.spelling import nearest
 
 BUILT_IN = ("stdlib",)
 

@@ -22,8 +22,9 @@ from hnmine.files.readers.source import Findings, Source, digest_files
 from hnmine.files.readers.streams import InputFile
 from hnmine.files.readers.tables import Row, TableFormat, columns, read_rows, table_format
 from hnmine.files.readers.texts import open_text_file, read_documents
-from hnmine.options import InputOptions, nearest
+from hnmine.options import InputOptions
 from hnmine.schema import DOC_ID, QUERY_ID, TEXT, TEXT_KEY, TITLE, Side
+from hnmine.spelling import nearest
 
 LIKELY_COLUMNS = (
     ("anchor", "query", "question"),
@@ -75,6 +76,7 @@ def check_columns(names: list[str], shown: str, options: InputOptions) -> None:
     defaults = InputOptions()
     missing: list[str] = []
     proposed: list[str] = []
+    is_header = all(len(name.split()) < 3 for name in names)
     mistyped = False
     for likely, flag, default in (
         (LIKELY_COLUMNS[0], "anchor_column", defaults.anchor_column),
@@ -90,7 +92,9 @@ def check_columns(names: list[str], shown: str, options: InputOptions) -> None:
         mistyped = mistyped or name != default
         if name == default:
             others = [n for n in names if n not in (defaults.anchor_column, defaults.positive_column)]
-            only_two = others[0 if flag == "anchor_column" else -1] if len(names) == 2 and others else None
+            only_two = (
+                others[0 if flag == "anchor_column" else -1] if len(names) == 2 and others and is_header else None
+            )
             guess = _likely(likely, others) or only_two
         else:
             guess = nearest(name, names) or _likely(likely, names)
@@ -100,6 +104,8 @@ def check_columns(names: list[str], shown: str, options: InputOptions) -> None:
             missing.append(repr(pattern))
             mistyped = True
             proposed += ["--negative-columns", shlex.quote(nearest(pattern, names) or "COLUMN")]
+    if missing and not is_header and not mistyped:
+        proposed += ["(if the first line is a pair and no header, put one above it)"]
     label = next((name for name in LIKELY_CLASSES if name in names), None)
     if defaults.text_column in names and label and not mistyped:
         proposed += ["(pairs), or --class-column", label, "(texts of classes)"]

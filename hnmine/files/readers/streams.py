@@ -170,7 +170,7 @@ def refuse_other_than_text(file: InputFile, head: bytes) -> None:
         raise InputError(
             f"{file.shown}: the text is UTF-16 or UTF-32",
             expected="UTF-8",
-            remedy=f"iconv -f UTF-16 -t UTF-8 {file.name}",
+            remedy=f"iconv -f UTF-16 -t UTF-8 {file.name} > NEW",
         )
     again = compression(head)
     if again:

@@ -29,8 +29,10 @@ Row = Mapping[str, object]
 BATCH_ROWS = 1024
 """Parquet rows decoded at a time."""
 
+_SPREADSHEETS = (".xlsx", ".xls", ".ods")
 _PEEKED_LINES = 100
-_NEVER_CLOSED = "unexpected end of data"  # the csv module has no other way to tell this error from the others
+_NEVER_CLOSED = "unexpected end of data"  # the csv module has no other way to tell its errors apart
+_LONE_RETURN = "new-line character seen in unquoted field"
 
 
 class TableFormat(StrEnum):
@@ -73,12 +75,15 @@ def table_format(file: InputFile) -> TableFormat:
         raise InputError(f"{file.shown}: not a Parquet file", expected="content that starts with PAR1")
     if found is TableFormat.JSONL and start.startswith(b"["):
         raise InputError(
-            f"{file.shown}: a JSON array", expected="one JSON object a line", remedy=f"jq -c '.[]' {file.name}"
+            f"{file.shown}: a JSON array",
+            expected="one JSON object a line",
+            remedy=f"jq -c '.[]' {file.name} > NEW.jsonl",
         )
     if found is None:
         raise InputError(
             f"{file.shown}: cannot tell the format from this name",
             expected=f"a name that ends in {', '.join(TABLE_SUFFIXES)}, plain or with .gz, .bz2, .xz, .zst",
+            remedy="save it as CSV in UTF-8" if name.endswith(_SPREADSHEETS) else "rename it",
         )
     return found
 
@@ -186,6 +191,12 @@ def _csv_records(file: InputFile, kind: TableFormat, problems: ProblemLog) -> It
                     f"{file.shown}:{start}: a quotation mark opens here and is never closed",
                     expected="a quoted field that ends, with every quotation mark within it written twice",
                     remedy='correct the line, or write the file as JSON lines: {"anchor": ..., "positive": ...}',
+                ) from None
+            if str(error).startswith(_LONE_RETURN):
+                raise InputError(
+                    f"{file.shown}:{start}: a line ends in a carriage return alone",
+                    expected="lines that end in LF or CRLF",
+                    remedy=f"tr '\\r' '\\n' < {file.name} > NEW",
                 ) from None
             problems.add(f"broken {kind.upper()}", f"{file.shown}:{start}", f"{error} (to line {reader.line_num})")
             continue

@@ -13,8 +13,8 @@ from hnmine.files.readers.identity import digest16, hashed_id
 from hnmine.files.readers.records import Document, Query
 from hnmine.files.readers.streams import InputFile, text_lines
 from hnmine.files.readers.tables import columns, read_rows
-from hnmine.options import nearest
 from hnmine.schema import Side
+from hnmine.spelling import nearest
 
 ID_COLUMNS = {
     Side.DOCUMENT: ("_id", "id", "doc_id", "docid"),

@@ -19,7 +19,7 @@ from hnmine.files.readers.fields import BadRecord
 from hnmine.files.readers.streams import InputFile
 from hnmine.files.readers.tables import columns, read_rows
 from hnmine.hashing import text_key
-from hnmine.options import nearest
+from hnmine.spelling import nearest
 
 ANCHORS = ("anchor", "query", "question", "query_text")
 POSITIVES = ("positive", "pos", "positives", "answer", "positive_passages")

@@ -37,7 +37,7 @@ class DecisionsReport(Report):
     """A page about the decisions of a run directory, or of one artefact of decisions."""
 
     template = "decisions.html.j2"
-    scripts = ("theme.js", "triplets.js")
+    script = "triplets.js"
 
     def __init__(self, place: Path, options: ReportOptions, collection: Path | None = None) -> None:
         """Find what there is; raises before any work if decisions, jinja2 or matplotlib are missing."""
@@ -139,6 +139,8 @@ class DecisionsReport(Report):
         try:
             candidates = self.decisions.input("candidates", Kind.CANDIDATES)
         except ArtefactError:  # moved or gone: the page goes without the picture
+            return None
+        if any("until" in score for score in candidates.plan["scores"]):  # other settings would need other scores
             return None
         count = self.decisions.plan["options"]["num_negatives"]
         options = from_mapping(SweepOptions, {"limit": SWEPT, "num_negatives": (count,)}, where="report")

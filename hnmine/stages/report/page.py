@@ -29,7 +29,8 @@ class Report(ABC):
     """A page about something that hnmine made."""
 
     template: str
-    scripts: Sequence[str] = ("theme.js",)
+    script: str | None = None
+    """The file of the page's own script, which runs when all is there; that of the theme runs before."""
 
     def __init__(self, place: Path, options: ReportOptions) -> None:
         """Raises `MissingDependencyError` if jinja2 or matplotlib are missing."""
@@ -82,15 +83,15 @@ class Report(ABC):
             "json": _pretty,
             "duration": _duration,
             "minute": _minute,
+            "hashed": lambda text: base64.b64encode(hashlib.sha256(text.encode()).digest()).decode(),
         }
-        script = "".join((folder / name).read_text("utf-8") for name in self.scripts)
         return environment.get_template(self.template).render(
             title=self.title,
             numbers=self.numbers,
             stages=stages(self.artefacts()),
             style=(folder / "page.css").read_text("utf-8"),
-            script=script,
-            script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+            theme=(folder / "theme.js").read_text("utf-8"),
+            script=(folder / self.script).read_text("utf-8") if self.script else "",
             **self.content(),
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from hnmine.errors import ArtefactError
 from hnmine.files.artefact import Artefact, Json
 from hnmine.options import ReportOptions
 from hnmine.schema import Kind
+from hnmine.stages.places import collection_of
 from hnmine.stages.report import figures
 from hnmine.stages.report.page import Report
 from hnmine.stages.report.panels import panel, wide
@@ -24,10 +26,13 @@ class SmallCorpusReport(Report):
     template = "small.html.j2"
 
     def __init__(self, place: Path, options: ReportOptions, collection: Path | None = None) -> None:
-        """Raises `ArtefactError` for an artefact that is not finished, or that an earlier hnmine wrote."""
+        """Raises `ArtefactError` for an artefact that is not finished, or that an earlier hnmine wrote.
+
+        A `collection` must be the one that it was made from; without one the page may do without.
+        """
         super().__init__(place, options)
         self.small = Artefact.open(place, Kind.DOWNSAMPLED)
-        self._collection = collection
+        self._collection = collection_of(self.small, collection).artefact if collection is not None else None
         if "pool" not in self.small.counts:
             raise ArtefactError(
                 f"{place} does not tell what each ranking brought: an earlier hnmine wrote it",
@@ -62,10 +67,11 @@ class SmallCorpusReport(Report):
 
     def _inputs(self) -> Iterator[Artefact]:
         for name in sorted(self.small.plan["inputs"], key=lambda name: name != "collection"):
-            try:
-                yield self.small.input(name, given=self._collection if name == "collection" else None)
-            except ArtefactError:  # moved or gone
+            if name == "collection" and self._collection is not None:
+                yield self._collection
                 continue
+            with suppress(ArtefactError):  # moved or gone
+                yield self.small.input(name)
 
     def content(self) -> Json:
         """Figures and tables."""

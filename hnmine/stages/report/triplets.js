@@ -1,3 +1,4 @@
+"use strict";
 // Texts of the data are only ever written as text (textContent, createTextNode), never as HTML.
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
@@ -90,14 +91,14 @@
     const last = Math.min(view.length, first + Math.ceil(list.clientHeight / HEIGHT) + 9);
     const made = [];
     for (let place = first; place < last; place++) {
-      const { query, row } = view[place];
+      const { query, row, gap } = view[place];
       const item = make("div", "item" + (place === at ? " on" : ""));
       item.style.top = place * HEIGHT + "px";
       item.id = "item-" + place;
       item.setAttribute("role", "option");
       item.setAttribute("aria-selected", String(place === at));
       item.append(make("p", "q", query.text), make("p", "n", data.documents[row.d][1]));
-      const facts = make("p", "m", [percent(row.p), row.v === "dropped" ? row.r : "", row.c ? caller(row) : "", row.w || ""].filter(Boolean).join(" · ") + " ");
+      const facts = make("p", "m", [percent(row.p), gap === null ? "" : "gap " + Number(gap.toPrecision(3)), row.v === "dropped" ? row.r : "", row.c ? caller(row) : "", row.w || ""].filter(Boolean).join(" · ") + " ");
       const label = labels.get(key(query, row));
       if (label !== undefined) facts.append(tag(row, label));
       item.append(facts);

@@ -57,7 +57,8 @@ def cards(generated: Artefact | None, kinds: Texts | None, spreads: Spreads, rea
     elif "documents" in counts:
         rows = [(_KINDS.get(name, name), f"{count:,}") for name, count in counts.get("by", {}).items()]
         rows += _refused(counts)
-        rows += [("documents without one", f"{counts[n]:,}") for n in ("documents_without_query",) if counts.get(n)]
+        if without := counts.get("documents_without_query"):
+            rows.append(("documents without one", f"{without:,}"))
         if lost := reasons.get(Inconsistent.reason):
             rows.append(("rows of queries whose document is found too late (--consistency-top)", f"{lost:,}"))
         yield {"heading": "Written queries", "words": "All queries were written for their documents.", "rows": rows}
@@ -68,7 +69,7 @@ def _negatives(by: Json, kinds: Texts, spreads: Spreads) -> Iterator[tuple[str, 
         own = kinds == name
         chosen = own & spreads.group["negatives"]
         said = f"{chosen.sum():,} chosen of {own.sum():,}"
-        yield f"{_KINDS.get(name, name)}", f"{by[name]:,} written, {said}" if name in by else said
+        yield _KINDS.get(name, name), f"{by[name]:,} written, {said}" if name in by else said
 
 
 def _refused(counts: Json) -> Iterator[tuple[str, str]]:
