@@ -86,9 +86,13 @@ class Ingest:
     def run(self, path: Path, how: Execution) -> Outcome:
         """Write the collection at `path`, or leave a finished one of the same plan as it is.
 
-        Raises `InputError` with every problem found in the data, and then leaves nothing behind.
+        Raises `InputError` with every problem found in the data, and then leaves nothing behind, and `UsageError` if
+        what is read is at `path` or in it.
         """
         began = time.monotonic()
+        for place in self.source.reads():
+            if place.resolve().is_relative_to(path.resolve()):
+                raise UsageError(f"{path} is read to make it", expected="another place", remedy="choose another -o")
         is_new = not path.exists()
         draft = Draft.begin(path, self.kind, self.plan(), overwrite=how.overwrite)
         with draft.held(shared=False):

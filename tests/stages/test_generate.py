@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -255,6 +256,17 @@ def test_what_does_not_go_together_is_refused(data: Path, tmp_path: Path, option
     with pytest.raises(UsageError, match=message):
         hnmine.generate(data, tmp_path / "out", options=hnmine.GenerateOptions(**options), cache_dir=tmp_path / "c")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_the_collection_that_is_read_is_never_written_over(overwrite: bool, written: Path, tmp_path: Path) -> None:
+    shutil.copytree(written, tmp_path / "run")
+    before = contents(tmp_path / "run" / "collection")
+    options, how = hnmine.GenerateOptions(change=("shuffle",), seed=9), hnmine.Execution(overwrite=overwrite)
+    (tmp_path / "run" / "generated").rename(tmp_path / "elsewhere")
+    with pytest.raises(UsageError, match=r"run/collection is read to make it"):
+        hnmine.generate(tmp_path / "run", tmp_path / "run", options=options, how=how)
+    assert contents(tmp_path / "run" / "collection") == before
 
 
 def test_nothing_written_is_an_error_and_no_collection(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -55,6 +56,10 @@ class _Generated(Source):
     def fingerprint(self) -> dict[str, str]:
         """Those of the collection and of what was written."""
         return {"collection": self._collection.artefact.fingerprint, "generated": self._generated.fingerprint}
+
+    def reads(self) -> Iterator[Path]:
+        """The collection, and what was written."""
+        yield from (self._collection.artefact.path, self._generated.path)
 
     def _written(self) -> Iterator[tuple[int, dict[str, Any]]]:
         """(number from 1, row) of all that was written, in its order."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
 
@@ -67,6 +68,10 @@ class Source(ABC):
     def column_names(self, table: Literal["documents", "queries"]) -> list[str] | None:
         """The columns that a table will have in the collection; None if only reading everything can tell."""
         return None
+
+    def reads(self) -> Iterator[Path]:
+        """What is read that may be a collection of hnmine's own, or lie in one; mostly nothing."""
+        return iter(())
 
     def notes(self) -> dict[str, str]:
         """What a person should be told about the input although it is no mistake; mostly nothing."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -104,6 +105,10 @@ class TrainingSource(Source):
     def fingerprint(self) -> dict[str, str]:
         """SHA-256 of the training files, and of corpus and queries files."""
         return {name: digest_files(files) for name, files in self._files.items() if files}
+
+    def reads(self) -> Iterator[Path]:
+        """The training, corpus and queries files."""
+        yield from (file.path for files in self._files.values() for file in files)
 
     def notes(self) -> dict[str, str]:
         """What the corpus lacked, what contradicts itself, and how many pairs have scores, once all was read."""
