@@ -18,6 +18,7 @@ from hnmine.errors import InputError, UsageError
 from hnmine.files.artefact import Artefact
 from hnmine.files.candidates import CandidatesTable
 from hnmine.stages.report import facts
+from tests.e2e.harness import until
 
 pytest.importorskip("jinja2")
 pytest.importorskip("matplotlib")
@@ -217,11 +218,11 @@ def test_looking_labelling_and_downloading(run: Path, browser: Any, tmp_path: Pa
     page.keyboard.press("/")
     page.keyboard.type("jet plate")
     shown = "Number.parseInt(document.querySelector('#told').textContent)"
-    page.wait_for_function(f"0 < {shown} && {shown} < {len(negatives)}")
+    until(lambda: page.evaluate(f"0 < {shown} && {shown} < {len(negatives)}"))
     page.fill("#search", "nothing has these words")
-    page.wait_for_function("document.querySelector('#detail').innerText === 'Nothing matches.'")
+    until(lambda: page.evaluate("document.querySelector('#detail').innerText === 'Nothing matches.'"))
     page.fill("#search", "")
-    page.wait_for_function(f"{shown} === {len(negatives)}")
+    until(lambda: page.evaluate(f"{shown} === {len(negatives)}"))
     page.select_option("#show", "dropped")
     kinds = set(page.locator("#detail .row.on .head b").all_inner_texts())
     assert all(kind.startswith("dropped: ") for kind in kinds)
@@ -275,6 +276,6 @@ def test_ten_thousand_triplets_scroll(run: Path, browser: Any, tmp_path: Path) -
     took = scripting() - before_it
     assert took < 1.0, f"{took:.2f} s of the processor for six searches and sorts and twenty moves"
     page.evaluate("document.querySelector('#list').scrollTop = 400000")
-    page.wait_for_function("document.querySelector('#list .item').id.slice(5) > 5000")
+    until(lambda: page.evaluate("document.querySelector('#list .item').id.slice(5) > 5000"))
     assert page.locator("#list .item").count() < 40
     assert said == []
