@@ -15,14 +15,18 @@ def main() -> None:
     import sys
 
     from hnmine.cli.app import app
-    from hnmine.cli.guard import refuse_other_encodings
 
     # Arrow's own allocator gives large buffers back between two uses and gets them anew, zeroed: more time and memory.
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
 
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8")  # data is UTF-8 whatever the locale
-    refuse_other_encodings(sys.argv[1:])
+    try:
+        "".join(sys.argv[1:]).encode()
+    except UnicodeEncodeError:
+        from hnmine.cli.guard import refuse_other_encodings
+
+        refuse_other_encodings(sys.argv[1:])
     app(prog_name="hnmine")
 
 
