@@ -126,6 +126,7 @@ def test_the_script_measures_and_writes_its_page(bench: Any, tmp_path: Path, mon
             (folder / "qrels" / f"{split}.tsv").write_text("\n".join(rows) + "\n", encoding="utf-8")
     out = [tmp_path / "one", tmp_path / "two", "--work", tmp_path / "work", "--bootstraps", 5]
     files = ["--json", tmp_path / "found.json", "--markdown", tmp_path / "page.md"]
+    monkeypatch.syspath_prepend(str(SCRIPT.parent))  # it imports another script
     monkeypatch.setenv("HNMINE_TEST_BLOCK_SIZE", "64")
     monkeypatch.setattr(sys, "argv", [SCRIPT.name, *map(str, [*out, *files])])
     bench.main()

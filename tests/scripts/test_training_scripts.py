@@ -41,6 +41,7 @@ def call(name: str, *arguments: object) -> str:
     printed = io.StringIO()
     with (
         patch.object(sys, "argv", [name, *map(str, arguments)]),
+        patch.object(sys, "path", [str(ROOT / "scripts"), *sys.path]),  # some import another script
         patch("subprocess.run", in_this_process),
         redirect_stdout(printed),
     ):
