@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import os
 import re
 from collections import Counter
 from pathlib import Path
@@ -19,19 +18,6 @@ from test_commands import needs_model
 import hnmine
 from hnmine.cli.app import app
 from tests.chat_server import ChatServer
-
-
-@pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shell: dict[str, str]) -> Path:
-    """An empty directory to be in, and the environment of `shell` for this process too."""
-    for name in [name for name in os.environ if name.startswith("HNMINE_")]:
-        monkeypatch.delenv(name)
-    for name in ("HNMINE_CACHE", "HF_HUB_OFFLINE", "COLUMNS"):
-        monkeypatch.setenv(name, shell[name])
-    place = tmp_path / "place"
-    place.mkdir()
-    monkeypatch.chdir(place)
-    return place
 
 
 @pytest.mark.slow
